@@ -1,0 +1,175 @@
+"""Class structure of S_rel: the class matrix, the same-class AUC, and bootstrap intervals.
+
+For probes x' of class c' and samples x of class c, x' ≠ x, the class matrix S[c', c] is an
+aggregate of S_rel(x', x):
+
+    mean            mean of change(x', x) / own(x)
+    median          median of change(x', x) / own(x)
+    ratio_of_means  mean of change(x', x) / mean of own(x), which no tiny own(x) can dominate
+
+and the AUC needs no denominator at all: for each x, the chance that a same-class probe moves
+more than a probe of another class (ties count one half); 0.5 means no class structure.
+
+Every summary takes `weights`, how often each sample counts: ones for the estimate itself,
+bootstrap multiplicities (`resample_samples`) for its interval, all resamples in one call.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Reduce = Literal["ratio_of_means", "mean", "median"]
+
+
+def class_matrix(
+    change: Array,
+    own: Array,
+    probe_classes: Labels,
+    sample_classes: Labels,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+    reduce: Reduce = "ratio_of_means",
+    weights: Array | None = None,
+) -> Array:
+    """S[c', c] as (C, C), or (B, C, C) for weights of shape (B, S).
+
+    change (P, S), own (S,), probe_classes (P,), sample_classes (S,); `exclude` (P, S) marks the
+    pairs to leave out (x' = x). Samples with own = 0 have no S_rel and are left out of `mean`
+    and `median`. A cell without pairs is NaN.
+    """
+    _check_shapes(change, own, probe_classes, sample_classes, exclude)
+    if reduce not in get_args(Reduce):
+        raise ValueError(f"unknown reduce {reduce!r}; known: {', '.join(get_args(Reduce))}")
+    weight = np.ones((1, len(own))) if weights is None else np.atleast_2d(weights)
+    kept = np.ones(change.shape, bool) if exclude is None else ~exclude
+    if reduce != "ratio_of_means":
+        kept = kept & (own > 0)
+    n_classes = 1 + max(int(probe_classes.max()), int(sample_classes.max()))
+    matrix = np.full((len(weight), n_classes, n_classes), np.nan)
+    for c_probe in range(n_classes):
+        for c_sample in range(n_classes):
+            rows, columns = probe_classes == c_probe, sample_classes == c_sample
+            cell = np.ix_(rows, columns)
+            matrix[:, c_probe, c_sample] = _aggregate(
+                change[cell], own[columns], kept[cell], weight[:, columns], reduce
+            )
+    return matrix[0] if weights is None or weights.ndim == 1 else matrix
+
+
+def _aggregate(
+    change: Array, own: Array, kept: NDArray[np.bool_], weight: Array, reduce: Reduce
+) -> Array:
+    """One cell of the class matrix for every row of `weight` (B, S): (B,)."""
+    if reduce == "ratio_of_means":
+        above = weight @ np.where(kept, change, 0).sum(0)
+        below = weight @ (kept.sum(0) * own)
+        return _divide(above, below)
+    ratio = np.divide(change, own, out=np.zeros_like(change), where=kept)
+    if reduce == "mean":
+        return _divide(weight @ ratio.sum(0), weight @ kept.sum(0))
+    return _weighted_median(ratio[kept], weight[:, np.nonzero(kept)[1]])
+
+
+def _divide(above: Array, below: Array) -> Array:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def _weighted_median(values: Array, weight: Array) -> Array:
+    """Medians of values (n,) counted weight (B, n) times, (B,): the middle one or two, averaged."""
+    if not values.size:
+        return np.full(len(weight), np.nan)
+    order = np.argsort(values)
+    values, counted = values[order], weight[:, order].cumsum(1)
+    half = counted[:, -1:] / 2
+    lower = values[np.minimum((counted < half).sum(1), len(values) - 1)]
+    upper = values[np.minimum((counted <= half).sum(1), len(values) - 1)]
+    return np.where(counted[:, -1] > 0, (lower + upper) / 2, np.nan)
+
+
+def same_and_other(matrix: Array) -> tuple[Array, Array]:
+    """Means over the diagonal and over the rest of class matrices (..., C, C): (...), (...)."""
+    n_classes = matrix.shape[-1]
+    if n_classes < 2:
+        raise ValueError("a class matrix of one class has no other class to compare with")
+    on_diagonal = np.eye(n_classes, dtype=bool)
+    return matrix[..., on_diagonal].mean(-1), matrix[..., ~on_diagonal].mean(-1)
+
+
+def same_class_auc(
+    change: Array,
+    probe_classes: Labels,
+    sample_classes: Labels,
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+) -> Array:
+    """P(change at a same-class probe > change at another-class probe) for each sample: (S,).
+
+    Shapes as in `class_matrix`. NaN for a sample that lacks probes of either kind.
+    """
+    _check_shapes(change, np.zeros(change.shape[1]), probe_classes, sample_classes, exclude)
+    kept = np.ones(change.shape, bool) if exclude is None else ~exclude
+    same = probe_classes[:, None] == sample_classes
+    auc = np.full(change.shape[1], np.nan)
+    for i in range(change.shape[1]):
+        inside = change[same[:, i] & kept[:, i], i]
+        outside = change[~same[:, i] & kept[:, i], i]
+        if inside.size and outside.size:
+            difference = inside[:, None] - outside
+            auc[i] = (difference > 0).mean() + 0.5 * (difference == 0).mean()
+    return auc
+
+
+def resample_samples(sample_classes: Labels, n_resamples: int, seed: int) -> Array:
+    """Bootstrap multiplicities of the samples, drawn within each class: (n_resamples, S)."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((n_resamples, len(sample_classes)))
+    for label in np.unique(sample_classes):
+        members = np.flatnonzero(sample_classes == label)
+        even = np.full(len(members), 1 / len(members))
+        counts[:, members] = rng.multinomial(len(members), even, size=n_resamples)
+    return counts
+
+
+def interval_over_seeds(resampled: Array, seed: int, level: float = 0.95) -> Array:
+    """Percentile interval of a statistic's mean over runs, (2, ...), by a two-level bootstrap.
+
+    `resampled` (R, B, ...) holds B bootstrap values of the statistic for each of R independent
+    runs. Each two-level resample draws R runs with replacement, one bootstrap value from each.
+    With few runs the percentile interval is somewhat too short: the spread over R runs is
+    estimated with R in the denominator, not R − 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    rng = np.random.default_rng(seed)
+    n_runs, n_resamples = resampled.shape[:2]
+    runs = rng.integers(n_runs, size=(n_resamples, n_runs))
+    draws = rng.integers(n_resamples, size=(n_resamples, n_runs))
+    means = resampled[runs, draws].mean(1)
+    tail = (1 - level) / 2
+    return np.quantile(means, [tail, 1 - tail], axis=0)
+
+
+def _check_shapes(
+    change: Array,
+    own: Array,
+    probe_classes: Labels,
+    sample_classes: Labels,
+    exclude: NDArray[np.bool_] | None,
+) -> None:
+    if change.ndim != 2 or own.shape != change.shape[1:]:
+        raise ValueError(
+            f"change must be (P, S) and own (S,), but they are {change.shape} and {own.shape}"
+        )
+    if probe_classes.shape != change.shape[:1] or sample_classes.shape != change.shape[1:]:
+        raise ValueError(
+            f"change is {change.shape}: it needs {change.shape[0]} probe classes and "
+            f"{change.shape[1]} sample classes, not {probe_classes.shape} and "
+            f"{sample_classes.shape}"
+        )
+    if exclude is not None and exclude.shape != change.shape:
+        raise ValueError(f"exclude must be {change.shape} like change, not {exclude.shape}")

@@ -1,0 +1,225 @@
+"""The engine: one-sample updates and what they do to the predictions at all probes.
+
+For each sample (x_i, y_i) take one step w⁺ = U(w; x_i, y_i) from the same weights w, and compare
+the predictions before and after at every probe x'_j and at x_i itself:
+
+    change[j, i] = D(f_{w⁺(x_i)}(x'_j), f_w(x'_j))      own[i] = D(f_{w⁺(x_i)}(x_i), f_w(x_i))
+    S_rel[j, i]  = change[j, i] / own[i]
+
+`method="loop"` does just this with a copy of the model and a `torch.optim` step, one pair at a
+time: it is the definition, and the oracle of the tests. The other methods compute each sample's
+step once and share it among all probes and all divergences: "shared" a sample at a time, "vmap"
+several samples at once with stacked weights.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from srel_core import classes
+from srel_core.chunking import Footprint
+from srel_core.divergence import find_divergences
+from srel_core.problem import Loss, Problem, check_known, measuring
+from srel_core.rules import Rule
+
+METHODS = ("auto", "loop", "shared", "vmap")
+
+# A float32 prediction's change is trusted where it is this many times the rounding error measured
+# on the model itself: 1e-3 of KL, which is of second order, asks for 5e-4 of the change; the
+# rounding of the stepped weights adds to that of the predictions, hence the 4.
+_ROUNDING_MARGIN = 4 / 5e-4
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What one step on each of S samples does to the predictions at P probes.
+
+    `change[D]` (P, S) and `own[D]` (S,), float64, for each divergence D; `same_input` (P, S) is
+    True where probe and sample are the same input (x' = x); `in_float64` (S,) is True for the
+    samples whose change float32 would have drowned in rounding, so that they were computed in
+    float64; `method` is the one that ran.
+    """
+
+    change: Mapping[str, Tensor]
+    own: Mapping[str, Tensor]
+    same_input: Tensor
+    in_float64: Tensor
+    method: str
+
+    def s_rel(self, divergence: str) -> Tensor:
+        """S_rel = change / own, (P, S); NaN where own(x) = 0, the ratio being undefined."""
+        change, own = self._of(divergence)
+        return torch.where(own > 0, change / own, torch.nan)
+
+    def undefined(self, divergence: str) -> int:
+        """For how many samples own(x) = 0, so that S_rel is undefined."""
+        return int((self._of(divergence)[1] == 0).sum())
+
+    def by_class(
+        self,
+        divergence: str,
+        probe_classes: Tensor,
+        sample_classes: Tensor,
+        reduce: classes.Reduce = "ratio_of_means",
+    ) -> Tensor:
+        """The class matrix S[c', c], (C, C): S_rel over probes of class c', samples of class c.
+
+        Pairs with x' = x are left out. See `srel_core.classes.class_matrix`.
+        """
+        change, own = self._of(divergence)
+        probe_labels, sample_labels = (t.cpu().numpy() for t in (probe_classes, sample_classes))
+        matrix = classes.class_matrix(
+            change.numpy(), own.numpy(), probe_labels, sample_labels,
+            exclude=self.same_input.numpy(), reduce=reduce,
+        )  # fmt: skip
+        return torch.from_numpy(matrix)
+
+    def same_class_auc(
+        self, divergence: str, probe_classes: Tensor, sample_classes: Tensor
+    ) -> Tensor:
+        """(S,): for each sample, P(change at a same-class probe > at another class's probe)."""
+        probe_labels, sample_labels = (t.cpu().numpy() for t in (probe_classes, sample_classes))
+        change = self._of(divergence)[0].numpy()
+        exclude = self.same_input.numpy()
+        return torch.from_numpy(
+            classes.same_class_auc(change, probe_labels, sample_labels, exclude=exclude)
+        )
+
+    def _of(self, divergence: str) -> tuple[Tensor, Tensor]:
+        check_known("divergence of this result", divergence, list(self.change))
+        return self.change[divergence], self.own[divergence]
+
+
+def influence(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    probes: Tensor,
+    *,
+    rule: Rule,
+    loss: Loss = "cross_entropy",
+    divergences: Sequence[str] = ("kl", "l2_logits"),
+    method: str = "auto",
+    chunk_size: int | None = None,
+    max_bytes: int = 2 * 2**30,
+) -> Influence:
+    """Measure change and own of one step on each sample, at every probe.
+
+    model   maps a batch (B, ...) to predictions (B, C); left exactly as it was
+    x, y    (S, ...) samples and their targets: (S,) class labels for "cross_entropy", C numbers
+            each for "mse", what it expects for a callable
+    probes  (P, ...) inputs at which the change is measured
+    rule    the step: `SGD(lr)`, `Adam(lr)`, or any `srel_core.rules.Rule`
+    loss    "cross_entropy", "mse" (mean over outputs, as in torch), or a callable
+            (prediction (C,), target) → scalar for one sample
+    divergences  names from `srel_core.DIVERGENCES`; all come from the same steps
+    method  "auto", "loop" (the oracle), "shared" or "vmap"
+    chunk_size  samples stacked at a time by "vmap"; None fits them into `max_bytes`
+    max_bytes   bound on the memory of stacked weights and activations, in bytes
+
+    A float32 model is measured in float32, and those samples again in float64 whose change would
+    drown in rounding: results are within 1e-3 relative of a float64 computation.
+
+    Errors: ValueError, one line, for anything that has no meaning: wrong shapes, labels out of
+    range, NaN or infinite values, unknown names, a module that mixes the samples of a batch.
+    """
+    check_known("method", method, METHODS)
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, not {chunk_size}")
+    with measuring(model):
+        problem = Problem.make(model, x, y, probes, loss)
+        wanted = find_divergences(divergences, problem.before.shape[1])
+        in_float64 = torch.zeros(len(x), dtype=torch.bool)
+        before = problem.before.double()
+        if method == "loop":
+            delta = _loop(problem, rule)
+        else:
+            plan = Plan.make(problem, method, chunk_size, max_bytes)
+            method = plan.method
+            delta = _changes(problem, rule, plan, problem.x, problem.y)
+            if problem.before.dtype != torch.float64:
+                exact = problem.in_float64()
+                before = exact.before
+                in_float64 = _drowned(delta, (problem.before - exact.before).abs().max())
+                if in_float64.any():
+                    plan = Plan.make(exact, method, chunk_size, max_bytes)
+                    redo = in_float64.to(delta.device)
+                    delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
+        measures = {d.name: d.finite for d in wanted}
+        return summarise(problem, before, delta, measures, in_float64, method)
+
+
+def _loop(problem: Problem, rule: Rule) -> Tensor:
+    """The definition, one (input, sample) pair at a time: copy, step, predict, subtract."""
+    delta = torch.zeros(len(problem.x), *problem.before.shape, dtype=torch.float64)
+    model = copy.deepcopy(problem.model)
+    for i, (x_i, y_i) in enumerate(zip(problem.x, problem.y, strict=True)):
+        stepped = copy.deepcopy(problem.model)
+        optimizer = rule.optimizer([p for p in stepped.parameters() if p.requires_grad])
+        optimizer.zero_grad()
+        problem.loss(stepped(x_i[None])[0], y_i).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for j, probe in enumerate(problem.inputs):
+                delta[i, j] = (stepped(probe[None]) - model(probe[None]))[0]
+    return delta
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the changes are computed: the method, samples at a time, inputs at a time."""
+
+    method: str
+    samples: int
+    inputs: int
+
+    @classmethod
+    def make(cls, problem: Problem, method: str, chunk_size: int | None, max_bytes: int) -> "Plan":
+        size = Footprint.of(problem)
+        inputs = size.inputs_within(max_bytes, len(problem.inputs))
+        samples = chunk_size or size.samples_within(max_bytes, inputs)
+        if method == "auto":
+            method = "vmap" if size.gains_from_stacking(problem, samples) else "shared"
+        return cls(method, samples, inputs)
+
+
+def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
+    """f_{w⁺(x_i)} − f_w at all inputs, (S, I, C) in float64, each step computed once."""
+
+    @torch.no_grad()
+    def change(x_i: Tensor, y_i: Tensor) -> Tensor:
+        stepped = problem.step(rule, x_i, y_i)
+        after = [problem.predict(stepped, part) for part in problem.inputs.split(plan.inputs)]
+        return torch.cat(after).double() - problem.before.double()
+
+    if plan.method == "vmap":
+        return vmap(change, chunk_size=plan.samples)(x, y)
+    return torch.stack([change(x_i, y_i) for x_i, y_i in zip(x, y, strict=True)])
+
+
+def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
+    """(S,): samples with a change, at any input, too small for predictions rounded so much."""
+    # A shift common to all outputs changes no probability: it must not hide a drowned change.
+    seen = delta - delta.mean(2, keepdim=True) if delta.shape[2] > 1 else delta
+    return (seen.abs().amax(2) < _ROUNDING_MARGIN * rounding).any(1).cpu()
+
+
+def summarise(
+    problem: Problem,
+    before: Tensor,
+    delta: Tensor,
+    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+    in_float64: Tensor,
+    method: str,
+) -> Influence:
+    """From predictions before (I, C) and their changes delta (S, I, C) to an `Influence`."""
+    change, own = {}, {}
+    for name, measure in measures.items():
+        values = measure(before, delta).cpu()  # (S, I)
+        change[name] = values[:, : problem.n_probes].T.contiguous()
+        own[name] = values[torch.arange(len(values)), problem.own_row]
+    return Influence(change, own, problem.same_input, in_float64, method)

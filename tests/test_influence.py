@@ -1,0 +1,255 @@
+"""The engine against its oracle, its invariants, and what it must refuse."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import srel_core as sc
+from srel_core.divergence import DIVERGENCES
+from srel_core.influence import METHODS
+from tests import networks
+
+VECTOR = [name for name, divergence in DIVERGENCES.items() if not divergence.scalar]
+FAST = [method for method in METHODS if method not in ("auto", "loop")]
+RULES = [sc.SGD(1e-2), sc.Adam(1e-3)]
+
+
+def label_smoothed(prediction, target):
+    """A loss of the user's own, for one sample."""
+    log_p = prediction.log_softmax(0)
+    return -0.9 * log_p[target] - 0.1 * log_p.mean()
+
+
+def targets(loss, y):
+    return nn.functional.one_hot(y, networks.N_OUTPUTS).double() if loss == "mse" else y
+
+
+def relative_error(got, want):
+    return max(
+        float(((a - b).abs() / (b.abs() + 1e-300)).max())
+        for name in want.change
+        for a, b in [(got.change[name], want.change[name]), (got.own[name], want.own[name])]
+    )
+
+
+@pytest.mark.parametrize("method", FAST)
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse", label_smoothed])
+@pytest.mark.parametrize("name", networks.MODELS)
+def test_fast_methods_equal_the_oracle(name, loss, rule, method):
+    model = networks.make(name)
+    x, y, probes = networks.batch(3, 4)
+    arguments = dict(rule=rule, loss=loss, divergences=VECTOR)
+    got = sc.influence(model, x, targets(loss, y), probes, method=method, **arguments)
+    want = sc.influence(model, x, targets(loss, y), probes, method="loop", **arguments)
+    assert relative_error(got, want) < 1e-8
+    assert got.method == method and not got.in_float64.any()
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "resnet18", "vit"])
+@pytest.mark.parametrize("rule", [sc.SGD(1e-6), sc.SGD(1e-3), sc.SGD(1e-1), sc.Adam(1e-4)], ids=str)
+@pytest.mark.parametrize("method", ["auto", "shared"])
+def test_float32_is_within_a_thousandth_of_float64(name, rule, method):
+    x, y, probes = networks.batch(3, 5, seed=3, dtype=torch.float32)
+    model = networks.make(name, seed=3, dtype=torch.float32)
+    got = sc.influence(model, x, y, probes, rule=rule, divergences=VECTOR, method=method)
+    model, x, probes = copy.deepcopy(model).double(), x.double(), probes.double()
+    want = sc.influence(model, x, y, probes, rule=rule, divergences=VECTOR, method="loop")
+    assert relative_error(got, want) < 1e-3
+    if rule == sc.SGD(1e-6):
+        assert got.in_float64.all()
+
+
+def test_float32_survives_a_sample_that_is_fitted_to_the_last_digit():
+    x, y, probes = networks.batch(3, 5, dtype=torch.float32)
+    model = networks.make("mlp", dtype=torch.float32)
+    with torch.no_grad():
+        model[-1].weight *= 100  # predictions so sure that float32 rounds 1 − p_y away
+    y = model(x).argmax(1)
+    got = sc.influence(model, x, y, probes, rule=sc.SGD(1e-4))
+    exact = copy.deepcopy(model).double()
+    want = sc.influence(exact, x.double(), y, probes.double(), rule=sc.SGD(1e-4), method="loop")
+    assert (1 - model(x).softmax(1).max(1).values).min() < 1e-6
+    assert relative_error(got, want) < 1e-3
+
+
+def test_the_answer_on_paper_for_one_linear_layer():
+    """f = Wx + b, mse/2 slope r = 2(f − y)/C: δz(x') = −η r (x·x' + 1), whatever the size of η."""
+    model = nn.Linear(5, 2).double()
+    generator = torch.Generator().manual_seed(0)
+    x, probes, y = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in [(4, 5), (6, 5), (4, 2)]
+    )
+    got = sc.influence(model, x, y, probes, rule=sc.SGD(0.3), loss="mse", divergences=["l2_logits"])
+    slope = (model(x) - y).detach()  # 2 (f − y) / C with C = 2
+    kernel = probes @ x.T + 1
+    torch.testing.assert_close(got.change["l2_logits"], 0.3 * slope.norm(dim=1) * kernel.abs())
+    own = (x**2).sum(1) + 1
+    torch.testing.assert_close(got.s_rel("l2_logits"), kernel.abs() / own)
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 6)),
+    seed=st.integers(0, 2**16),
+    chunk=st.integers(1, 7),
+    rule=st.sampled_from(RULES),
+)
+def test_invariants_on_random_shapes(sizes, seed, chunk, rule):
+    n_features, n_samples, n_probes = sizes
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(n_features, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+        x, probes = (torch.randn(n, n_features).double() for n in (n_samples, n_probes))
+        y = torch.randint(3, (n_samples,))
+        order, order_probes = torch.randperm(n_samples), torch.randperm(n_probes)
+    whole = sc.influence(model, x, y, probes, rule=rule, divergences=VECTOR)
+    chunked = sc.influence(
+        model, x, y, probes, rule=rule, divergences=VECTOR, method="vmap", chunk_size=chunk
+    )
+    starved = sc.influence(
+        model, x, y, probes, rule=rule, divergences=VECTOR, method="shared", max_bytes=1
+    )
+    permuted = sc.influence(
+        model, x[order], y[order], probes[order_probes], rule=rule, divergences=VECTOR
+    )
+    at_samples = sc.influence(model, x, y, x, rule=rule, divergences=VECTOR)
+    for name in VECTOR:
+        close = dict(rtol=1e-8, atol=1e-24)
+        torch.testing.assert_close(chunked.change[name], whole.change[name], **close)
+        torch.testing.assert_close(starved.change[name], whole.change[name], **close)
+        torch.testing.assert_close(
+            permuted.change[name], whole.change[name][order_probes][:, order], **close
+        )
+        torch.testing.assert_close(permuted.own[name], whole.own[name][order], **close)
+        assert (whole.change[name] >= 0).all()
+        assert (at_samples.s_rel(name).diagonal() == 1).all()  # to the bit: S_rel(x, x) = 1
+    assert at_samples.same_input.diagonal().all()
+
+
+def _count_call(module, _):
+    module.calls.add_(1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["batchnorm", "resnet18"])
+def test_the_model_and_the_rng_are_left_as_they_were(name, method, untouched_global_rng):
+    model = networks.make(name)
+    model.register_buffer("calls", torch.zeros(()))
+    model.register_forward_pre_hook(_count_call)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    x, y, probes = networks.batch(2, 3)
+    sc.influence(model, x, y, probes, rule=sc.SGD(0.1), method=method)
+    sc.tangent_influence(model, x, y, probes)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert modes == [module.training for module in model.modules()]
+    assert all((p.grad == 1).all() and p.requires_grad for p in model.parameters())
+
+
+def test_an_unmoved_sample_has_no_s_rel():
+    """A dead network does not move: own = 0, S_rel is NaN, and it is counted."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False)).double()
+    nn.init.constant_(model[0].bias, -100.0)
+    x = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double()
+    got = sc.influence(model, x, torch.tensor([0, 1, 0]), x, rule=sc.SGD(0.1))
+    assert got.undefined("kl") == 3 and got.s_rel("kl").isnan().all()
+    assert (got.change["kl"] == 0).all()
+
+
+def test_by_class_and_auc_leave_out_the_sample_itself():
+    model = networks.make("mlp")
+    x, _, _ = networks.batch(6, 6)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    got = sc.influence(model, x, labels, x, rule=sc.SGD(0.1))
+    matrix = got.by_class("kl", labels, labels, reduce="mean")
+    ratio = got.s_rel("kl")
+    assert float(matrix[0, 0]) == pytest.approx(float((ratio[0, 1] + ratio[1, 0]) / 2))
+    assert float(matrix[1, 0]) == pytest.approx(float(ratio[2:4, 0:2].mean()))
+    assert got.same_class_auc("kl", labels, labels).shape == (6,)
+    with pytest.raises(ValueError, match="'l1_probs'.*known: kl, l2_logits"):
+        got.by_class("l1_probs", labels, labels)
+
+
+class MixesItsBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x - x.mean(0))
+
+
+def _call(**changes):
+    generator = torch.Generator().manual_seed(0)
+    arguments = dict(
+        model=nn.Linear(4, 3),
+        x=torch.randn(2, 4, generator=generator),
+        y=torch.tensor([0, 2]),
+        probes=torch.randn(5, 4, generator=generator),
+        rule=sc.SGD(0.1),
+    )
+    arguments.update(changes)
+    positional = [arguments.pop(name) for name in ("model", "x", "y", "probes")]
+    return sc.influence(*positional, **arguments)
+
+
+def _nan_weight():
+    model = nn.Linear(4, 3)
+    nn.init.constant_(model.weight, np.nan)
+    return model
+
+
+BAD = {
+    "unknown method": (dict(method="vmpa"), "unknown method 'vmpa'.*'vmap'"),
+    "unknown loss": (dict(loss="crossentropy"), "unknown loss.*'cross_entropy'"),
+    "unknown divergence": (dict(divergences=["k1"]), "unknown divergence"),
+    "abs of a vector": (dict(divergences=["abs"]), "scalar prediction"),
+    "chunk size": (dict(chunk_size=0), "chunk_size must be at least 1, not 0"),
+    "label too large": (dict(y=torch.tensor([0, 3])), r"labels must lie in 0\.\.2.*holds 3"),
+    "label negative": (dict(y=torch.tensor([0, -1])), "holds -1"),
+    "labels real": (dict(y=torch.tensor([0.0, 1.0])), "integer labels"),
+    "labels too many": (dict(y=torch.tensor([0, 1, 2])), "2 samples but y 3 targets"),
+    "mse target": (dict(y=torch.zeros(2, 2), loss="mse"), "target of 3 numbers"),
+    "loss shape": (dict(loss=lambda p, t: p), r"loss of sample 0 has shape \(3,\)"),
+    "loss value": (dict(loss=lambda p, t: p.sum() * np.inf), "loss of sample 0 is"),
+    "probes empty": (dict(probes=torch.zeros(0, 4)), "probes is empty"),
+    "samples empty": (dict(x=torch.zeros(0, 4), y=torch.zeros(0).long()), "x is empty"),
+    "probes shape": (dict(probes=torch.zeros(5, 3)), r"shape \(4,\) but probes \(3,\)"),
+    "NaN input": (dict(x=torch.full((2, 4), np.nan)), "x: 8 of 8 values are NaN"),
+    "Inf probe": (dict(probes=torch.full((5, 4), np.inf)), "probes: 20 of 20"),
+    "NaN weight": (dict(model=_nan_weight()), "weight 'weight'.*NaN"),
+    "no weight": (dict(model=nn.Flatten()), "no trainable parameter"),
+    "output shape": (dict(model=nn.Sequential(nn.Linear(4, 3), nn.Unflatten(1, (3, 1)))), "batch"),
+    "batch norm": (
+        dict(model=nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))),
+        r"'1' \(BatchNorm1d\).*call model.eval\(\)",
+    ),
+    "dropout": (
+        dict(model=nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 3))),
+        r"'0' \(Dropout\).*call model.eval\(\)",
+    ),
+    "own mixing": (dict(model=MixesItsBatch()), "changes with the rest of its batch"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_clear_line(changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        _call(**changes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lr", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("rule", [sc.SGD, sc.Adam])
+def test_a_learning_rate_must_be_positive(rule, lr):
+    with pytest.raises(ValueError, match="lr must be a positive"):
+        rule(lr)

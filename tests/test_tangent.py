@@ -1,0 +1,87 @@
+"""The limit of a vanishing step: against explicit Jacobians, and as a limit."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.func import functional_call, jacrev
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import srel_core as sc
+from tests import networks
+
+NORMS = ("l2_logits", "l1_probs")
+
+
+def _explicit(model, x, y, probes):
+    """(S, P, C): −Θ(x', x) r(x) from full Jacobians, one pair at a time."""
+    weights = {n: p.detach() for n, p in model.named_parameters()}
+
+    def jacobian(one):
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernel cannot be batched
+            blocks = jacrev(lambda w: functional_call(model, w, (one[None],))[0])(weights)
+        return torch.cat([block.flatten(1) for block in blocks.values()], 1)
+
+    slopes = []
+    for x_i, y_i in zip(x, y, strict=True):
+        residual = model(x_i[None])[0].softmax(0)
+        residual = residual - torch.nn.functional.one_hot(y_i, len(residual))
+        slopes.append(
+            torch.stack([-jacobian(probe) @ jacobian(x_i).T @ residual for probe in probes])
+        )
+    return torch.stack(slopes).detach()
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "vit", "batchnorm"])
+def test_agrees_with_explicit_jacobians(name):
+    model = networks.make(name)
+    x, y, probes = networks.batch(2, 3)
+    got = sc.tangent_influence(model, x, y, probes)
+    slopes = _explicit(model, x, y, probes)
+    torch.testing.assert_close(got.change["l2_logits"], slopes.norm(dim=2).T)
+    p = model(probes).softmax(1).detach()
+    fisher = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    quadratic = 0.5 * torch.einsum("spc,pcd,spd->ps", slopes, fisher, slopes)
+    torch.testing.assert_close(got.change["kl"], quadratic)
+
+
+@pytest.mark.parametrize("name", ["mlp", "vit"])
+def test_a_finite_step_converges_to_it_at_first_order(name):
+    model = networks.make(name)
+    x, y, probes = networks.batch(3, 4)
+    limit = sc.tangent_influence(model, x, y, probes)
+    for divergence in ("kl", "l2_logits"):
+        errors = []
+        for lr in (1e-3, 1e-4, 1e-5):
+            finite = sc.influence(model, x, y, probes, rule=sc.SGD(lr))
+            errors.append(float((finite.s_rel(divergence) - limit.s_rel(divergence)).abs().max()))
+        assert errors[0] > 1e-9
+        for coarse, fine in pairwise(errors):
+            assert fine == pytest.approx(coarse / 10, rel=0.3)
+
+
+def test_scalar_regression_is_the_tangent_kernel_ratio():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
+    model = model.double()
+    generator = torch.Generator().manual_seed(0)
+    x, probes = (torch.randn(n, 4, generator=generator).double() for n in (2, 3))
+    y = torch.randn(2, generator=generator).double()
+    got = sc.tangent_influence(model, x, y, probes, loss="mse", divergences=["abs"])
+    weights = {n: p.detach() for n, p in model.named_parameters()}
+
+    def gradient(one):
+        blocks = jacrev(lambda w: functional_call(model, w, (one[None],))[0, 0])(weights)
+        return torch.cat([block.flatten() for block in blocks.values()])
+
+    at_x = torch.stack([gradient(one) for one in x])
+    at_probes = torch.stack([gradient(one) for one in probes])
+    kernel = (at_probes @ at_x.T).abs() / (at_x * at_x).sum(1)
+    torch.testing.assert_close(got.s_rel("abs"), kernel)
+
+
+def test_float32_is_within_a_thousandth_of_float64():
+    x, y, probes = networks.batch(3, 4)
+    exact = sc.tangent_influence(networks.make("resnet18"), x, y, probes)
+    x, probes = x.float(), probes.float()
+    single = sc.tangent_influence(networks.make("resnet18").float(), x, y, probes)
+    torch.testing.assert_close(single.change["kl"], exact.change["kl"], rtol=1e-3, atol=0)
