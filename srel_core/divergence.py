@@ -13,12 +13,13 @@ where φ, ψ ≥ 0 and both are ≈ d²/2 for small d. The limit of an infinitel
 as well (`tangent`): KL → ½ δᵀFδ, F = diag(p) − p pᵀ, and every norm is its own limit.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from srel_core.names import check_known
 
 # Below this |d| the series of φ and ψ, cut after d⁹, is exact to float64; above it the closed
 # forms lose at most two digits.
@@ -155,17 +156,9 @@ def find_divergences(names: Sequence[str], n_outputs: int | None = None) -> list
     if isinstance(names, str) or not names:
         raise ValueError(f"divergences must be a non-empty sequence of names, not {names!r}")
     for name in names:
-        if name not in DIVERGENCES:
-            raise ValueError(unknown("divergence", name, DIVERGENCES))
+        check_known("divergence", name, DIVERGENCES)
     found = [DIVERGENCES[name] for name in names]
     if n_outputs is not None:
         for divergence in found:
             divergence.check(n_outputs)
     return found
-
-
-def unknown(kind: str, name: object, known: Sequence[str] | dict[str, Divergence]) -> str:
-    """One line that names the nearest known word and lists the others."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {name!r}{hint}; known: {', '.join(known)}"

@@ -23,7 +23,8 @@ from torch.func import vmap
 from srel_core import classes
 from srel_core.chunking import Footprint
 from srel_core.divergence import find_divergences
-from srel_core.problem import Loss, Problem, check_known, measuring
+from srel_core.names import check_known
+from srel_core.problem import Loss, Problem, measuring
 from srel_core.rules import Rule
 
 METHODS = ("auto", "loop", "shared", "vmap")
@@ -90,7 +91,7 @@ class Influence:
         )
 
     def _of(self, divergence: str) -> tuple[Tensor, Tensor]:
-        check_known("divergence of this result", divergence, list(self.change))
+        check_known("divergence of this result", divergence, self.change)
         return self.change[divergence], self.own[divergence]
 
 

@@ -1,7 +1,7 @@
 """One measurement, checked and laid out: the weights to step from and the places to look at."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from srel_core import checks
-from srel_core.divergence import unknown
+from srel_core.names import unknown
 from srel_core.rules import Rule
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
@@ -145,7 +145,7 @@ def _loss_function(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss as a function of one sample, tried on every sample."""
     if isinstance(loss, str) and loss not in LOSSES:
-        raise ValueError(unknown("loss", loss, list(LOSSES)) + "; or give a callable")
+        raise ValueError(unknown("loss", loss, LOSSES) + "; or give a callable")
     function = LOSSES[loss] if isinstance(loss, str) else loss
     if function is cross_entropy:
         checks.require_labels(y, before.shape[1])
@@ -158,9 +158,3 @@ def _loss_function(
         [function(before[row].double(), y_i) for row, y_i in zip(own_row, y, strict=True)]
     )
     return function
-
-
-def check_known(kind: str, name: str, known: Sequence[str]) -> None:
-    """ValueError naming the nearest known word unless `name` is one of them."""
-    if name not in known:
-        raise ValueError(unknown(kind, name, known))

@@ -175,7 +175,7 @@ def test_by_class_and_auc_leave_out_the_sample_itself():
     assert float(matrix[0, 0]) == pytest.approx(float((ratio[0, 1] + ratio[1, 0]) / 2))
     assert float(matrix[1, 0]) == pytest.approx(float(ratio[2:4, 0:2].mean()))
     assert got.same_class_auc("kl", labels, labels).shape == (6,)
-    with pytest.raises(ValueError, match="'l1_probs'.*known: kl, l2_logits"):
+    with pytest.raises(ValueError, match="'l1_probs'.*out of kl, l2_logits"):
         got.by_class("l1_probs", labels, labels)
 
 

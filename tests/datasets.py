@@ -1,0 +1,99 @@
+"""Write small image data sets in the formats of the real ones.
+
+`pixels` is everywhere (N, 32, 32, 3) uint8 and `labels` N class indices, in file order.
+"""
+
+import pickle
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.io import savemat
+from torchvision import datasets
+from torchvision.datasets.utils import calculate_md5
+
+Pixels = NDArray[np.uint8]
+
+CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer"]
+CIFAR10_NAMES += ["dog", "frog", "horse", "ship", "truck"]
+# As in the real archive: 100 names, those of the paper at their own places.
+CIFAR100_NAMES = [
+    {48: "motorcycle", 53: "orange", 94: "wardrobe"}.get(i, f"class{i:02}") for i in range(100)
+]
+
+
+def random_pixels(n: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+
+
+def write_image_folder(
+    folder: Path, pixels: Sequence[Pixels], labels: Sequence[int], names: Sequence[str]
+) -> None:
+    """folder/CLASS/00000.png, …: one file an image; (H, W) is grey, (H, W, 3) RGB."""
+    for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = folder / names[label] / f"{i:05}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+
+
+def write_cifar(
+    monkeypatch: pytest.MonkeyPatch,
+    root: Path,
+    name: str,
+    train: tuple[Pixels, Sequence[int]],
+    test: tuple[Pixels, Sequence[int]],
+) -> Path:
+    """CIFAR-10 or -100 as their archives unpack; returns the folder.
+
+    torchvision's checksum table is replaced by the checksums of these files.
+    """
+    reader = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+    key = "labels" if name == "cifar10" else "fine_labels"
+    folder = root / reader.base_folder
+    folder.mkdir(parents=True)
+    for table, (pixels, labels) in (("train_list", train), ("test_list", test)):
+        files = [file for file, _ in getattr(reader, table)]
+        parts = np.array_split(np.arange(len(labels)), len(files))
+        for file, part in zip(files, parts, strict=True):
+            rows = pixels[part].transpose(0, 3, 1, 2).reshape(len(part), 3 * 32 * 32)
+            _pickle(folder / file, {"data": rows, key: [int(labels[i]) for i in part]})
+        sums = [[file, calculate_md5(folder / file)] for file in files]
+        monkeypatch.setattr(reader, table, sums)
+    names = CIFAR10_NAMES if name == "cifar10" else CIFAR100_NAMES
+    meta = folder / reader.meta["filename"]
+    _pickle(meta, {reader.meta["key"]: names})
+    monkeypatch.setattr(reader, "meta", {**reader.meta, "md5": calculate_md5(meta)})
+    return folder
+
+
+def pack_cifar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Turn an unpacked CIFAR folder into the .tar.gz that the site serves."""
+    reader = next(r for r in (datasets.CIFAR10, datasets.CIFAR100) if r.base_folder == folder.name)
+    archive = folder.parent / reader.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    monkeypatch.setattr(reader, "tgz_md5", calculate_md5(archive))
+
+
+def write_svhn(
+    monkeypatch: pytest.MonkeyPatch, root: Path, split: str, pixels: Pixels, digits: Sequence[int]
+) -> Path:
+    """SVHN's cropped digits: X (32, 32, 3, N), y (N, 1) with the digit 0 written as 10."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f"{split}_32x32.mat"
+    y = np.array([[digit or 10] for digit in digits], dtype=np.uint8)
+    savemat(path, {"X": pixels.transpose(1, 2, 3, 0), "y": y})
+    url, file, _ = datasets.SVHN.split_list[split]
+    monkeypatch.setitem(datasets.SVHN.split_list, split, [url, file, calculate_md5(path)])
+    return path
+
+
+def _pickle(path: Path, content: dict[str, object]) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=2))
