@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from srel_core.names import check_known
+
 
 class Rule(Protocol):
     """One step from fresh: no momentum or second moment from before."""
@@ -65,3 +67,25 @@ class Adam:
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.lr, eps=self.EPS)
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """In place of a step rule: the limit of SGD as its learning rate vanishes."""
+
+
+def parse_rule(text: str) -> Rule | Tangent:
+    """ "sgd:1e-4" → SGD(lr=1e-4), "adam:1e-4" → Adam(lr=1e-4), "tangent" → Tangent()."""
+    name, colon, number = text.partition(":")
+    check_known("rule", name, ("sgd", "adam", "tangent"))
+    if name == "tangent":
+        if colon:
+            raise ValueError(f"rule {text!r}: the tangent limit takes no learning rate")
+        return Tangent()
+    try:
+        lr = float(number)
+    except ValueError:
+        raise ValueError(
+            f"rule {text!r}: expected {name}:LEARNING_RATE, such as {name}:1e-4"
+        ) from None
+    return SGD(lr) if name == "sgd" else Adam(lr)

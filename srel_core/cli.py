@@ -1,0 +1,154 @@
+"""The command line: `srel run`, `srel list`, `srel check`, `srel env`.
+
+Exit codes: 0 done; 1 the work failed (a damaged file, a full disk); 2 what was asked for has no
+meaning (an unknown name, data that are not there); 130 interrupted.
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from srel_core import __version__
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
+    from srel_core.results import ResultError
+
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"srel: {message}", err=True)
+    try:
+        code = srel.main(arguments, prog_name="srel", standalone_mode=False)
+    except click.ClickException as error:
+        code = _say(error.format_message(), 2)
+    except ValueError as error:
+        code = _say(str(error), 2)
+    except ResultError as error:
+        code = _say(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        code = _say("interrupted; the same command goes on from the last checkpoint", 130)
+    sys.exit(code)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"srel: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _words(_: Any, __: Any, value: str | None) -> tuple[str, ...] | None:
+    return tuple(word.strip() for word in value.split(",")) if value else None
+
+
+def _seeds(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
+    try:
+        return tuple(int(word) for word in value.split(",")) if value else None
+    except ValueError:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}") from None
+
+
+_results_dir = click.option(
+    "--results-dir",
+    metavar="DIR",
+    help="Where results are kept. Default: $SREL_RESULTS, else the book's _build/results.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="srel")
+def srel() -> None:
+    """Measure the local elasticity S_rel of a network while it trains.
+
+    \b
+    srel run                                   digits, on a laptop, minutes
+    srel run --dataset cifar10 --profile paper --seeds 0
+    srel list                                  what has been computed, and where it comes from
+    srel check FILE                            is this result whole?
+
+    Data sets other than digits are looked for under $SREL_DATA. A result is computed once and
+    kept; an interrupted run goes on from its last checkpoint.
+    """
+
+
+@srel.command()
+@click.option("--profile", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option(
+    "--dataset", default="digits", show_default=True,
+    help="digits, cifar10, cifar100, svhn, or folder:PATH with PATH/train and PATH/test.",
+)  # fmt: skip
+@click.option("--classes", callback=_words, metavar="A,B,…", help="Class names.")
+@click.option("--model", help="resnet18, mlp or linear.")
+@click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run for each.")
+@click.option("--epochs", type=int)
+@click.option("--batch-size", type=int)
+@click.option("--images-per-class", type=int, help="Train on at most this many.")
+@click.option("--probes-per-class", type=int, help="They are the samples too.")
+@click.option(
+    "--rules", callback=_words, metavar="RULE,…",
+    help="Step rules: sgd:LR, adam:LR or tangent (the limit of SGD as LR vanishes).",
+)  # fmt: skip
+@click.option("--divergences", callback=_words, metavar="NAME,…", help="kl, l2_logits, …")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@_results_dir
+def run(
+    profile: str, dataset: str, seeds: tuple[int, ...] | None, device: str, quiet: bool,
+    results_dir: str | None, **changes: Any,
+) -> None:  # fmt: skip
+    """Run the class-based experiment, or find its result; print the path of each result."""
+    from srel_core.profiles import class_experiments
+    from srel_core.results import results_dir as resolve
+
+    for experiment in class_experiments(profile, dataset, seeds, **changes):
+        experiment.run(results_dir, device, progress=not quiet)
+        click.echo(resolve(results_dir) / experiment.file_name)
+
+
+@srel.command("list")
+@_results_dir
+def list_results(results_dir: str | None) -> None:
+    """List the results in a directory with their provenance, one a line; damaged ones too."""
+    from srel_core.results import ResultError, load
+    from srel_core.results import results_dir as resolve
+
+    folder = resolve(results_dir)
+    paths = sorted(folder.glob("*.nc"))
+    if not paths:
+        click.echo(f"no results in {folder}", err=True)
+    for path in paths:
+        try:
+            attributes = load(path).attrs
+        except ResultError as error:
+            click.echo(f"{path.name}  UNREADABLE  {error}")
+            continue
+        config = json.loads(attributes["config"])
+        click.echo(
+            f"{path.name}  {config['dataset']}  {config['model']}  seed {config['seed']}  "
+            f"commit {attributes['commit']}  {attributes['device']}  "
+            f"{attributes['wall_seconds']} s  {attributes['created']}"
+        )
+
+
+@srel.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Read a result file whole; print its provenance. Exit code 1 if it is damaged or foreign."""
+    from srel_core.results import load
+
+    dataset = load(file)
+    sizes = ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
+    click.echo(f"{file.name}: whole ({sizes})")
+    for name, value in dataset.attrs.items():
+        click.echo(f"  {name}: {value}")
+
+
+@srel.command()
+def env() -> None:
+    """Print the environment that a result computed now would be marked with."""
+    from srel_core.experiments import choose_device
+    from srel_core.provenance import environment
+
+    for name, value in environment(str(choose_device("auto"))).items():
+        click.echo(f"{name}: {value}")

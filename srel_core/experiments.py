@@ -1,0 +1,251 @@
+"""The experiments: a frozen config goes in, a result with its provenance comes out.
+
+A result is computed once, kept on disk under a name that hashes the config and the code it
+depends on, and loaded from then on. An interrupted run goes on from its last checkpoint.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from srel_core import data, results
+from srel_core.divergence import DIVERGENCES, find_divergences
+from srel_core.models import MODELS, build_model
+from srel_core.names import check_known
+from srel_core.provenance import code_digest, environment
+from srel_core.recorder import SrelRecorder
+from srel_core.rules import parse_rule
+from srel_core.training import Schedule, Trainer, evaluate, stream
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_CODE = (
+    "checks", "chunking", "data", "divergence", "experiments", "influence", "models", "problem",
+    "recorder", "rules", "stores", "tangent", "training",
+)  # fmt: skip
+_SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
+
+
+@dataclass(frozen=True)
+class ClassExperiment:
+    """S_rel between classes while a classifier trains: one data set, one network, one seed.
+
+    The seed fixes the weights, the augmentation, the probes and the batches. `images_per_class`
+    None takes all there are. The probes are drawn from the training images as they are trained
+    on, `probes_per_class` from each class, and serve as samples too: x and x' are the same set.
+    `rules` are "sgd:LR", "adam:LR" or "tangent"; each is measured in every divergence.
+    """
+
+    dataset: str = "digits"
+    classes: tuple[str, ...] | None = None
+    model: str = "resnet18"
+    seed: int = 0
+    images_per_class: int | None = None
+    augment: bool = True
+    probes_per_class: int = 20
+    schedule: Schedule = dataclasses.field(default_factory=Schedule)
+    rules: tuple[str, ...] = ("adam:1e-4", "sgd:1e-4", "tangent")
+    divergences: tuple[str, ...] = tuple(n for n, d in DIVERGENCES.items() if not d.scalar)
+
+    def __post_init__(self) -> None:
+        check_known("model", self.model, MODELS)
+        for name in ("probes_per_class", "images_per_class"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if not self.rules:
+            raise ValueError("rules is empty: name at least one, such as 'sgd:1e-4'")
+        for rule in self.rules:
+            parse_rule(rule)
+        find_divergences(self.divergences)
+
+    @property
+    def config(self) -> str:
+        """The config as JSON, keys sorted."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @property
+    def file_name(self) -> str:
+        """The name of the result's file: it changes with the config and with the code."""
+        key = hashlib.sha256((self.config + code_digest(_CODE)).encode()).hexdigest()[:12]
+        dataset = "".join(c if c.isalnum() else "-" for c in self.dataset)[-40:]
+        return f"class_srel-{dataset}-seed{self.seed}-{key}.nc"
+
+    def run(
+        self,
+        results_dir: str | Path | None = None,
+        device: str = "auto",
+        progress: bool = True,
+    ) -> "xr.Dataset":
+        """Load this experiment's result, or compute and keep it.
+
+        Dimensions (step, rule, divergence, probe, sample) as `SrelRecorder.to_xarray`, with the
+        epoch of each step; train_loss and train_accuracy (train_step) of each batch; test_loss
+        and test_accuracy (epoch). Provenance is in the attributes.
+
+        device: "cpu", "cuda", "cuda:1", …; "auto" is a GPU if there is one.
+        Errors: DataError for data that cannot be used, ResultError for a results directory that
+        cannot be written, ValueError for the rest. A damaged file is set aside, with a warning.
+        """
+        path = results.results_dir(results_dir) / self.file_name
+        if path.exists():
+            try:
+                return results.load(path)
+            except results.ResultError as error:
+                aside = results.set_aside(path)
+                warnings.warn(f"{error}; set aside as {aside.name}, computing anew", stacklevel=2)
+        dataset = _Run(self, path, choose_device(device)).complete(progress)
+        results.save(dataset, path)
+        _state_path(path).unlink(missing_ok=True)
+        return dataset
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is the GPU if there is one; ValueError for a device this machine does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} is not to be had here: use 'auto' or 'cpu'") from error
+    return device
+
+
+def _state_path(path: Path) -> Path:
+    return path.with_suffix(".state.safetensors")
+
+
+class _Run:
+    """One run of an experiment, from its data to its dataset."""
+
+    def __init__(self, experiment: ClassExperiment, path: Path, device: torch.device) -> None:
+        self.experiment, self.path, self.device = experiment, path, device
+        e, seed = experiment, experiment.seed
+        self.train = data.load_images(e.dataset, e.classes, "train", e.images_per_class)
+        self.test = data.load_images(e.dataset, self.train.classes, "test")
+        images = self.train.images
+        if e.augment:
+            images = data.augment(images, stream(seed, "augmentation"))
+        images = data.normalise(images)
+        probes = data.draw_per_class(self.train.labels, e.probes_per_class, stream(seed, "probes"))
+        n_classes = len(self.train.classes)
+        self.model = build_model(e.model, n_classes, stream(seed, "weights")).to(device)
+        self.trainer = Trainer(self.model, images, self.train.labels, e.schedule, seed)
+        self.recorder = SrelRecorder(
+            self.model,
+            images[probes],
+            self.train.labels[probes],
+            images[probes],
+            rules={rule: parse_rule(rule) for rule in e.rules},
+            divergences=e.divergences,
+            probe_classes=self.train.labels[probes],
+            sample_classes=self.train.labels[probes],
+        )
+        self.test_images = data.normalise(self.test.images)
+        self.test_curves: list[tuple[float, float]] = []
+        self.seconds = 0.0
+
+    def complete(self, progress: bool) -> "xr.Dataset":
+        """Train to the end, from the saved state if there is one, measuring on the way."""
+        from tqdm import tqdm
+
+        self._restore()
+        schedule, n_images = self.experiment.schedule, len(self.train.labels)
+        measured = schedule.measured_steps(n_images)
+        started = saved = time.monotonic()
+        with tqdm(
+            total=len(measured),
+            initial=sum(step <= self.trainer.step for step in measured),
+            desc=f"{self.experiment.dataset}, seed {self.experiment.seed}",
+            unit="checkpoint",
+            disable=not progress,
+        ) as bar:
+            for pause in self.trainer.run():
+                if pause.measure:
+                    self.model.eval()
+                    self.recorder.measure(pause.step)
+                    bar.update()
+                if pause.epoch_ended:
+                    test = evaluate(self.model, self.test_images, self.test.labels)
+                    self.test_curves.append(test)
+                if time.monotonic() - saved > _SAVE_EVERY:
+                    now = time.monotonic()
+                    self._save(self.seconds + now - started)
+                    saved = time.monotonic()
+        self.seconds += time.monotonic() - started
+        return self._dataset()
+
+    def _save(self, seconds: float) -> None:
+        from safetensors.torch import save_file
+
+        state = {f"trainer/{name}": t for name, t in self.trainer.state().items()}
+        state |= {f"recorder/{name}": t for name, t in self.recorder.state().items()}
+        state["test_curves"] = torch.tensor(self.test_curves, dtype=torch.float64).reshape(-1, 2)
+        state["seconds"] = torch.tensor(seconds, dtype=torch.float64)
+        whole = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+        results.write_atomically(_state_path(self.path), lambda file: save_file(whole, file))
+
+    def _restore(self) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = _state_path(self.path)
+        if not path.exists():
+            return
+        try:
+            state = load_file(path)
+        except (SafetensorError, OSError) as error:
+            aside = results.set_aside(path)
+            warnings.warn(f"{path.name} is damaged ({error}): set aside as {aside.name}, "
+                          "starting from the beginning", stacklevel=2)  # fmt: skip
+            return
+
+        def part(name: str) -> dict[str, Tensor]:
+            prefix = f"{name}/"
+            return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
+
+        self.trainer.restore(part("trainer"))
+        self.recorder.restore(part("recorder"))
+        self.test_curves = [tuple(row) for row in state["test_curves"].tolist()]
+        self.seconds = float(state["seconds"])
+
+    def _dataset(self) -> "xr.Dataset":
+        dataset = self.recorder.to_xarray()
+        per_epoch = self.trainer.steps_per_epoch
+        test_loss, test_accuracy = zip(*self.test_curves, strict=True)
+        return dataset.assign(
+            train_loss=("train_step", self.trainer.losses),
+            train_accuracy=("train_step", self.trainer.accuracies),
+            test_loss=("epoch", list(test_loss)),
+            test_accuracy=("epoch", list(test_accuracy)),
+        ).assign_coords(
+            epoch_of_step=("step", (dataset.step.values - 1) // per_epoch + 1),
+            epoch=range(1, self.experiment.schedule.epochs + 1),
+            class_name=("class", list(self.train.classes)),
+        ).assign_attrs(self._provenance())  # fmt: skip
+
+    def _provenance(self) -> dict[str, Any]:
+        here = environment(str(self.device))
+        return {
+            "schema": results.SCHEMA,
+            "kind": "class_srel",
+            "config": self.experiment.config,
+            "code_digest": code_digest(_CODE),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "wall_seconds": round(self.seconds, 1),
+            "data_source": self.train.source,
+            "data_checksum": self.train.checksum,
+            "test_checksum": self.test.checksum,
+            **here,
+        }

@@ -1,0 +1,123 @@
+"""Measure S_rel again and again while a network trains, in anyone's training loop.
+
+recorder = sc.SrelRecorder(model, x, y, probes, rules={"sgd": sc.SGD(1e-4)})
+for step, (inputs, targets) in enumerate(loader):
+    ...                        # your own optimizer step on `model`
+    if step % 100 == 0:
+        recorder.measure(step)
+recorder.to_xarray()
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from srel_core.divergence import find_divergences
+from srel_core.influence import Influence, influence
+from srel_core.problem import Loss, equal_rows
+from srel_core.rules import Rule, Tangent
+from srel_core.tangent import tangent_influence
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class SrelRecorder:
+    """Holds samples and probes fixed, and keeps what `influence` measures at chosen steps.
+
+    model     the network in training; measured as it is when `measure` is called
+    x, y, probes, loss, divergences   as for `srel_core.influence`
+    rules     name → `SGD(lr)`, `Adam(lr)`, any other rule, or `Tangent()`: all are measured, with
+              all divergences, at every call
+    probe_classes (P,), sample_classes (S,)   kept beside the result if given
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        probes: Tensor,
+        *,
+        rules: Mapping[str, Rule | Tangent],
+        loss: Loss = "cross_entropy",
+        divergences: Sequence[str] = ("kl", "l2_logits"),
+        probe_classes: Tensor | None = None,
+        sample_classes: Tensor | None = None,
+    ) -> None:
+        if not rules:
+            raise ValueError("rules is empty: name at least one, such as {'sgd': SGD(lr=1e-4)}")
+        find_divergences(divergences)
+        self.model, self.x, self.y, self.probes = model, x, y, probes
+        self.rules, self.loss, self.divergences = dict(rules), loss, tuple(divergences)
+        self._classes = {"probe_class": probe_classes, "sample_class": sample_classes}
+        for (name, labels), inputs in zip(self._classes.items(), (probes, x), strict=True):
+            if labels is not None and labels.shape != inputs.shape[:1]:
+                raise ValueError(
+                    f"{name}es must hold one label for each of {len(inputs)}, "
+                    f"but its shape is {tuple(labels.shape)}"
+                )
+        self._kept: dict[int, dict[str, Tensor]] = {}
+
+    def measure(self, step: int) -> dict[str, Influence]:
+        """Measure under every rule now, and keep it under this step: rule name → result."""
+        step = int(step)
+        if step in self._kept:
+            raise ValueError(f"step {step} has been measured before: each step counts once")
+        results = {name: self._influence(rule) for name, rule in self.rules.items()}
+        self._kept[step] = {
+            "change": torch.stack([self._stack(r.change) for r in results.values()]),
+            "own": torch.stack([self._stack(r.own) for r in results.values()]),
+            "in_float64": torch.stack([r.in_float64 for r in results.values()]),
+        }
+        return results
+
+    def _influence(self, rule: Rule | Tangent) -> Influence:
+        problem = (self.model, self.x, self.y, self.probes)
+        if isinstance(rule, Tangent):
+            return tangent_influence(*problem, loss=self.loss, divergences=self.divergences)
+        return influence(*problem, rule=rule, loss=self.loss, divergences=self.divergences)
+
+    def _stack(self, by_divergence: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([by_divergence[name] for name in self.divergences])
+
+    def to_xarray(self) -> "xr.Dataset":
+        """All measurements so far.
+
+        change (step, rule, divergence, probe, sample), own (step, rule, divergence, sample) in
+        float64; in_float64 (step, rule, sample); same_input (probe, sample) marks x' = x; class
+        labels as coordinates. ValueError before the first measurement.
+        """
+        import xarray as xr
+
+        if not self._kept:
+            raise ValueError("nothing has been measured yet: call measure(step) first")
+        steps = sorted(self._kept)
+        shape = {
+            "change": ("step", "rule", "divergence", "probe", "sample"),
+            "own": ("step", "rule", "divergence", "sample"),
+            "in_float64": ("step", "rule", "sample"),
+        }
+        data = {
+            name: (dims, torch.stack([self._kept[step][name] for step in steps]).numpy())
+            for name, dims in shape.items()
+        }
+        same_input = equal_rows(self.probes, self.x).numpy()
+        coords = {"step": steps, "rule": list(self.rules), "divergence": list(self.divergences)}
+        for name, labels in self._classes.items():
+            if labels is not None:
+                coords[name] = (name.removesuffix("_class"), labels.cpu().numpy())
+        return xr.Dataset({**data, "same_input": (("probe", "sample"), same_input)}, coords=coords)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything measured so far, as plain tensors: what `restore` takes."""
+        return {f"{s}/{name}": t for s, kept in self._kept.items() for name, t in kept.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave, in place of what has been measured."""
+        self._kept = {}
+        for key, tensor in state.items():
+            step, name = key.split("/")
+            self._kept.setdefault(int(step), {})[name] = tensor

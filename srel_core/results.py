@@ -1,0 +1,98 @@
+"""Results on disk: NetCDF files written at once or not at all, and checked when read."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SCHEMA = "srel-core result 1"
+_REQUIRED_ATTRIBUTES = ("schema", "kind", "config", "code_digest", "commit", "created")
+
+
+class ResultError(RuntimeError):
+    """A result file that cannot be read or written: one line, with what to do."""
+
+
+def results_dir(given: str | Path | None = None) -> Path:
+    """Where results are kept: `given`, else SREL_RESULTS, else the book's `_build/results`.
+
+    The book's folder is the nearest one above the working directory that holds a `_toc.yml`;
+    outside any book it is `~/.cache/srel_core/results`.
+    """
+    if given:
+        return Path(given).expanduser()
+    if os.environ.get("SREL_RESULTS"):
+        return Path(os.environ["SREL_RESULTS"]).expanduser()
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "_toc.yml").is_file():
+            return folder / "_build" / "results"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return cache / "srel_core" / "results"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, and put it in place once it is whole.
+
+    ResultError, and nothing left behind, if the folder cannot be written or the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ResultError(
+            f"cannot write {path.name} in {path.parent}: {_one_line(error)}; nothing was written: "
+            "make room, or choose another results directory"
+        ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def save(dataset: "xr.Dataset", path: Path) -> None:
+    """Write a result as compressed NetCDF, atomically."""
+    encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    # Made in memory: HDF5 crashes the process when a disk fills up under a file it has open.
+    whole = BytesIO()
+    dataset.to_netcdf(whole, engine="h5netcdf", encoding=encoding)
+    write_atomically(path, lambda partial: partial.write_bytes(whole.getbuffer()))
+
+
+def load(path: Path) -> "xr.Dataset":
+    """Read a result whole. ResultError if it is absent, damaged, or not a result of srel_core."""
+    import xarray as xr
+
+    if not path.is_file():
+        raise ResultError(f"no result file {path}: run the experiment, or check the path")
+    try:
+        dataset = xr.load_dataset(path, engine="h5netcdf")
+    except Exception as error:
+        raise ResultError(
+            f"{path} is damaged or not NetCDF ({_one_line(error)}): remove it and run again"
+        ) from error
+    missing = [name for name in _REQUIRED_ATTRIBUTES if name not in dataset.attrs]
+    if missing or dataset.attrs["schema"] != SCHEMA:
+        found = dataset.attrs.get("schema", f"no {missing[0] if missing else 'schema'}")
+        raise ResultError(f"{path} is not a {SCHEMA!r} file ({found}): made by something else?")
+    return dataset
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file so that it is neither read again nor lost; its new path."""
+    aside = path.with_name(path.name + ".damaged")
+    path.replace(aside)
+    return aside
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

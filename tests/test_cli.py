@@ -1,0 +1,130 @@
+"""`srel` as its users call it: what it prints, and the exit codes that scripts rely on."""
+
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+
+import pytest
+
+import srel_core
+from srel_core import results
+from srel_core.cli import main
+
+SMALL = [
+    "run", "--model", "linear", "--images-per-class", "12", "--probes-per-class", "2",
+    "--epochs", "1", "--batch-size", "12", "--seeds", "0,1", "--divergences", "kl",
+    "--device", "cpu", "--quiet",
+]  # fmt: skip
+
+
+@dataclass
+class Done:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def srel(*arguments):
+    out, err = StringIO(), StringIO()
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        warnings.catch_warnings(),
+        pytest.raises(SystemExit) as caught,
+    ):
+        main([str(argument) for argument in arguments])
+    return Done(caught.value.code or 0, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    done = srel(*SMALL, "--results-dir", folder)
+    assert done.exit_code == 0, done.stderr
+    return folder, done.stdout.split()
+
+
+def test_run_prints_where_each_result_is(computed):
+    folder, printed = computed
+    assert len(printed) == 2
+    for path in printed:
+        assert results.load(folder / path).sizes["step"] == 1
+
+
+def test_list_names_data_seed_and_provenance(computed):
+    folder, _ = computed
+    done = srel("list", "--results-dir", folder)
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0 and len(lines) == 2
+    assert all("digits  linear  seed" in line and "commit" in line for line in lines)
+
+
+def test_check_tells_whole_from_damaged(computed, tmp_path):
+    _, printed = computed
+    done = srel("check", printed[0])
+    assert done.exit_code == 0 and "whole (" in done.stdout and "data_checksum:" in done.stdout
+    damaged = tmp_path / "damaged.nc"
+    damaged.write_bytes(b"CDF")
+    done = srel("check", damaged)
+    assert done.exit_code == 1 and "is damaged or not NetCDF" in done.stderr
+    assert "UNREADABLE" in srel("list", "--results-dir", tmp_path).stdout
+    assert srel("check", tmp_path / "absent.nc").exit_code == 1
+
+
+def test_env_and_version():
+    assert "torch: " in srel("env").stdout
+    assert srel_core.__version__ in srel("--version").stdout
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["list"], ["check"], ["env"]])
+def test_help_teaches(command):
+    done = srel(*command, "--help")
+    assert done.exit_code == 0 and "Usage:" in done.stdout
+
+
+BAD = {
+    "profile": (["--profile", "latpop"], 2, "unknown profile 'latpop': the nearest is 'laptop'"),
+    "dataset": (["--dataset", "cifar11"], 2, "the nearest is 'cifar10'"),
+    "classes": (["--classes", "0,twelve"], 2, "unknown class 'twelve'"),
+    "rule": (["--rules", "sdg:1"], 2, "unknown rule 'sdg': the nearest is 'sgd'"),
+    "divergence": (["--divergences", "klx"], 2, "unknown divergence 'klx'"),
+    "seeds": (["--seeds", "one"], 2, "expected whole numbers such as 0,1,2, not 'one'"),
+    "option": (["--epoch", "3"], 2, "--epochs"),
+    "epochs": (["--epochs", "0"], 2, "epochs must be a whole number of at least 1, not 0"),
+    "device": (["--device", "quantum"], 2, "device 'quantum' is not to be had here"),
+    "probes": (["--probes-per-class", "500"], 2, "500 asked"),
+    "folder": (["--dataset", "folder:nowhere"], 2, "found no such folder"),
+    "results": (["--results-dir", "/dev/null/results"], 1, "cannot write"),
+}
+
+
+@pytest.mark.parametrize(("extra", "code", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_line_and_a_code(tmp_path, extra, code, message):
+    done = srel(*SMALL, "--results-dir", tmp_path, *extra)
+    assert done.exit_code == code
+    assert message in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch, tmp_path):
+    def interrupted(self, *_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srel_core.experiments.ClassExperiment.run", interrupted)
+    done = srel(*SMALL, "--results-dir", tmp_path)
+    assert done.exit_code == 130 and "goes on from the last checkpoint" in done.stderr
+
+
+def test_importing_the_library_loads_no_heavy_package():
+    """`import srel_core` is to cost little more than `import torch`."""
+    import subprocess
+    import sys
+
+    heavy = ["xarray", "scipy", "sklearn", "matplotlib", "torchvision", "h5py", "pandas"]
+    script = (
+        "import sys, torch; before = set(sys.modules); import srel_core; "
+        f"print(*(m for m in {heavy} if m in set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split() == []
