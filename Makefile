@@ -5,8 +5,12 @@ PROFILE ?= laptop
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: test lint lock
+.PHONY: book test bench lint lock
 .DELETE_ON_ERROR:
+
+ifeq ($(filter smoke laptop paper,$(PROFILE)),)
+$(error unknown PROFILE=$(PROFILE): choose smoke, laptop or paper)
+endif
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -14,13 +18,27 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Snakemake does what has changed, and says what. Each profile keeps its pages in _build/book.
+book: $(READY)
+	@$(BIN)/snakemake --cores all --rerun-incomplete --quiet host reason rules progress \
+		--config profile=$(PROFILE) \
+		|| { echo "make book: failed; the first line with 'error' above says why" >&2; exit 1; }
+	@rm -rf _build/html && cp -R _build/book/$(PROFILE)/_build/html _build/html
+	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/html/index.html"
+
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Each benchmark compares two ways of doing the same work, in one run on an otherwise idle machine.
+bench: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
+	$(BIN)/mypy tools
+	$(BIN)/python tools/pairs.py check
 
 # Resolve every dependency anew, in an environment of its own, and pin what came out.
 lock:

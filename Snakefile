@@ -1,0 +1,52 @@
+# Experiments -> executed chapters -> HTML pages, as one graph. `make book` runs it on this
+# machine; `snakemake --profile …` runs it on a cluster.
+import sys
+from pathlib import Path
+
+sys.path.insert(0, "tools")
+from toc import sources
+
+PROFILE = config.get("profile", "laptop")
+PYTHON = sys.executable
+NOTEBOOKS, PAGES = sources(Path.cwd())
+EXECUTED = f"_build/executed/{PROFILE}"
+BOOK = f"_build/book/{PROFILE}"
+
+
+def files(*patterns):
+    return sorted(str(path) for pattern in patterns for path in Path().glob(pattern))
+
+
+def tools(*names):
+    return [f"tools/{name}.py" for name in names]
+
+
+rule book:
+    input:
+        executed=[f"{EXECUTED}/{path.relative_to('chapters')}" for path in NOTEBOOKS],
+        pages=list(map(str, PAGES)),
+        settings=["_config.yml", "_toc.yml", "references.bib"],
+        static=files("_static/**/*.*"),
+        tools=tools("build_book", "check_site", "executed", "offline_site", "toc"),
+    output:
+        f"{BOOK}/_build/html/index.html",
+    shell:
+        "{PYTHON:q} tools/build_book.py {EXECUTED} {BOOK}"
+
+
+# A chapter asks srel_core for its results: those that are there are loaded, the others computed.
+rule chapter:
+    input:
+        notebook="chapters/{name}.ipynb",
+        library=files("srel_core/**/*.py"),
+        results=files("results/**/*.nc"),
+        tools=tools("executed", "parameters", "run_chapter"),
+    output:
+        "_build/executed/{profile}/{name}.ipynb",
+    wildcard_constraints:
+        profile="[^/]+",
+    # All the cores, so one chapter at a time: snakemake limits the threads of numerical libraries
+    # to what a rule asks for, and scales down what is more than there are.
+    threads: 1024
+    shell:
+        "{PYTHON:q} tools/run_chapter.py {input.notebook} {output} -p profile {wildcards.profile}"

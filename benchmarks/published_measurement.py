@@ -1,0 +1,149 @@
+"""The S_rel measurement of the published experiment: the published algorithm against ours.
+
+ResNet-18 without normalisation, 32×32 images, 3 classes × 20 probes that are the samples too, the
+first step of a fresh Adam. The published algorithm copies the model for each of the 180 (class
+pair, sample) combinations, steps the copy, and predicts the probes of one class before and after;
+`srel_core.influence` takes each step once for all probes. Both give the same class-based changes.
+
+Each side runs in processes of its own, `--repeats` times, interleaved; the medians are compared.
+Run as `python benchmarks/published_measurement.py`; the result goes to `benchmarks/results/`.
+"""
+
+import argparse
+import copy
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+import srel_core as sc
+from srel_core.divergence import kl
+from srel_core.models import build_model
+from srel_core.provenance import environment
+
+N_CLASSES, PER_CLASS, LR = 3, 20, 1e-4
+RESULT = Path(__file__).parent / "results" / "published_measurement.json"
+
+
+def problem():
+    """A network trained for a few steps, so that its predictions are not all alike."""
+    torch.manual_seed(0)
+    model = build_model("resnet18", N_CLASSES, seed=0)
+    labels = torch.arange(N_CLASSES).repeat_interleave(PER_CLASS)
+    pattern = torch.randn(N_CLASSES, 3, 32, 32)
+    images = pattern[labels] + torch.randn(len(labels), 3, 32, 32)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    return model.eval(), images, labels
+
+
+def published(model, images, labels):
+    """One copy, one step, two predictions for each (class pair, sample): changes (P, S)."""
+    change = torch.zeros(len(images), len(images), dtype=torch.float64)
+    for c_sample in range(N_CLASSES):
+        for c_probe in range(N_CLASSES):
+            probes = labels == c_probe
+            for i in torch.nonzero(labels == c_sample).flatten():
+                stepped = copy.deepcopy(model)
+                optimizer = torch.optim.Adam(stepped.parameters(), lr=LR)
+                optimizer.zero_grad()
+                F.cross_entropy(stepped(images[i : i + 1]), labels[i : i + 1]).backward()
+                optimizer.step()
+                with torch.no_grad():
+                    before, after = model(images[probes]), stepped(images[probes])
+                change[probes, i] = kl(before.double(), after.double() - before.double())
+    return change
+
+
+def ours(model, images, labels):
+    result = sc.influence(
+        model, images, labels, images, rule=sc.Adam(LR), divergences=["kl"], method="shared"
+    )
+    return result.change["kl"]
+
+
+SIDES = {"published": published, "ours": ours}
+
+
+def worker(side, threads, out):
+    """One timed measurement in this process; prints seconds and peak memory as JSON."""
+    torch.set_num_threads(threads)
+    arguments = problem()
+    started = time.perf_counter()
+    change = SIDES[side](*arguments)
+    seconds = time.perf_counter() - started
+    np.save(out, change.numpy())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+
+
+def run_worker(side, threads, folder):
+    out = Path(folder) / f"{side}.npy"
+    command = [sys.executable, __file__, "--worker", side, "--threads", str(threads)]
+    done = subprocess.run([*command, "--out", out], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout), np.load(out)
+
+
+def matrix_product_rate(threads):
+    """float32 matrix-product rate of this machine now, in flop/s: median of 9 of size 2048."""
+    torch.set_num_threads(threads)
+    a, seconds = torch.randn(2048, 2048), []
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - started)
+    return 2 * 2048**3 / statistics.median(seconds[1:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        return worker(options.worker, options.threads, options.out)
+    runs, changes = {side: [] for side in SIDES}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(options.repeats):
+            for side in SIDES:
+                run, changes[side] = run_worker(side, options.threads, folder)
+                runs[side].append(run)
+                print(f"{side}: {run['seconds']:.2f} s, peak {run['peak_bytes'] / 2**30:.2f} GiB")
+    seconds = {side: statistics.median(r["seconds"] for r in runs[side]) for side in SIDES}
+    disagreement = np.abs(changes["ours"] / changes["published"] - 1).max()
+    with FlopCounterMode(display=False) as counter:
+        ours(*problem())
+    rate = matrix_product_rate(options.threads)
+    result = {
+        "seconds": seconds,
+        "ratio": seconds["published"] / seconds["ours"],
+        "largest_relative_difference": float(disagreement),
+        "peak_bytes": {s: max(r["peak_bytes"] for r in runs[s]) for s in SIDES},
+        "matrix_product_flops_per_second": rate,
+        "fraction_of_matrix_product_rate": counter.get_total_flops() / seconds["ours"] / rate,
+        "repeats": options.repeats,
+        "threads": options.threads,
+        "environment": environment(),
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"published / ours: {result['ratio']:.1f}×, changes agree to {disagreement:.1e} relative")
+    print(f"fraction of the matrix-product rate: {result['fraction_of_matrix_product_rate']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""From raw measurements to what a figure shows: class-level values with bootstrap intervals."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from srel_core import classes
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BOUNDS = ("low", "high")
+
+
+def class_summary(
+    runs: "Sequence[xr.Dataset]",
+    *,
+    reduce: classes.Reduce = "ratio_of_means",
+    n_resamples: int = 500,
+    level: float = 0.95,
+) -> "xr.Dataset":
+    """Class matrix, same-class preference and AUC of runs that differ in their seed alone.
+
+    runs: results of `ClassExperiment.run`. Each quantity Q below is the mean over runs, and
+    Q_interval (bound, …) its two-level bootstrap interval, over runs and over samples within
+    each class (`classes.interval_over_seeds`).
+
+    matrix      (rule, divergence, step, probe_class, sample_class)   S[c', c]
+    preference  (rule, divergence, step)   mean S[c, c] / mean S[c' ≠ c, c]: above 1, a step moves
+                the predictions of its sample's own class more. Runs are averaged on the log scale
+    auc         (rule, divergence, step)   same-class AUC; 0.5 is no class structure
+    undefined   (rule, divergence, step)   fraction of samples with own = 0
+
+    ValueError for no runs, or runs that do not belong together.
+    """
+    import xarray as xr
+
+    _check_comparable(runs)
+    first = runs[0]
+    dims = ("rule", "divergence", "step")
+    # for each run, one (1 + n_resamples, …) array for each cell of `dims`
+    matrices: list[list[classes.Array]] = [[] for _ in runs]
+    preferences: list[list[classes.Array]] = [[] for _ in runs]
+    aucs: list[list[classes.Array]] = [[] for _ in runs]
+    for r, run in enumerate(runs):
+        labels = (run.probe_class.values, run.sample_class.values)
+        resampled = classes.resample_samples(labels[1], n_resamples, seed=r)
+        weights = np.concatenate([np.ones((1, len(labels[1]))), resampled])
+        exclude = run.same_input.values
+        changes = run.change.transpose(*dims, "probe", "sample").values
+        owns = run.own.transpose(*dims, "sample").values
+        for cell in np.ndindex(changes.shape[:3]):
+            matrix = classes.class_matrix(
+                changes[cell], owns[cell], *labels, exclude=exclude, reduce=reduce, weights=weights
+            )
+            auc = classes.same_class_auc(changes[cell], *labels, exclude=exclude)
+            counted = weights * np.isfinite(auc)
+            matrices[r].append(matrix)
+            preferences[r].append(_log_ratio(*classes.same_and_other(matrix)))
+            aucs[r].append(counted @ np.nan_to_num(auc) / counted.sum(1))
+    shape = tuple(first.sizes[d] for d in dims)
+    cells = ("probe_class", "sample_class")
+    data = {
+        **_over_runs("matrix", matrices, dims, shape, cells, level),
+        **_over_runs("preference", preferences, dims, shape, (), level, np.exp),
+        **_over_runs("auc", aucs, dims, shape, (), level),
+        "undefined": (
+            dims,
+            np.mean([(r.own.transpose(*dims, "sample") == 0).mean("sample") for r in runs], 0),
+        ),
+    }
+    names = first.class_name.values
+    coords = {
+        **{d: first[d].values for d in dims},
+        "bound": list(BOUNDS), "probe_class": names, "sample_class": names,
+        "epoch_of_step": ("step", first.epoch_of_step.values),
+    }  # fmt: skip
+    return xr.Dataset(data, coords, {"reduce": reduce, "level": level, "runs": len(runs)})
+
+
+def _log_ratio(same: classes.Array, other: classes.Array) -> classes.Array:
+    with np.errstate(divide="ignore", invalid="ignore"):  # no change at all: the ratio is NaN
+        return np.log(same) - np.log(other)
+
+
+def _over_runs(name, values, dims, shape, extra, level, finish=lambda v: v):  # type: ignore[no-untyped-def]
+    """Mean over runs, and interval, of per-run lists of (1 + B, …) arrays: two variables."""
+    stacked = np.array([np.stack(run) for run in values])  # (R, cells, 1 + B, …)
+    per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
+    tail = per_run.shape[3:]
+    estimate = finish(per_run[:, 0].mean(0)).reshape(*shape, *tail)
+    interval = classes.interval_over_seeds(per_run[:, 1:], seed=len(values), level=level)
+    return {
+        name: ((*dims, *extra), estimate),
+        f"{name}_interval": (
+            ("bound", *dims, *extra),
+            finish(interval).reshape(2, *shape, *tail),
+        ),
+    }
+
+
+def learning_curves(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
+    """Accuracy and loss, (seed, epoch): train_ averaged over the epoch's batches, and test_."""
+    import xarray as xr
+
+    _check_comparable(runs)
+    n_epochs = runs[0].sizes["epoch"]
+    train = {
+        name: np.stack([run[name].values.reshape(n_epochs, -1).mean(1) for run in runs])
+        for name in ("train_loss", "train_accuracy")
+    }
+    test = {
+        name: np.stack([run[name].values for run in runs])
+        for name in ("test_loss", "test_accuracy")
+    }
+    dims = ("seed", "epoch")
+    data = {name: (dims, values) for name, values in {**train, **test}.items()}
+    return xr.Dataset(data, {"epoch": runs[0].epoch.values})
+
+
+def side_of(interval: Sequence[float], threshold: float) -> str:
+    """Where an interval (low, high) lies: "above", "below", or "undecided" if it holds both."""
+    low, high = (float(bound) for bound in interval)
+    if low > threshold:
+        return "above"
+    return "below" if high < threshold else "undecided"
+
+
+def _check_comparable(runs: "Sequence[xr.Dataset]") -> None:
+    if not runs:
+        raise ValueError("no runs to summarise: at least one is needed")
+    for run in runs[1:]:
+        for name in ("step", "rule", "divergence", "class_name", "sample_class"):
+            if not np.array_equal(run[name].values, runs[0][name].values):
+                raise ValueError(
+                    f"these runs do not belong together: they differ in {name}, "
+                    "and only their seeds may differ"
+                )

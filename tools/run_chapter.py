@@ -1,0 +1,152 @@
+"""Execute a chapter with papermill, strictly.
+
+    python tools/run_chapter.py chapters/NAME.ipynb OUT.ipynb -p profile smoke -p seeds "[0, 1]"
+
+Exit code 0: the executed notebook was written. 1: the chapter failed; no output, the notebook
+with its traceback is kept beside it. 2: the call was wrong; nothing was executed or written.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import nbformat
+import papermill  # type: ignore[import-untyped]
+from executed import drop_progress, one_line, problems
+from papermill.exceptions import PapermillExecutionError  # type: ignore[import-untyped]
+from parameters import ParameterError, read
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="run_chapter",
+        description="Execute a chapter; a parameter that it does not declare is an error.",
+    )
+    add = parser.add_argument
+    add("notebook", type=Path, help="the chapter, for example chapters/NAME.ipynb")
+    add("out", type=Path, help="where the executed notebook goes")
+    add(
+        "-p",
+        dest="given",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a value for a parameter of the chapter; -p may be given several times",
+    )
+    return parser.parse_args()
+
+
+def fail(message: str, code: int) -> NoReturn:
+    print(f"run_chapter: error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def load(path: Path) -> nbformat.NotebookNode:
+    try:
+        return nbformat.read(path, as_version=4)
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}", 2)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError):
+        fail(f"{path} is not a notebook; give a chapter's .ipynb file", 2)
+
+
+def prepare(out: Path, notebook: Path) -> None:
+    """See to it that `out` can be written before hours are spent on what goes there."""
+    if out.suffix != ".ipynb":
+        fail(f"the output {out} must end in .ipynb", 2)
+    if out.exists() and out.samefile(notebook):
+        fail(f"the output {out} is the chapter itself; choose another name", 2)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"cannot make the folder {out.parent}: {error.strerror}", 2)
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        fail(f"cannot write {out}: choose a file in a folder that can be written to", 2)
+
+
+def use_own_kernel() -> None:
+    """Make `python3` mean this interpreter, whatever kernels the user has installed elsewhere."""
+    os.environ["JUPYTER_PATH"] = str(Path(sys.prefix, "share", "jupyter"))
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or the debugger warns in each kernel
+
+
+def execute(notebook: Path, out: Path, values: dict[str, Any]) -> str | None:
+    """Write the executed `notebook` to `out`; if it failed, keep it aside and return why."""
+    partial = out.with_name(f".{out.stem}.partial.ipynb")
+    failed = failed_name(out)
+    failed.unlink(missing_ok=True)
+    try:
+        result = papermill.execute_notebook(
+            notebook,
+            partial,
+            values,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            stderr_file=sys.stderr,  # progress bars, as they come
+            extra_arguments=["--log-level=CRITICAL"],  # errors of the chapter arrive anyway
+        )
+        tidy(result, out)
+        nbformat.write(result, partial)
+        reason = "; ".join(problems(result))
+    except PapermillExecutionError as error:
+        reason = f"In [{error.exec_count}] raised {one_line(f'{error.ename}: {error.evalue}')}"
+    except RuntimeError as error:  # the kernel did not start, or it died
+        reason = f"{one_line(str(error))} (for want of memory?)"
+    try:
+        if partial.exists():
+            partial.replace(failed if reason else out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return reason or None
+
+
+def failed_name(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.failed.ipynb")
+
+
+def tidy(result: nbformat.NotebookNode, out: Path) -> None:
+    """Leave nothing in the notebook that changes from run to run but the record of the run."""
+    drop_progress(result)
+    result.metadata.papermill["output_path"] = str(out)
+    for cell in result.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.id = "injected-parameters"
+        cell.metadata.pop("execution", None)
+        cell.metadata.pop("papermill", None)
+
+
+def main() -> None:
+    options = arguments()
+    chapter = load(options.notebook)
+    try:
+        values = read(chapter, options.given)
+    except ParameterError as error:
+        fail(f"{options.notebook}: {error}", 2)
+    prepare(options.out, options.notebook)
+    use_own_kernel()
+    given = ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
+    print(f"run_chapter: {options.notebook} with {given or 'its defaults'}", file=sys.stderr)
+    start = time.monotonic()
+    try:
+        reason = execute(options.notebook, options.out, values)
+    except OSError as error:
+        fail(f"cannot write {options.out}: {error.strerror}", 1)
+    except KeyboardInterrupt:
+        fail("interrupted; nothing was written", 130)
+    if reason:
+        options.out.unlink(missing_ok=True)
+        traceback = failed_name(options.out)
+        kept = f" (all of it: {traceback})" if traceback.exists() else ""
+        fail(f"{options.notebook} failed: {reason}{kept}", 1)
+    seconds = time.monotonic() - start
+    print(f"run_chapter: wrote {options.out} after {seconds:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
