@@ -82,14 +82,19 @@ def require_predictions(predictions: Tensor, n_inputs: int) -> None:
     require_finite("the model's predictions", predictions)
 
 
+def rounding_of(predictions: Tensor) -> float:
+    """How far predictions that are computed in another order may differ, with room to spare."""
+    scale = max(float(predictions.abs().max()), 1e-30)
+    return 1e4 * torch.finfo(predictions.dtype).eps * scale
+
+
 def require_independence(in_batch: Tensor, alone: Tensor) -> None:
     """ValueError unless an input's prediction is the same within a batch and by itself.
 
     A module that mixes the inputs of a batch, or draws random numbers, shows here even if
     `require_per_sample` does not know it.
     """
-    scale = max(float(in_batch.abs().max()), 1e-30)
-    if float((alone - in_batch).abs().max()) > 1e4 * torch.finfo(alone.dtype).eps * scale:
+    if (alone - in_batch).abs().max() > rounding_of(in_batch):
         raise ValueError(
             "the model's prediction for one input changes with the rest of its batch, or from "
             "call to call: S_rel needs a deterministic model that treats each input by itself"

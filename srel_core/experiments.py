@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _CODE = (
-    "checks", "chunking", "data", "divergence", "experiments", "influence", "models", "problem",
-    "recorder", "rules", "stores", "tangent", "training",
+    "checks", "chunking", "compact", "data", "divergence", "experiments", "gradients", "influence",
+    "models", "problem", "recorder", "rules", "stores", "tangent", "training", "workers",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 

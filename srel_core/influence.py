@@ -8,8 +8,9 @@ the predictions before and after at every probe x'_j and at x_i itself:
 
 `method="loop"` does just this with a copy of the model and a `torch.optim` step, one pair at a
 time: it is the definition, and the oracle of the tests. The other methods compute each sample's
-step once and share it among all probes and all divergences: "shared" a sample at a time, "vmap"
-several samples at once with stacked weights.
+step once and share it among all probes and all divergences: "shared" a sample at a time (on a CPU,
+one on each thread), "vmap" several samples at once with stacked weights. Both leave out weights
+that no step can move (`srel_core.compact`).
 """
 
 import copy
@@ -22,10 +23,13 @@ from torch.func import vmap
 
 from srel_core import classes
 from srel_core.chunking import Footprint
+from srel_core.compact import compact
 from srel_core.divergence import find_divergences
+from srel_core.gradients import per_sample_gradients
 from srel_core.names import check_known
 from srel_core.problem import Loss, Problem, measuring
 from srel_core.rules import Rule
+from srel_core.workers import Workers
 
 METHODS = ("auto", "loop", "shared", "vmap")
 
@@ -122,8 +126,9 @@ def influence(
     chunk_size  samples stacked at a time by "vmap"; None fits them into `max_bytes`
     max_bytes   bound on the memory of stacked weights and activations, in bytes
 
-    A float32 model is measured in float32, and those samples again in float64 whose change would
-    drown in rounding: results are within 1e-3 relative of a float64 computation.
+    A float32 model is measured in float32 with gradients from float64, and those samples again in
+    float64 whose change would drown in rounding: results are within 1e-3 relative of a float64
+    computation.
 
     Errors: ValueError, one line, for anything that has no meaning: wrong shapes, labels out of
     range, NaN or infinite values, unknown names, a module that mixes the samples of a batch.
@@ -139,17 +144,17 @@ def influence(
         if method == "loop":
             delta = _loop(problem, rule)
         else:
-            plan = Plan.make(problem, method, chunk_size, max_bytes)
+            fast = compact(problem, rule).with_precise_gradients()
+            plan = Plan.make(fast, method, chunk_size, max_bytes)
             method = plan.method
-            delta = _changes(problem, rule, plan, problem.x, problem.y)
-            if problem.before.dtype != torch.float64:
-                exact = problem.in_float64()
-                before = exact.before
-                in_float64 = _drowned(delta, (problem.before - exact.before).abs().max())
-                if in_float64.any():
-                    plan = Plan.make(exact, method, chunk_size, max_bytes)
-                    redo = in_float64.to(delta.device)
-                    delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
+            delta = _changes(fast, rule, plan, fast.x, fast.y)
+            if fast.precise is not None:
+                in_float64 = _drowned(delta, fast.rounding())
+            if fast.precise is not None and in_float64.any():
+                exact = fast.precise.with_own_predictions()
+                before, redo = exact.before, in_float64.to(delta.device)
+                plan = Plan.make(exact, method, chunk_size, max_bytes)
+                delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
         measures = {d.name: d.finite for d in wanted}
         return summarise(problem, before, delta, measures, in_float64, method)
 
@@ -190,16 +195,33 @@ class Plan:
 
 def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
     """f_{w⁺(x_i)} − f_w at all inputs, (S, I, C) in float64, each step computed once."""
+    before = problem.before.double()
 
-    @torch.no_grad()
-    def change(x_i: Tensor, y_i: Tensor) -> Tensor:
-        stepped = problem.step(rule, x_i, y_i)
-        after = [problem.predict(stepped, part) for part in problem.inputs.split(plan.inputs)]
-        return torch.cat(after).double() - problem.before.double()
+    def change(one: Problem, gradient: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad():
+            stepped = one.stepped(rule, gradient)
+            after = [one.predict(stepped, part) for part in one.inputs.split(plan.inputs)]
+            return torch.cat(after).double() - before
 
     if plan.method == "vmap":
-        return vmap(change, chunk_size=plan.samples)(x, y)
-    return torch.stack([change(x_i, y_i) for x_i, y_i in zip(x, y, strict=True)])
+        return vmap(
+            lambda x_i, y_i: change(problem, problem.gradient(x_i, y_i)), chunk_size=plan.samples
+        )(x, y)
+    parts = zip(x.split(plan.inputs), y.split(plan.inputs), strict=True)
+    return torch.cat([_one_by_one(problem, change, *part) for part in parts])
+
+
+def _one_by_one(
+    problem: Problem,
+    change: Callable[[Problem, dict[str, Tensor]], Tensor],
+    x: Tensor,
+    y: Tensor,
+) -> Tensor:
+    """`change` for each sample's gradient, several samples side by side on a CPU's threads."""
+    gradient = per_sample_gradients(problem, x, y)
+    with Workers(problem) as workers:
+        deltas = workers.map(lambda one, i: change(one, gradient(one, i)), range(len(x)))
+    return torch.stack(deltas)
 
 
 def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:

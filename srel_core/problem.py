@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,8 @@ class Problem:
 
     `inputs` (I, ...) holds the probes, then those samples that are not among them; `own_row[i]`
     is the row of sample i. `same_input` (P, S) is True where probe and sample are equal.
-    `before` (I, C) are the predictions at the present weights.
+    `before` (I, C) are the predictions at the present weights. `precise` is the same problem in
+    float64, if gradients are to be taken there.
     """
 
     model: nn.Module
@@ -78,6 +79,7 @@ class Problem:
     own_row: Tensor
     loss: Callable[[Tensor, Tensor], Tensor]
     before: Tensor
+    precise: "Problem | None" = None
 
     @classmethod
     def make(cls, model: nn.Module, x: Tensor, y: Tensor, probes: Tensor, loss: Loss) -> "Problem":
@@ -101,9 +103,41 @@ class Problem:
         return cls(*laid_out, loss_of, before)
 
     def in_float64(self) -> "Problem":
-        """The same problem, all of it in double precision."""
+        """The same problem in double precision; `before` keeps the values it has."""
         model = copy.deepcopy(self.model).double()
-        return Problem.make(model, self.x, self.y, self.inputs[: self.n_probes], self.loss)
+        like = self.before.double()
+        weights = {n: _to(w, like) for n, w in self.weights.items()}
+        buffers = {n: _to(b, like) for n, b in self.buffers.items()}
+        x, y, inputs = (_to(t, like) for t in (self.x, self.y, self.inputs))
+        return replace(
+            self, model=model, weights=weights, buffers=buffers, x=x, y=y, inputs=inputs,
+            before=like, precise=None,
+        )  # fmt: skip
+
+    def with_precise_gradients(self) -> "Problem":
+        """The same problem with gradients taken in float64.
+
+        A gradient is discontinuous where a ReLU is at rest: rounding can put a unit on the wrong
+        side, and then much of the gradient is wrong, not only its last digits.
+        """
+        if self.before.dtype == torch.float64:
+            return self
+        return replace(self, precise=self.in_float64())
+
+    def with_own_predictions(self) -> "Problem":
+        """The same problem with `before` computed anew, in its present precision."""
+        with torch.no_grad():
+            return replace(self, before=self.predict(self.weights, self.inputs))
+
+    def rounding(self) -> Tensor:
+        """The largest rounding error of `before`, a scalar: measured against float64 at a few of
+        the inputs. Needs `with_precise_gradients`."""
+        assert self.precise is not None
+        some = torch.linspace(0, len(self.inputs) - 1, min(8, len(self.inputs))).long()
+        some = some.to(self.inputs.device)
+        with torch.no_grad():
+            exact = self.precise.predict(self.precise.weights, self.precise.inputs[some])
+        return (self.before[some] - exact).abs().max()
 
     def predict(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """f_w at a batch of inputs: (B, ...) → (B, C)."""
@@ -115,16 +149,18 @@ class Problem:
         The loss is taken in float64 whatever the model's precision: at a well-fitted sample its
         slope, p − e_y, is a difference that float32 would round away.
         """
+        exact = self.precise or self
 
         def loss_at(weights: dict[str, Tensor]) -> Tensor:
-            return self.loss(self.predict(weights, x_i[None])[0].double(), y_i)
+            prediction = exact.predict(weights, _to(x_i, exact.before)[None])[0]
+            return self.loss(prediction.double(), y_i)
 
-        return grad(loss_at)(self.weights)
+        gradient = grad(loss_at)(exact.weights)
+        return {name: g.to(self.before.dtype) for name, g in gradient.items()}
 
-    def step(self, rule: Rule, x_i: Tensor, y_i: Tensor) -> dict[str, Tensor]:
-        """w⁺ = U(w; x_i, y_i) by weight name."""
-        gradient = self.gradient(x_i, y_i)
-        return {name: w + rule.change(gradient[name]) for name, w in self.weights.items()}
+    def stepped(self, rule: Rule, gradient: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights w⁺ by name, from the gradient, whose memory is used up."""
+        return {name: rule.change(gradient[name]).add_(w) for name, w in self.weights.items()}
 
 
 def _to(values: Tensor, like: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class Rule(Protocol):
     """One step from fresh: no momentum or second moment from before."""
 
     def change(self, gradient: Tensor) -> Tensor:
-        """The change of a weight tensor, of the gradient's shape."""
+        """The change of a weight tensor, of the gradient's shape; it may use its memory."""
         ...
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -42,7 +42,7 @@ class SGD:
         _check_lr("SGD", self.lr)
 
     def change(self, gradient: Tensor) -> Tensor:
-        return -self.lr * gradient
+        return gradient.mul_(-self.lr)
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=self.lr)
@@ -63,7 +63,7 @@ class Adam:
         _check_lr("Adam", self.lr)
 
     def change(self, gradient: Tensor) -> Tensor:
-        return -self.lr * gradient / (gradient.abs() + self.EPS)
+        return gradient.div_(gradient.abs().add_(self.EPS)).mul_(-self.lr)
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.lr, eps=self.EPS)

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
+from srel_core.compact import compact
 from srel_core.divergence import find_divergences
+from srel_core.gradients import per_sample_gradients
 from srel_core.influence import Influence, summarise
 from srel_core.problem import Loss, Problem, measuring
 
@@ -39,17 +41,17 @@ def tangent_influence(
     with measuring(model):
         problem = Problem.make(model, x, y, probes, loss)
         wanted = find_divergences(divergences, problem.before.shape[1])
-        delta = torch.stack(
-            [_slope(problem, x_i, y_i) for x_i, y_i in zip(problem.x, problem.y, strict=True)]
-        )
+        fast = compact(problem).with_precise_gradients()
+        gradient = per_sample_gradients(fast, fast.x, fast.y)
+        delta = torch.stack([_slope(fast, gradient(fast, i)) for i in range(len(x))])
         measures = {d.name: d.tangent for d in wanted}
         in_float64 = torch.zeros(len(x), dtype=torch.bool)
         return summarise(problem, problem.before.double(), delta, measures, in_float64, "jvp")
 
 
-def _slope(problem: Problem, x_i: Tensor, y_i: Tensor) -> Tensor:
-    """−Θ(x', x_i) r(x_i) at all inputs, (I, C) in float64: one Jacobian-vector product."""
-    down = {name: -g for name, g in problem.gradient(x_i, y_i).items()}
+def _slope(problem: Problem, gradient: dict[str, Tensor]) -> Tensor:
+    """−Θ(x', x) r(x) at all inputs x', (I, C) in float64: one Jacobian-vector product."""
+    down = {name: -g for name, g in gradient.items()}
     with torch.no_grad(), warnings.catch_warnings():
         # Forward mode loads torch's own scripted decompositions, which torch itself deprecates.
         warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)

@@ -1,0 +1,70 @@
+"""Several samples side by side on a CPU, one thread each.
+
+A one-sample step is made of many small operations, which two threads share badly; two samples on
+a thread each take half the time. The result does not depend on how many threads there are.
+"""
+
+import copy
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+
+from srel_core.problem import Problem
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """As many threads as torch would use within an operation, each with a model of its own.
+
+    (`functional_call` puts its weights into the module for the time of the call, so two threads
+    cannot share one.) On a GPU there is one, which is this one.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.threads = torch.get_num_threads()
+        self.alone = problem.before.device.type != "cpu" or self.threads == 1
+        self._own = threading.local()
+
+    def __enter__(self) -> "Workers":
+        if not self.alone:
+            torch.set_num_threads(1)
+            self._pool = ThreadPoolExecutor(self.threads, initializer=self._start)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.alone:
+            self._pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(self.threads)
+
+    def _start(self) -> None:
+        torch.set_num_threads(1)
+        self._own.problem = _with_own_modules(self.problem)
+
+    def map(
+        self, function: Callable[[Problem, Item], Result], items: Iterable[Item]
+    ) -> list[Result]:
+        """[function(problem, item) for each item], in order, each on a thread's own problem."""
+        if self.alone:
+            return [function(self.problem, item) for item in items]
+        return list(self._pool.map(lambda item: function(self._own.problem, item), items))
+
+
+def _with_own_modules(problem: Problem) -> Problem:
+    """The same problem with modules of its own around the same weights."""
+    tensors = [*problem.model.parameters(), *problem.model.buffers()]
+    model = copy.deepcopy(problem.model, {id(tensor): tensor for tensor in tensors})
+    precise = problem.precise and _with_own_modules(problem.precise)
+    return dataclasses.replace(problem, model=model, precise=precise)

@@ -1,0 +1,155 @@
+"""The parts of the fast methods, each against what it replaces."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+import srel_core as sc
+from srel_core.compact import LiveTaps, Span, compact
+from srel_core.gradients import per_sample_gradients
+from srel_core.models import build_model
+from srel_core.problem import Problem
+from srel_core.workers import Workers
+from tests import networks
+
+
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    groups=st.sampled_from([1, 2]),
+    bias=st.booleans(),
+)
+def test_live_taps_compute_the_same_convolution(
+    size, kernel, stride, padding, dilation, groups, bias
+):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        conv = nn.Conv2d(4, 6, kernel, stride, padding, dilation, groups, bias).double()
+        x = torch.randn(2, 4, *size).double()
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    if any(n + 2 * p < r for n, p, r in zip(size, padding, reach, strict=True)):
+        return  # torch refuses: the kernel is larger than the padded input
+    want = conv(x)
+    spans = []
+    for axis in (0, 1):
+        n_out = want.shape[2 + axis]
+        arguments = (kernel[axis], stride[axis], padding[axis], dilation[axis])
+        reads = [
+            [stride[axis] * o + dilation[axis] * t - padding[axis] for o in range(n_out)]
+            for t in range(kernel[axis])
+        ]
+        if not any(0 <= at < size[axis] for tap in reads for at in tap):
+            return  # every tap is dead: such a layer is its bias
+        spans.append(Span.of(size[axis], n_out, *arguments))
+    torch.testing.assert_close(LiveTaps(conv, spans)(x), want)
+    gradient = torch.autograd.grad(want.square().sum(), conv.weight)[0]
+    rows, columns = spans
+    dead = torch.ones_like(gradient, dtype=torch.bool)
+    dead[:, :, rows.first : rows.end, columns.first : columns.end] = False
+    assert (gradient[dead] == 0).all()
+
+
+def _problem(name="resnet18", n=3):
+    x, y, probes = networks.batch(n, 4)
+    return Problem.make(networks.make(name), x, y, probes, "cross_entropy")
+
+
+def test_most_weights_of_the_published_network_never_move():
+    model = build_model("resnet18", 3, seed=0)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    problem = Problem.make(model, images, torch.tensor([0, 1]), images, "cross_entropy")
+    live, total = (sum(w.numel() for w in p.weights.values()) for p in (compact(problem), problem))
+    assert 0.37 < live / total < 0.39
+
+
+class UsesItsKernelTwice(nn.Module):
+    """Also outside the layer's own call, where all taps count."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x):
+        small = self.conv(F.adaptive_avg_pool2d(x, 1))
+        return self.head(F.conv2d(x, self.conv.weight, padding=1).mean((2, 3)) + small[..., 0, 0])
+
+
+class MovesEverything(sc.SGD):
+    def change(self, gradient):
+        return super().change(gradient) - 1e-3
+
+
+def test_what_must_not_be_cut_is_left_whole():
+    problem = _problem()
+    assert compact(problem).weights["layer4.1.conv2.weight"].shape[2:] == (1, 1)
+    assert compact(problem, sc.SGD(1.0)) is not problem
+    assert compact(problem, MovesEverything(1.0)) is problem
+    x, y, probes = networks.batch(3, 4)
+    twice = Problem.make(UsesItsKernelTwice().double(), x, y, probes, "cross_entropy")
+    assert compact(twice) is twice
+    mlp = _problem("mlp")
+    assert compact(mlp) is mlp
+
+
+@pytest.mark.parametrize("name", networks.MODELS)
+def test_per_sample_gradients_equal_one_at_a_time(name):
+    problem = compact(_problem(name))
+    gradient = per_sample_gradients(problem, problem.x, problem.y)
+    assert ("by_layers" in gradient.__name__) == (name not in ("vit", "tied", "batchnorm"))
+    for i in range(len(problem.x)):
+        want = problem.gradient(problem.x[i], problem.y[i])
+        for key, value in gradient(problem, i).items():
+            torch.testing.assert_close(value, want[key], rtol=1e-9, atol=1e-12)
+
+
+def test_a_weight_used_outside_its_layer_is_noticed():
+    x, y, probes = networks.batch(3, 4)
+    problem = Problem.make(UsesItsKernelTwice().double(), x, y, probes, "cross_entropy")
+    gradient = per_sample_gradients(problem, problem.x, problem.y)
+    assert gradient.__name__ == "one_at_a_time"
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_gradients_of_grouped_and_dilated_convolutions(groups):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2, padding=1, dilation=2, groups=groups), nn.ReLU(True),
+            nn.Flatten(), nn.Linear(54, 3),
+        ).double()  # fmt: skip
+    x, y, probes = networks.batch(3, 4)
+    problem = Problem.make(model, x, y, probes, "cross_entropy")
+    gradient = per_sample_gradients(problem, x, y)
+    assert gradient.__name__ == "by_layers"
+    for key, value in gradient(problem, 2).items():
+        torch.testing.assert_close(value, problem.gradient(x[2], y[2])[key])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_no_bit(threads):
+    model, (x, y, probes) = networks.make("resnet18"), networks.batch(5, 4)
+    one = sc.influence(model, x, y, probes, rule=sc.Adam(1e-3), method="shared")
+    torch.set_num_threads(threads)
+    try:
+        several = sc.influence(model, x, y, probes, rule=sc.Adam(1e-3), method="shared")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(one.change["kl"], several.change["kl"])
+
+
+def test_an_error_in_a_worker_comes_out_and_restores_the_threads():
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError), Workers(_problem("mlp")) as workers:
+            workers.map(lambda _, item: 1 / item, [1, 0])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
