@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 
 if TYPE_CHECKING:
@@ -56,24 +57,24 @@ def class_curves(
             chosen.step, chosen.matrix.sel(probe_class=probe_class), color=colour,
             linestyle="-" if own else "--", label=f"{probe_class}{' (same)' if own else ''}",
         )  # fmt: skip
-    axes.set(xlabel="training step", title=f"step on: {sample_class}")
+    axes.set(xlabel="training step", title=f"step on: {sample_class}", yscale="log")
     axes.legend(title="probes of class")
     return axes
 
 
 def class_heatmap(
-    axes: Axes, summary: "xr.Dataset", rule: str, divergence: str, step: int, highest: float
+    axes: Axes, summary: "xr.Dataset", rule: str, divergence: str, step: int, norm: Normalize
 ) -> AxesImage:
-    """The class matrix S[c', c] after one training step, colours from 0 to `highest`."""
+    """The class matrix S[c', c] after one training step, coloured by `norm`."""
     matrix = summary.matrix.sel(rule=rule, divergence=divergence, step=step)
-    image = axes.imshow(matrix, vmin=0, vmax=highest, cmap="viridis")
+    image = axes.imshow(matrix, norm=norm, cmap="viridis")
     names = matrix.sample_class.values
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     for row, column in ((r, c) for r in range(len(names)) for c in range(len(names))):
         value = float(matrix[row, column])
-        dark = value < 0.6 * highest
+        dark = norm(value) < 0.6
         axes.text(
             column, row, f"{value:.2g}", ha="center", va="center",
             color="white" if dark else "black", fontsize=9,
@@ -90,7 +91,9 @@ def over_training(
     chosen = summary.sel(rule=rule, divergence=divergence)
     low, high = chosen[f"{quantity}_interval"].values
     axes.fill_between(chosen.step, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(chosen.step, chosen[quantity], color=colour, label=label)
+    # The limit is dashed: a short gradient step lies under it.
+    line = "--" if rule == "tangent" else "-"
+    axes.plot(chosen.step, chosen[quantity], color=colour, label=label, linestyle=line)
     axes.set_xlabel("training step")
     return axes
 

@@ -22,7 +22,7 @@ def class_experiments(
     """The class-based experiment of a profile on a data set, one for each seed.
 
     smoke   an MLP on a few images: seconds
-    laptop  the published network on at most 500 images a class, 6 probes a class: minutes
+    laptop  the published network on at most 500 images a class, 8 probes a class: minutes
     paper   the published settings (7 epochs, 20 probes a class): hours on a CPU
     changes: fields of `ClassExperiment` or of its `Schedule` to set otherwise; None leaves the
     profile's value. ValueError for an unknown profile or field.
@@ -54,7 +54,7 @@ def _base(profile: str, dataset: str) -> ClassExperiment:
         )  # fmt: skip
     if profile == "laptop":
         return ClassExperiment(
-            dataset, images_per_class=500, augment=augment, probes_per_class=6,
+            dataset, images_per_class=500, augment=augment, probes_per_class=8,
             schedule=Schedule(batch_size=32),
         )  # fmt: skip
     images, batch_size = _PUBLISHED.get(dataset, (None, 256))

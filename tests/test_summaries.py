@@ -9,6 +9,7 @@ import dataclasses
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import Normalize
 
 from srel_core import classes, plots
 from srel_core.summaries import class_summary, learning_curves, side_of
@@ -90,7 +91,7 @@ def test_figures_draw_what_the_summary_holds(runs, summary):
     with plots.style():
         figure, axes = plt.subplots(1, 4)
         plots.class_curves(axes[0], summary, "sgd:1e-4", "kl", "2")
-        image = plots.class_heatmap(axes[1], summary, "sgd:1e-4", "kl", 3, highest=1.0)
+        image = plots.class_heatmap(axes[1], summary, "sgd:1e-4", "kl", 3, Normalize(0, 1))
         plots.over_training(axes[2], summary, "auc", "tangent", "kl", "limit", "black")
         plots.learning(axes[3], learning_curves(runs), "loss")
         figure.canvas.draw()
