@@ -17,6 +17,9 @@ def require_finite(name: str, values: Tensor) -> None:
 
 def require_inputs(x: Tensor, y: Tensor, probes: Tensor) -> None:
     """ValueError unless x (S, ...), y (S, ...), probes (P, ...) fit together and are finite."""
+    for name, values in (("x", x), ("y", y), ("probes", probes)):
+        if not isinstance(values, Tensor):
+            raise ValueError(f"{name} must be a torch tensor, not {type(values).__name__}")
     if probes.ndim == 0 or len(probes) == 0:
         raise ValueError("probes is empty: at least one probe input is needed")
     if x.ndim == 0 or len(x) == 0:
@@ -88,16 +91,35 @@ def rounding_of(predictions: Tensor) -> float:
     return 1e4 * torch.finfo(predictions.dtype).eps * scale
 
 
-def require_independence(in_batch: Tensor, alone: Tensor) -> None:
-    """ValueError unless an input's prediction is the same within a batch and by itself.
+def require_no_draws(state_before: Sequence[Tensor], state_after: Sequence[Tensor]) -> None:
+    """ValueError if a generator has moved: the model draws random numbers."""
+    if any(not torch.equal(a, b) for a, b in zip(state_before, state_after, strict=True)):
+        raise ValueError(
+            "the model draws random numbers when it predicts, so that a step's effect is not "
+            "determined: call model.eval() before measuring"
+        )
 
-    A module that mixes the inputs of a batch, or draws random numbers, shows here even if
-    `require_per_sample` does not know it.
+
+def require_step(delta: Tensor) -> None:
+    """ValueError, naming the sample, if a step (S, I, C) has led to NaN or infinite predictions."""
+    bad = ~torch.isfinite(delta).flatten(1).all(1)
+    if bool(bad.any()):
+        raise ValueError(
+            f"the step on sample {int(bad.nonzero()[0])} ends in NaN or infinite predictions: "
+            "take a smaller learning rate, or look at the loss's gradient there"
+        )
+
+
+def require_independence(in_batch: Tensor, alone: Tensor) -> None:
+    """ValueError unless predictions are the same within a batch and by themselves.
+
+    A module that mixes the inputs of a batch shows here even if `require_per_sample` does not
+    know it.
     """
     if (alone - in_batch).abs().max() > rounding_of(in_batch):
         raise ValueError(
-            "the model's prediction for one input changes with the rest of its batch, or from "
-            "call to call: S_rel needs a deterministic model that treats each input by itself"
+            "the model's prediction for one input changes with the rest of its batch: S_rel needs "
+            "a model that treats each input by itself"
         )
 
 

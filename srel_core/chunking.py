@@ -35,8 +35,8 @@ class Footprint:
         return cls(sum(w.nbytes for w in problem.weights.values()), max(count.total, 1))
 
     def inputs_within(self, max_bytes: int, n_inputs: int) -> int:
-        """How many inputs to predict at a time with one set of weights."""
-        left = max_bytes - 3 * self.weights
+        """How many inputs to predict at a time, on each thread with its own stepped weights."""
+        left = max_bytes // torch.get_num_threads() - 3 * self.weights
         return max(1, min(n_inputs, left // self.activations))
 
     def samples_within(self, max_bytes: int, n_inputs: int) -> int:

@@ -107,7 +107,8 @@ def same_class_auc(
 ) -> Array:
     """P(change at a same-class probe > change at another-class probe) for each sample: (S,).
 
-    Shapes as in `class_matrix`. NaN for a sample that lacks probes of either kind.
+    Shapes as in `class_matrix`. NaN for a sample that lacks probes of either kind, or has a NaN
+    among its changes.
     """
     _check_shapes(change, np.zeros(change.shape[1]), probe_classes, sample_classes, exclude)
     kept = np.ones(change.shape, bool) if exclude is None else ~exclude
@@ -116,7 +117,8 @@ def same_class_auc(
     for i in range(change.shape[1]):
         inside = change[same[:, i] & kept[:, i], i]
         outside = change[~same[:, i] & kept[:, i], i]
-        if inside.size and outside.size:
+        known = not (np.isnan(inside).any() or np.isnan(outside).any())
+        if inside.size and outside.size and known:
             difference = inside[:, None] - outside
             auc[i] = (difference > 0).mean() + 0.5 * (difference == 0).mean()
     return auc

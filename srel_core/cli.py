@@ -5,6 +5,7 @@ meaning (an unknown name, data that are not there); 130 interrupted.
 """
 
 import json
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
     from srel_core.results import ResultError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
     warnings.showwarning = lambda message, *_, **__: click.echo(f"srel: {message}", err=True)
     try:
         code = srel.main(arguments, prog_name="srel", standalone_mode=False)
@@ -29,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ResultError as error:
         code = _say(str(error), 1)
     except (KeyboardInterrupt, click.Abort):
-        code = _say("interrupted; the same command goes on from the last checkpoint", 130)
+        code = _say("interrupted; the same command goes on from the last saved checkpoint", 130)
     sys.exit(code)
 
 
@@ -39,12 +41,17 @@ def _say(message: str, code: int) -> int:
 
 
 def _words(_: Any, __: Any, value: str | None) -> tuple[str, ...] | None:
-    return tuple(word.strip() for word in value.split(",")) if value else None
+    if value is None:
+        return None
+    words = tuple(word.strip() for word in value.split(","))
+    if not all(words):
+        raise click.BadParameter(f"expected names such as a,b,c, not {value!r}")
+    return words
 
 
 def _seeds(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
     try:
-        return tuple(int(word) for word in value.split(",")) if value else None
+        return None if value is None else tuple(int(word) for word in value.split(","))
     except ValueError:
         raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}") from None
 
@@ -124,10 +131,11 @@ def list_results(results_dir: str | None) -> None:
             click.echo(f"{path.name}  UNREADABLE  {error}")
             continue
         config = json.loads(attributes["config"])
+        what = "  ".join(str(config.get(name, "?")) for name in ("dataset", "model"))
         click.echo(
-            f"{path.name}  {config['dataset']}  {config['model']}  seed {config['seed']}  "
-            f"commit {attributes['commit']}  {attributes['device']}  "
-            f"{attributes['wall_seconds']} s  {attributes['created']}"
+            f"{path.name}  {what}  seed {config.get('seed', '?')}  "
+            f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
+            f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
         )
 
 

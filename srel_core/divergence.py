@@ -157,6 +157,8 @@ def find_divergences(names: Sequence[str], n_outputs: int | None = None) -> list
         raise ValueError(f"divergences must be a non-empty sequence of names, not {names!r}")
     for name in names:
         check_known("divergence", name, DIVERGENCES)
+        if list(names).count(name) > 1:
+            raise ValueError(f"divergences names {name!r} twice")
     found = [DIVERGENCES[name] for name in names]
     if n_outputs is not None:
         for divergence in found:

@@ -11,10 +11,12 @@ import time
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from srel_core import data, results
@@ -24,6 +26,7 @@ from srel_core.names import check_known
 from srel_core.provenance import code_digest, environment
 from srel_core.recorder import SrelRecorder
 from srel_core.rules import parse_rule
+from srel_core.stores import folder_fingerprint
 from srel_core.training import Schedule, Trainer, evaluate, stream
 
 if TYPE_CHECKING:
@@ -65,8 +68,8 @@ class ClassExperiment:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if not self.rules:
             raise ValueError("rules is empty: name at least one, such as 'sgd:1e-4'")
-        for rule in self.rules:
-            parse_rule(rule)
+        if len({parse_rule(rule) for rule in self.rules}) < len(self.rules):
+            raise ValueError(f"rules names the same step twice: {', '.join(self.rules)}")
         find_divergences(self.divergences)
 
     @property
@@ -74,10 +77,17 @@ class ClassExperiment:
         """The config as JSON, keys sorted."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
-    @property
+    @cached_property
+    def code(self) -> str:
+        """The digest of the code that this experiment runs on, as it was when first asked."""
+        return code_digest(_CODE)
+
+    @cached_property
     def file_name(self) -> str:
-        """The name of the result's file: it changes with the config and with the code."""
-        key = hashlib.sha256((self.config + code_digest(_CODE)).encode()).hexdigest()[:12]
+        """The name of the result's file: it changes with the config, the code, and, for an image
+        folder, with its files. DataError if that folder is not there."""
+        parts = self.config + self.code + folder_fingerprint(self.dataset)
+        key = hashlib.sha256(parts.encode()).hexdigest()[:12]
         dataset = "".join(c if c.isalnum() else "-" for c in self.dataset)[-40:]
         return f"class_srel-{dataset}-seed{self.seed}-{key}.nc"
 
@@ -97,6 +107,7 @@ class ClassExperiment:
         Errors: DataError for data that cannot be used, ResultError for a results directory that
         cannot be written, ValueError for the rest. A damaged file is set aside, with a warning.
         """
+        place = choose_device(device)
         path = results.results_dir(results_dir) / self.file_name
         if path.exists():
             try:
@@ -104,10 +115,27 @@ class ClassExperiment:
             except results.ResultError as error:
                 aside = results.set_aside(path)
                 warnings.warn(f"{error}; set aside as {aside.name}, computing anew", stacklevel=2)
-        dataset = _Run(self, path, choose_device(device)).complete(progress)
+        dataset = self._begin(path, place).complete(progress)
         results.save(dataset, path)
         _state_path(path).unlink(missing_ok=True)
         return dataset
+
+    def _begin(self, path: Path, device: torch.device) -> "_Run":
+        """A run at its beginning, or where an interrupted one was saved."""
+        run = _Run(self, path, device)
+        results.require_writable(path.parent)
+        try:
+            run.restore()
+        except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+            aside = results.set_aside(_state_path(path))
+            reason = " ".join(str(error).split())[:200]
+            warnings.warn(
+                f"the saved state of an interrupted run is damaged ({reason}): set aside as "
+                f"{aside.name}, starting from the beginning",
+                stacklevel=3,
+            )
+            run = _Run(self, path, device)
+        return run
 
 
 def choose_device(name: str) -> torch.device:
@@ -116,8 +144,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, dtype=torch.float64, device=device).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device {name!r} is not to be had here: use 'auto' or 'cpu'") from error
     return device
 
@@ -157,20 +185,22 @@ class _Run:
         self.seconds = 0.0
 
     def complete(self, progress: bool) -> "xr.Dataset":
-        """Train to the end, from the saved state if there is one, measuring on the way."""
+        """Train to the end, measuring on the way."""
         from tqdm import tqdm
 
-        self._restore()
         schedule, n_images = self.experiment.schedule, len(self.train.labels)
         measured = schedule.measured_steps(n_images)
         started = saved = time.monotonic()
-        with tqdm(
-            total=len(measured),
-            initial=sum(step <= self.trainer.step for step in measured),
-            desc=f"{self.experiment.dataset}, seed {self.experiment.seed}",
-            unit="checkpoint",
-            disable=not progress,
-        ) as bar:
+        with (
+            torch.backends.cudnn.flags(deterministic=True, allow_tf32=False),
+            tqdm(
+                total=len(measured),
+                initial=sum(step <= self.trainer.step for step in measured),
+                desc=f"{self.experiment.dataset}, seed {self.experiment.seed}",
+                unit="checkpoint",
+                disable=not progress,
+            ) as bar,
+        ):
             for pause in self.trainer.run():
                 if pause.measure:
                     self.model.eval()
@@ -196,20 +226,14 @@ class _Run:
         whole = {name: t.detach().cpu().contiguous() for name, t in state.items()}
         results.write_atomically(_state_path(self.path), lambda file: save_file(whole, file))
 
-    def _restore(self) -> None:
-        from safetensors import SafetensorError
+    def restore(self) -> None:
+        """Go on from the saved state, if there is one."""
         from safetensors.torch import load_file
 
         path = _state_path(self.path)
         if not path.exists():
             return
-        try:
-            state = load_file(path)
-        except (SafetensorError, OSError) as error:
-            aside = results.set_aside(path)
-            warnings.warn(f"{path.name} is damaged ({error}): set aside as {aside.name}, "
-                          "starting from the beginning", stacklevel=2)  # fmt: skip
-            return
+        state = load_file(path)
 
         def part(name: str) -> dict[str, Tensor]:
             prefix = f"{name}/"
@@ -241,7 +265,7 @@ class _Run:
             "schema": results.SCHEMA,
             "kind": "class_srel",
             "config": self.experiment.config,
-            "code_digest": code_digest(_CODE),
+            "code_digest": self.experiment.code,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "wall_seconds": round(self.seconds, 1),
             "data_source": self.train.source,

@@ -1,12 +1,13 @@
 """Gradients of many samples, each by itself, from one forward and one backward pass.
 
 A layer that is called once has, for sample i, the weight gradient δ_i a_iᵀ summed over positions,
-with a_i the layer's input and δ_i = ∂ℓ_i/∂(its output). One batched pass yields the a and δ of
-all samples; alone, each sample would have to read all the weights twice.
+with a_i the layer's input and δ_i the slope ∂ℓ_i/∂(its output). One batched pass yields the a and
+δ of all samples; alone, each sample would have to read all the weights twice.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from srel_core.compact import LiveTaps
 from srel_core.problem import Problem
 
 Gradient = dict[str, Tensor]
-_LAYERS = (nn.Linear, nn.Conv2d, LiveTaps)
+Layer = nn.Linear | nn.Conv2d | LiveTaps
 
 
 def per_sample_gradients(
@@ -24,48 +25,119 @@ def per_sample_gradients(
 ) -> Callable[[Problem, int], Gradient]:
     """i → ∇_w ℓ(w; x_i, y_i) by weight name, for samples x (S, ...) and targets y (S, ...).
 
-    The function's first argument is the problem to work on, for threads that have their own.
+    By layers where `loss_slopes` can, else one sample at a time. The function's first argument is
+    the problem to work on, for threads that have their own.
+    """
+    slopes = loss_slopes(problem, x, y)
+    if slopes is not None:
+        return lambda _, i: slopes.gradient(i)
+    return lambda one, i: one.gradient(x[i], y[i])
 
-    By layers if every trainable weight belongs to a linear or convolution layer that is called
-    once; else, and if the first sample's gradient comes out differently, one sample at a time.
+
+@dataclass(frozen=True)
+class Slopes:
+    """The inputs a (B, ...) of each layer, by name, and the slopes δ (B, ...) at its outputs."""
+
+    weights: list[str]
+    layers: dict[str, Layer]
+    inputs: dict[str, Tensor]
+    slopes: dict[str, Tensor]
+
+    def gradient(self, i: int) -> Gradient:
+        """The gradient of sample i by weight name."""
+        parts = {name: self.of_layer(name, slice(i, i + 1)) for name in self.layers}
+        named = {
+            f"{name}.{which}".lstrip("."): gradient[0]
+            for name, (weight, bias) in parts.items()
+            for which, gradient in (("weight", weight), ("bias", bias))
+        }
+        return {name: named[name] for name in self.weights}
+
+    def total(self) -> Gradient:
+        """The sum of all samples' gradients by weight name, without holding each."""
+        named = {}
+        for name, layer in self.layers.items():
+            a, slope = self.inputs[name], self.slopes[name]
+            if isinstance(layer, nn.Linear):
+                a, slope = a.reshape(-1, a.shape[-1]), slope.reshape(-1, slope.shape[-1])
+                named[f"{name}.weight"], named[f"{name}.bias"] = slope.T @ a, slope.sum(0)
+                continue
+            patches, per_group = _grouped(layer, a, slope)
+            weight = torch.einsum("bgkl,bgol->gok", patches, per_group).reshape(layer.weight.shape)
+            named[f"{name}.weight"], named[f"{name}.bias"] = weight, slope.flatten(2).sum((0, 2))
+        named = {name.lstrip("."): gradient for name, gradient in named.items()}
+        return {name: named[name] for name in self.weights}
+
+    def of_layer(self, name: str, rows: slice) -> tuple[Tensor, Tensor]:
+        """Gradients of a layer's weight (b, ...) and bias (b, out) for some of the samples."""
+        layer, a, slope = self.layers[name], self.inputs[name][rows], self.slopes[name][rows]
+        if isinstance(layer, nn.Linear):
+            a, slope = (t.reshape(len(t), -1, t.shape[-1]) for t in (a, slope))
+            return slope.mT @ a, slope.sum(1)
+        patches, per_group = _grouped(layer, a, slope)
+        weight = (per_group @ patches.mT).view(len(a), *layer.weight.shape)
+        return weight, slope.flatten(2).sum(2)
+
+
+def _grouped(layer: nn.Conv2d | LiveTaps, a: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Patches (b, groups, taps, positions) and slopes (b, groups, channels, positions)."""
+    groups, size = layer.groups, layer.weight.shape
+    patches = _patches(layer, a).view(len(a), groups, size[1] * size[2] * size[3], -1)
+    return patches, slope.reshape(len(a), groups, size[0] // groups, -1)
+
+
+def _patches(layer: nn.Conv2d | LiveTaps, a: Tensor) -> Tensor:
+    """What each output position reads, (b, channels × taps, positions)."""
+    if isinstance(layer, LiveTaps):
+        a, padding = F.pad(a, layer.pads), (0, 0)
+    else:
+        padding = int(layer.padding[0]), int(layer.padding[1])
+    return F.unfold(a, layer.weight.shape[2:], layer.dilation, padding, layer.stride)
+
+
+def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes | None:
+    """The slopes of each sample's loss, for samples x (S, ...) and targets y (S, ...).
+
+    None unless every trainable weight belongs to a linear or convolution layer that is called
+    once, and the sum of the samples' gradients comes out as the model's own does.
     """
 
-    def one_at_a_time(one: Problem, i: int) -> Gradient:
-        return one.gradient(x[i], y[i])
+    def total(predictions: Tensor) -> list[Tensor]:
+        losses = [problem.loss(p, t) for p, t in zip(predictions.double(), y, strict=True)]
+        return [torch.stack([loss.squeeze() for loss in losses]).sum()]
 
-    layers = _layers(problem)
-    captured = layers and _capture(problem.precise or problem, list(layers), x, y)
-    if not layers or not captured:
-        return one_at_a_time
-    inputs, slopes = ({n: t.to(problem.before.dtype) for n, t in part.items()} for part in captured)
-
-    def by_layers(_: Problem, i: int) -> Gradient:
-        gradient = {}
-        for name, layer in layers.items():
-            weight, bias = _layer_gradient(layer, inputs[name][i], slopes[name][i])
-            gradient[f"{name}.weight".lstrip(".")] = weight
-            gradient[f"{name}.bias".lstrip(".")] = bias
-        return {name: gradient[name] for name in problem.weights}
-
-    # A weight that is also used outside its layer's own call has more gradient than this.
-    check, first = one_at_a_time(problem, 0), by_layers(problem, 0)
-    tolerance = 1e4 * torch.finfo(problem.before.dtype).eps
-    for name, want in check.items():
-        if (first[name] - want).norm() > tolerance * want.norm():
-            return one_at_a_time
-    return by_layers
+    found = _capture(problem, x, total)
+    if found is None:
+        return None
+    ((slopes, whole),) = found
+    # A weight that is also used outside its layer's own call has more gradient than its layer's.
+    by_layers, tolerance = slopes.total(), 1e4 * torch.finfo(problem.before.dtype).eps
+    for name, want in whole.items():
+        if not (by_layers[name] - want).norm() <= tolerance * want.norm():
+            return None
+    return slopes
 
 
-def _layers(problem: Problem) -> dict[str, nn.Module] | None:
+def output_slopes(problem: Problem) -> list[Slopes] | None:
+    """For each output c the slopes of f_c at all of the problem's inputs; for a model whose
+    `loss_slopes` are right. None as above."""
+    found = _capture(problem, problem.inputs, lambda predictions: list(predictions.sum(0)))
+    return None if found is None else [slopes for slopes, _ in found]
+
+
+def _layers(problem: Problem) -> dict[str, Layer] | None:
     """The layers that own all trainable weights, by name; None if other modules own some."""
     owners = Counter(id(p) for _, p in problem.model.named_parameters(remove_duplicate=False))
-    layers = {}
+    layers: dict[str, Layer] = {}
     for name, module in problem.model.named_modules():
         trainable = [p for p in module.parameters(recurse=False) if p.requires_grad]
         if not trainable:
             continue
-        plain = type(module) in _LAYERS and getattr(module, "padding_mode", "zeros") == "zeros"
-        if not plain or isinstance(getattr(module, "padding", 0), str):
+        if not isinstance(module, Layer) or type(module) not in (nn.Linear, nn.Conv2d, LiveTaps):
+            return None
+        if getattr(module, "padding_mode", "zeros") != "zeros":
+            return None
+        if isinstance(getattr(module, "padding", 0), str):
             return None
         if any(owners[id(p)] > 1 for p in trainable):
             return None
@@ -74,59 +146,55 @@ def _layers(problem: Problem) -> dict[str, nn.Module] | None:
 
 
 def _capture(
-    problem: Problem, names: list[str], x: Tensor, y: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
-    """Each layer's inputs (S, ...) and loss slopes at its outputs (S, ...); None if a layer is not
-    called exactly once."""
+    problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor]]
+) -> list[tuple[Slopes, Gradient]] | None:
+    """For each of the `totals` of the predictions at x (B, ...): its slopes, and its gradient.
+
+    All from one forward pass, in the problem's precise twin where it has one, and returned in the
+    problem's own precision. None for a layer that is not called once with the batch.
+    """
+    layers, exact = _layers(problem), problem.precise or problem
+    if layers is None:
+        return None
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
 
-    def keep(name: str, given: Tensor, output: Tensor) -> Tensor:
-        calls[name] += 1
-        inputs[name] = given.detach().clone()
+    def keep(name: str, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        batched = given and len(given[0]) == len(output) == len(x)
+        calls[name] += 1 if batched and output.requires_grad else 2
+        inputs[name] = given[0].detach().clone() if given else output.detach()
         outputs[name] = output
         return output.clone()  # so that an activation in place leaves `output` what it is
 
     hooks = [
-        problem.model.get_submodule(name).register_forward_hook(
-            lambda _, given, out, name=name: keep(name, given[0], out)
+        exact.model.get_submodule(name).register_forward_hook(
+            lambda _, given, out, name=name: keep(name, given, out)
         )
-        for name in names
+        for name in layers
     ]
-    weights = {name: w.clone().requires_grad_() for name, w in problem.weights.items()}
+    weights = {name: w.clone().requires_grad_() for name, w in exact.weights.items()}
     try:
         with torch.enable_grad():
-            predictions = problem.predict(weights, x.to(problem.inputs.dtype)).double()
-            losses = [problem.loss(p, t) for p, t in zip(predictions, y, strict=True)]
-            total = torch.stack([loss.squeeze() for loss in losses]).sum()
+            values = totals(exact.predict(weights, x.to(exact.inputs.dtype)))
     finally:
         for hook in hooks:
             hook.remove()
-    if any(calls[name] != 1 for name in names):
+    if any(calls[name] != 1 for name in layers):
         return None
-    slopes = torch.autograd.grad(total, list(outputs.values()))
-    return inputs, dict(zip(outputs, slopes, strict=True))
+    dtype = problem.before.dtype
+    own_inputs = {name: a.to(dtype) for name, a in inputs.items()}
+    found = []
+    for value in values:
+        slopes = _derivatives(value, outputs, dtype)
+        whole = _derivatives(value, weights, dtype)
+        found.append((Slopes(list(problem.weights), layers, own_inputs, slopes), whole))
+    return found
 
 
-def _layer_gradient(layer: nn.Module, a: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of a layer's weight and bias from one sample's input a and output slope."""
-    if isinstance(layer, nn.Linear):
-        a, slope = a.reshape(-1, a.shape[-1]), slope.reshape(-1, slope.shape[-1])
-        return slope.T @ a, slope.sum(0)
-    assert isinstance(layer, (nn.Conv2d, LiveTaps))
-    weight, groups = layer.weight, layer.groups
-    patches = _patches(layer, a).view(groups, weight[0].numel(), -1)
-    per_group = slope.reshape(groups, len(weight) // groups, -1)
-    return (per_group @ patches.mT).view_as(weight), slope.flatten(1).sum(1)
-
-
-def _patches(layer: nn.Conv2d | LiveTaps, a: Tensor) -> Tensor:
-    """What each output position reads, (channels × taps, positions)."""
-    if isinstance(layer, LiveTaps):
-        a, padding = F.pad(a, layer.pads), (0, 0)
-    else:
-        padding = int(layer.padding[0]), int(layer.padding[1])
-    return F.unfold(
-        a[None], layer.weight.shape[2:], layer.dilation, padding, layer.stride
-    )[0]  # fmt: skip
+def _derivatives(value: Tensor, places: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """∂value/∂(each of the places), by name; zero where the value does not depend on it."""
+    derivatives = torch.autograd.grad(
+        value, list(places.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return {name: d.to(dtype) for name, d in zip(places, derivatives, strict=True)}

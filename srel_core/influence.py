@@ -15,13 +15,14 @@ that no step can move (`srel_core.compact`).
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from srel_core import classes
+from srel_core import checks, classes
 from srel_core.chunking import Footprint
 from srel_core.compact import compact
 from srel_core.divergence import find_divergences
@@ -134,6 +135,12 @@ def influence(
     range, NaN or infinite values, unknown names, a module that mixes the samples of a batch.
     """
     check_known("method", method, METHODS)
+    if not isinstance(rule, Rule):
+        raise ValueError(
+            f"rule must be a step such as SGD(lr=1e-4), not {rule!r}; for the limit of a vanishing "
+            "step use tangent_influence"
+        )
+    asked = method
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, not {chunk_size}")
     with measuring(model):
@@ -146,8 +153,19 @@ def influence(
         else:
             fast = compact(problem, rule).with_precise_gradients()
             plan = Plan.make(fast, method, chunk_size, max_bytes)
+            try:
+                delta = _changes(fast, rule, plan, fast.x, fast.y)
+            except RuntimeError as error:
+                if plan.method != "vmap":
+                    raise
+                if asked == "vmap":
+                    raise ValueError(
+                        "this model cannot be run with stacked weights "
+                        f"({str(error).splitlines()[0]}): use method='shared'"
+                    ) from error
+                plan = replace(plan, method="shared")
+                delta = _changes(fast, rule, plan, fast.x, fast.y)
             method = plan.method
-            delta = _changes(fast, rule, plan, fast.x, fast.y)
             if fast.precise is not None:
                 in_float64 = _drowned(delta, fast.rounding())
             if fast.precise is not None and in_float64.any():
@@ -161,7 +179,7 @@ def influence(
 
 def _loop(problem: Problem, rule: Rule) -> Tensor:
     """The definition, one (input, sample) pair at a time: copy, step, predict, subtract."""
-    delta = torch.zeros(len(problem.x), *problem.before.shape, dtype=torch.float64)
+    delta = torch.zeros_like(problem.before, dtype=torch.float64).repeat(len(problem.x), 1, 1)
     model = copy.deepcopy(problem.model)
     for i, (x_i, y_i) in enumerate(zip(problem.x, problem.y, strict=True)):
         stepped = copy.deepcopy(problem.model)
@@ -195,37 +213,44 @@ class Plan:
 
 def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
     """f_{w⁺(x_i)} − f_w at all inputs, (S, I, C) in float64, each step computed once."""
-    before = problem.before.double()
-
-    def change(one: Problem, gradient: dict[str, Tensor]) -> Tensor:
-        with torch.no_grad():
-            stepped = one.stepped(rule, gradient)
-            after = [one.predict(stepped, part) for part in one.inputs.split(plan.inputs)]
-            return torch.cat(after).double() - before
-
     if plan.method == "vmap":
-        return vmap(
-            lambda x_i, y_i: change(problem, problem.gradient(x_i, y_i)), chunk_size=plan.samples
-        )(x, y)
+        return vmap(partial(_stacked, problem, rule, plan), chunk_size=plan.samples)(x, y)
     parts = zip(x.split(plan.inputs), y.split(plan.inputs), strict=True)
-    return torch.cat([_one_by_one(problem, change, *part) for part in parts])
+    return torch.cat([_side_by_side(problem, rule, plan, *part) for part in parts])
 
 
-def _one_by_one(
-    problem: Problem,
-    change: Callable[[Problem, dict[str, Tensor]], Tensor],
-    x: Tensor,
-    y: Tensor,
-) -> Tensor:
-    """`change` for each sample's gradient, several samples side by side on a CPU's threads."""
+def _predict_all(problem: Problem, plan: Plan, weights: dict[str, Tensor]) -> Tensor:
+    """f_w at all inputs, (I, C) in float64, as many inputs at a time as the plan says."""
+    with torch.no_grad():
+        parts = [problem.predict(weights, part) for part in problem.inputs.split(plan.inputs)]
+    return torch.cat(parts).double()
+
+
+def _stacked(problem: Problem, rule: Rule, plan: Plan, x_i: Tensor, y_i: Tensor) -> Tensor:
+    """The change (I, C) after the step on one sample; to be mapped over samples by `vmap`."""
+    stepped = problem.stepped(rule, problem.gradient(x_i, y_i))
+    moved = torch.stack([(stepped[n] != w).any() for n, w in problem.weights.items()]).any()
+    # Stacked weights take other kernels, with other rounding: without a step the change is 0.
+    return (_predict_all(problem, plan, stepped) - problem.before.double()) * moved
+
+
+def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
+    """The changes (S, I, C) after a step on each sample, one sample on each of a CPU's threads."""
     gradient = per_sample_gradients(problem, x, y)
     with Workers(problem) as workers:
-        deltas = workers.map(lambda one, i: change(one, gradient(one, i)), range(len(x)))
+        # In the same way as after a step, so that what does not move changes by exactly 0.
+        (before,) = workers.map(
+            lambda one, weights: _predict_all(one, plan, weights), [problem.weights]
+        )
+        deltas = workers.map(
+            lambda one, i: _predict_all(one, plan, one.stepped(rule, gradient(one, i))) - before,
+            range(len(x)),
+        )
     return torch.stack(deltas)
 
 
 def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
-    """(S,): samples with a change, at any input, too small for predictions rounded so much."""
+    """(S,): samples with a change, at any input, too small for its prediction's rounding (I,)."""
     # A shift common to all outputs changes no probability: it must not hide a drowned change.
     seen = delta - delta.mean(2, keepdim=True) if delta.shape[2] > 1 else delta
     return (seen.abs().amax(2) < _ROUNDING_MARGIN * rounding).any(1).cpu()
@@ -240,6 +265,7 @@ def summarise(
     method: str,
 ) -> Influence:
     """From predictions before (I, C) and their changes delta (S, I, C) to an `Influence`."""
+    checks.require_step(delta)
     change, own = {}, {}
     for name, measure in measures.items():
         values = measure(before, delta).cpu()  # (S, I)

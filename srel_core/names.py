@@ -7,7 +7,8 @@ from collections.abc import Iterable
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """One line that names the offending word, the nearest known one, and all known ones."""
     words = list(known)
-    nearest = difflib.get_close_matches(str(name), words, n=1, cutoff=0)[0]
+    by_lower = {word.lower(): word for word in words}
+    nearest = by_lower[difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0)[0]]
     return f"unknown {kind} {name!r}: the nearest is {nearest!r}, out of {', '.join(words)}"
 
 

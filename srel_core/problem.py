@@ -37,16 +37,26 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @contextmanager
 def measuring(model: nn.Module) -> Iterator[None]:
-    """Within it, random draws leave the global generators as they were, and attention runs in
-    plain operations: the fused kernels know neither stacked weights nor forward derivatives."""
+    """Within it, random draws leave the global generators as they were, the caller's gradient and
+    autocast modes do not count, float32 is float32 (no TF32), and attention runs in plain
+    operations: the fused kernels know neither stacked weights nor forward derivatives."""
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    fused = torch.backends.mha.get_fastpath_enabled()
-    with torch.random.fork_rng(devices=[d.index for d in devices]), sdpa_kernel(SDPBackend.MATH):
+    fused, tf32 = torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.matmul.allow_tf32
+    with (
+        torch.random.fork_rng(devices=[d.index for d in devices]),
+        sdpa_kernel(SDPBackend.MATH),
+        torch.backends.cudnn.flags(deterministic=True, allow_tf32=False),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cuda" if devices else "cpu", enabled=False),
+    ):
         torch.backends.mha.set_fastpath_enabled(False)
+        torch.backends.cuda.matmul.allow_tf32 = False
         try:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
+            torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def predict(
@@ -88,16 +98,20 @@ class Problem:
         checks.require_per_sample(model)
         weights = checks.trainable(model)
         like = next(iter(weights.values()))
-        x, y, probes = (_to(t, like) for t in (x, y, probes))
+        x, y, probes = (to_model(t, like) for t in (x, y, probes))
         same_input = equal_rows(probes, x)
         new = ~same_input.any(0)
         own_row = torch.where(new, len(probes) + new.cumsum(0) - 1, same_input.int().argmax(0))
         inputs = torch.cat([probes, x[new.to(x.device)]])
         buffers = {n: b.detach() for n, b in model.named_buffers()}
         with torch.no_grad():
+            generators = _generator_states(like.device)
             before = predict(model, weights, buffers, inputs)
+            checks.require_no_draws(generators, _generator_states(like.device))
             checks.require_predictions(before, len(inputs))
-            checks.require_independence(before[:1], predict(model, weights, buffers, inputs[:1]))
+            for row in {0, len(inputs) // 2, len(inputs) - 1}:
+                alone = predict(model, weights, buffers, inputs[row : row + 1])
+                checks.require_independence(before[row : row + 1], alone)
             loss_of = _loss_function(loss, y, before, own_row)
         laid_out = (model, weights, buffers, x, y, inputs, len(probes), same_input, own_row)
         return cls(*laid_out, loss_of, before)
@@ -106,9 +120,9 @@ class Problem:
         """The same problem in double precision; `before` keeps the values it has."""
         model = copy.deepcopy(self.model).double()
         like = self.before.double()
-        weights = {n: _to(w, like) for n, w in self.weights.items()}
-        buffers = {n: _to(b, like) for n, b in self.buffers.items()}
-        x, y, inputs = (_to(t, like) for t in (self.x, self.y, self.inputs))
+        weights = {n: to_model(w, like) for n, w in self.weights.items()}
+        buffers = {n: to_model(b, like) for n, b in self.buffers.items()}
+        x, y, inputs = (to_model(t, like) for t in (self.x, self.y, self.inputs))
         return replace(
             self, model=model, weights=weights, buffers=buffers, x=x, y=y, inputs=inputs,
             before=like, precise=None,
@@ -130,14 +144,20 @@ class Problem:
             return replace(self, before=self.predict(self.weights, self.inputs))
 
     def rounding(self) -> Tensor:
-        """The largest rounding error of `before`, a scalar: measured against float64 at a few of
-        the inputs. Needs `with_precise_gradients`."""
+        """How large the rounding errors of `before` may be, (I,).
+
+        The largest relative error against float64 at a few inputs, spread over all and with the
+        largest among them, times the size of each prediction. Needs `with_precise_gradients`.
+        """
         assert self.precise is not None
-        some = torch.linspace(0, len(self.inputs) - 1, min(8, len(self.inputs))).long()
-        some = some.to(self.inputs.device)
+        scale = self.before.abs().amax(1)
+        scale = scale.maximum(scale.median()).double()
+        some = torch.linspace(0, len(scale) - 1, min(7, len(scale))).long().to(scale.device)
+        some = torch.cat([some, scale.argmax()[None]])
         with torch.no_grad():
             exact = self.precise.predict(self.precise.weights, self.precise.inputs[some])
-        return (self.before[some] - exact).abs().max()
+        relative = (self.before[some] - exact).abs().amax(1) / scale[some].clamp_min(1e-300)
+        return relative.max() * scale
 
     def predict(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """f_w at a batch of inputs: (B, ...) → (B, C)."""
@@ -152,7 +172,7 @@ class Problem:
         exact = self.precise or self
 
         def loss_at(weights: dict[str, Tensor]) -> Tensor:
-            prediction = exact.predict(weights, _to(x_i, exact.before)[None])[0]
+            prediction = exact.predict(weights, to_model(x_i, exact.before)[None])[0]
             return self.loss(prediction.double(), y_i)
 
         gradient = grad(loss_at)(exact.weights)
@@ -163,17 +183,28 @@ class Problem:
         return {name: rule.change(gradient[name]).add_(w) for name, w in self.weights.items()}
 
 
-def _to(values: Tensor, like: Tensor) -> Tensor:
+def _generator_states(device: torch.device) -> list[Tensor]:
+    states = [torch.random.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def to_model(values: Tensor, like: Tensor) -> Tensor:
     """On the device of `like` and, if it holds real numbers, in its precision."""
-    if values.is_floating_point():
-        return values.detach().to(device=like.device, dtype=like.dtype)
-    return values.detach().to(like.device)
+    values = values.clone() if values.is_inference() else values.detach()
+    dtype = like.dtype if values.is_floating_point() else values.dtype
+    return values.to(device=like.device, dtype=dtype)
 
 
 def equal_rows(a: Tensor, b: Tensor) -> Tensor:
     """(len(a), len(b)), on the CPU: True where a[j] and b[i] hold the same numbers."""
-    keys_a, keys_b = ([row.numpy().tobytes() for row in t.cpu()] for t in (a, b))
-    return torch.tensor([[key_a == key_b for key_b in keys_b] for key_a in keys_a])
+    rows_a, rows_b = (t.detach().cpu().contiguous().flatten(1).view(torch.uint8) for t in (a, b))
+    at_b: dict[bytes, list[int]] = {}
+    for i, row in enumerate(rows_b):
+        at_b.setdefault(row.numpy().tobytes(), []).append(i)
+    equal = torch.zeros(len(rows_a), len(rows_b), dtype=torch.bool)
+    for j, row in enumerate(rows_a):
+        equal[j, at_b.get(row.numpy().tobytes(), [])] = True
+    return equal
 
 
 def _loss_function(
@@ -182,7 +213,11 @@ def _loss_function(
     """The loss as a function of one sample, tried on every sample."""
     if isinstance(loss, str) and loss not in LOSSES:
         raise ValueError(unknown("loss", loss, LOSSES) + "; or give a callable")
+    if not isinstance(loss, str) and not callable(loss):
+        raise ValueError(f"loss must be {' or '.join(LOSSES)}, or a callable, not {loss!r}")
     function = LOSSES[loss] if isinstance(loss, str) else loss
+    if isinstance(function, nn.Module):  # predictions come to the loss in float64
+        function = copy.deepcopy(function).double()
     if function is cross_entropy:
         checks.require_labels(y, before.shape[1])
     if function is mse and y[0].numel() != before.shape[1]:

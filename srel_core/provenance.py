@@ -61,15 +61,22 @@ def code_digest(modules: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(modules):
         tree = ast.parse((_HERE / f"{name}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and _is_docstring(body[0]):
-                body[0] = ast.Pass()
-        digest.update(f"{name}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{name}\n{_essence(tree)}\n".encode())
     return digest.hexdigest()
 
 
-def _is_docstring(statement: ast.AST) -> bool:
+def _essence(node: object) -> object:
+    """A syntax tree as nested tuples, without docstrings, and the same for every Python: later
+    versions add fields, empty for code of older ones, and print trees in another way."""
+    if isinstance(node, list):
+        return tuple(_essence(item) for item in node if not _is_docstring(item))
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, getattr(node, name, None)) for name in node._fields)
+    return type(node).__name__, *((n, _essence(v)) for n, v in fields if v not in (None, []))
+
+
+def _is_docstring(statement: object) -> bool:
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from srel_core.divergence import find_divergences
 from srel_core.influence import Influence, influence
-from srel_core.problem import Loss, equal_rows
+from srel_core.problem import Loss, equal_rows, to_model
 from srel_core.rules import Rule, Tangent
 from srel_core.tangent import tangent_influence
 
@@ -104,7 +104,8 @@ class SrelRecorder:
             name: (dims, torch.stack([self._kept[step][name] for step in steps]).numpy())
             for name, dims in shape.items()
         }
-        same_input = equal_rows(self.probes, self.x).numpy()
+        like = next(self.model.parameters())
+        same_input = equal_rows(to_model(self.probes, like), to_model(self.x, like)).numpy()
         coords = {"step": steps, "rule": list(self.rules), "divergence": list(self.divergences)}
         for name, labels in self._classes.items():
             if labels is not None:

@@ -59,6 +59,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             partial.unlink(missing_ok=True)
 
 
+def require_writable(folder: Path) -> None:
+    """ResultError, before any work is done, if nothing can be written in this folder."""
+    write_atomically(folder / ".writable", lambda partial: partial.write_bytes(b""))
+    (folder / ".writable").unlink(missing_ok=True)
+
+
 def save(dataset: "xr.Dataset", path: Path) -> None:
     """Write a result as compressed NetCDF, atomically."""
     encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
@@ -89,7 +95,11 @@ def load(path: Path) -> "xr.Dataset":
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged file so that it is neither read again nor lost; its new path."""
-    aside = path.with_name(path.name + ".damaged")
+    aside = path.with_name(f"{path.name}.damaged")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged{number}")
     path.replace(aside)
     return aside
 

@@ -7,7 +7,7 @@ must agree; `tests/test_influence.py` holds every rule here to that.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from srel_core.names import check_known
 
 
+@runtime_checkable
 class Rule(Protocol):
     """One step from fresh: no momentum or second moment from before."""
 
@@ -28,7 +29,8 @@ class Rule(Protocol):
 
 
 def _check_lr(rule: str, lr: float) -> None:
-    if not (0 < lr < float("inf")):
+    number = isinstance(lr, (int, float)) and not isinstance(lr, bool)
+    if not number or not 0 < lr < float("inf"):
         raise ValueError(f"{rule}: lr must be a positive, finite number, not {lr!r}")
 
 

@@ -7,6 +7,7 @@ The data root is the folder that the environment variable SREL_DATA names, else
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,14 +54,30 @@ def open_store(name: str, split: str) -> Store:
         return _open_digits(split)
     if name.startswith("folder:"):
         path = Path(name.removeprefix("folder:")).expanduser()
-        if path.is_absolute():
-            return _open_folder(path, split, f"folder:{path.name} (image folder)")
-        return _open_folder(root / path, split, f"folder:{path} (image folder under {root_name})")
+        where = f"folder:{path.name}" if path.is_absolute() else f"folder:{path}"
+        under = "" if path.is_absolute() else f" under {root_name}"
+        return _open_folder(root / path, split, f"{where} (image folder{under})")
     if name not in _ARCHIVES:
         raise DataError(unknown("data set", name, NAMES))
     if (root / name / "train").is_dir():
         return _open_folder(root / name, split, f"{name} (image folder under {root_name})")
     return _open_archive(name, split, given, root_name)
+
+
+def folder_fingerprint(name: str) -> str:
+    """For "folder:PATH" a hash of its files' names, sizes and times of change; else "".
+
+    A data set with a name of its own holds the same images everywhere, a user's folder need not.
+    """
+    if not name.startswith("folder:"):
+        return ""
+    folder = _data_root()[0].expanduser() / Path(name.removeprefix("folder:")).expanduser()
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digest = hashlib.sha256()
+    for path in files:
+        facts = path.stat()
+        digest.update(f"{path.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def _data_root() -> tuple[Path, str]:

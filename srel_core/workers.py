@@ -9,6 +9,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeVar
 
@@ -31,10 +32,13 @@ class Workers:
         self.problem = problem
         self.threads = torch.get_num_threads()
         self.alone = problem.before.device.type != "cpu" or self.threads == 1
+        self._waiting: SimpleQueue[Problem] = SimpleQueue()
         self._own = threading.local()
 
     def __enter__(self) -> "Workers":
         if not self.alone:
+            for _ in range(self.threads):
+                self._waiting.put(_with_own_modules(self.problem))
             torch.set_num_threads(1)
             self._pool = ThreadPoolExecutor(self.threads, initializer=self._start)
         return self
@@ -51,7 +55,7 @@ class Workers:
 
     def _start(self) -> None:
         torch.set_num_threads(1)
-        self._own.problem = _with_own_modules(self.problem)
+        self._own.problem = self._waiting.get()
 
     def map(
         self, function: Callable[[Problem, Item], Result], items: Iterable[Item]

@@ -89,6 +89,8 @@ BAD = {
     "classes": (["--classes", "0,twelve"], 2, "unknown class 'twelve'"),
     "rule": (["--rules", "sdg:1"], 2, "unknown rule 'sdg': the nearest is 'sgd'"),
     "divergence": (["--divergences", "klx"], 2, "unknown divergence 'klx'"),
+    "no seeds": (["--seeds", ""], 2, "expected whole numbers such as 0,1,2, not ''"),
+    "no rules": (["--rules", ""], 2, "expected names such as a,b,c, not ''"),
     "seeds": (["--seeds", "one"], 2, "expected whole numbers such as 0,1,2, not 'one'"),
     "option": (["--epoch", "3"], 2, "--epochs"),
     "epochs": (["--epochs", "0"], 2, "epochs must be a whole number of at least 1, not 0"),
@@ -113,7 +115,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, tmp_path):
 
     monkeypatch.setattr("srel_core.experiments.ClassExperiment.run", interrupted)
     done = srel(*SMALL, "--results-dir", tmp_path)
-    assert done.exit_code == 130 and "goes on from the last checkpoint" in done.stderr
+    assert done.exit_code == 130 and "goes on from the last saved checkpoint" in done.stderr
 
 
 def test_importing_the_library_loads_no_heavy_package():

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from safetensors.torch import save_file
 
 import srel_core as sc
-from srel_core import data, experiments, results
+from srel_core import data, experiments, provenance, results
 from srel_core.experiments import ClassExperiment
 from srel_core.models import build_model
 from srel_core.profiles import class_experiments
 from srel_core.rules import parse_rule
 from srel_core.training import Schedule, stream
+from tests.datasets import random_pixels, write_image_folder
 
 TINY = ClassExperiment(
     model="linear", images_per_class=12, augment=True, probes_per_class=2,
@@ -68,7 +70,7 @@ def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     names = {TINY.file_name, dataclasses.replace(TINY, seed=1).file_name,
              dataclasses.replace(TINY, probes_per_class=3).file_name}  # fmt: skip
     monkeypatch.setattr(experiments, "code_digest", lambda modules: "other")
-    assert len(names | {TINY.file_name}) == 4
+    assert len(names | {dataclasses.replace(TINY).file_name}) == 4
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
@@ -164,6 +166,8 @@ BAD = {
     "rule lr": (dict(rules=("sgd",)), "rule 'sgd': expected sgd:LEARNING_RATE"),
     "tangent lr": (dict(rules=("tangent:1",)), "takes no learning rate"),
     "no rule": (dict(rules=()), "rules is empty"),
+    "same rule": (dict(rules=("sgd:1e-4", "sgd:0.0001")), "rules names the same step twice"),
+    "same divergence": (dict(divergences=("kl", "kl")), "divergences names 'kl' twice"),
     "divergence": (dict(divergences=("kll",)), "unknown divergence 'kll': the nearest is 'kl'"),
     "probes": (dict(probes_per_class=13), "class 0 has 12 samples, 13 asked"),
     "no probes": (dict(probes_per_class=0), "probes_per_class must be at least 1"),
@@ -204,3 +208,53 @@ def test_cifar10_runs_from_real_images(tmp_path):
     dataset = _run(tmp_path, experiment)
     assert dataset.class_name.values.tolist() == ["airplane", "automobile", "ship"]
     assert np.isfinite(dataset.change).all() and dataset.attrs["data_source"].startswith("cifar10")
+
+
+def test_every_module_that_a_result_depends_on_is_in_its_key():
+    """The import closure of the experiments, less what cannot change a number."""
+    script = "import sys, srel_core.experiments, srel_core.profiles; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    loaded = {m.removeprefix("srel_core.") for m in done.stdout.split() if "srel_core." in m}
+    no_number = {"classes", "names", "profiles", "provenance", "results"}
+    assert loaded - no_number == set(experiments._CODE)
+
+
+def test_the_code_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "_HERE", tmp_path)
+
+    def digest(source):
+        (tmp_path / "module.py").write_text(source)
+        return provenance.code_digest(["module"])
+
+    plain = digest("def f(x):\n    return x + 1\n")
+    assert (
+        digest('"""New."""\n\n\ndef f(x):  # same\n    """Does."""\n    return (x + 1)\n') == plain
+    )
+    assert digest("def f(x):\n    return x + 2\n") != plain
+    assert digest("def f(x, y=None):\n    return x + 1\n") != plain
+
+
+def test_other_images_in_a_users_folder_are_another_experiment(tmp_path):
+    for split in ("train", "test"):
+        folder = tmp_path / "images" / split
+        write_image_folder(folder, random_pixels(4), [0, 0, 1, 1], ["a", "b"])
+    name = f"folder:{tmp_path / 'images'}"
+    before = ClassExperiment(dataset=name).file_name
+    assert ClassExperiment(dataset=name).file_name == before
+    next((tmp_path / "images" / "train" / "a").iterdir()).unlink()
+    assert ClassExperiment(dataset=name).file_name != before
+
+
+def test_a_second_damaged_file_does_not_cost_the_first(tmp_path):
+    for content in ("1", "2"):
+        (tmp_path / "a.nc").write_text(content)
+        results.set_aside(tmp_path / "a.nc")
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_a_foreign_state_is_set_aside(tmp_path):
+    whole = _run(tmp_path / "whole")
+    state = (tmp_path / TINY.file_name).with_suffix(".state.safetensors")
+    save_file({"trainer/model/other": torch.zeros(1), "trainer/curves": torch.zeros(2, 0)}, state)
+    with pytest.warns(UserWarning, match="starting from the beginning"):
+        assert _run(tmp_path).drop_attrs().identical(whole.drop_attrs())

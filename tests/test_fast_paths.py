@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 import srel_core as sc
 from srel_core.compact import LiveTaps, Span, compact
-from srel_core.gradients import per_sample_gradients
+from srel_core.gradients import loss_slopes, output_slopes, per_sample_gradients
 from srel_core.models import build_model
 from srel_core.problem import Problem
+from srel_core.tangent import _by_directional_derivative, _by_layers
 from srel_core.workers import Workers
 from tests import networks
 
@@ -102,7 +103,8 @@ def test_what_must_not_be_cut_is_left_whole():
 def test_per_sample_gradients_equal_one_at_a_time(name):
     problem = compact(_problem(name))
     gradient = per_sample_gradients(problem, problem.x, problem.y)
-    assert ("by_layers" in gradient.__name__) == (name not in ("vit", "tied", "batchnorm"))
+    by_layers = loss_slopes(problem, problem.x, problem.y) is not None
+    assert by_layers == (name not in ("vit", "tied", "batchnorm"))
     for i in range(len(problem.x)):
         want = problem.gradient(problem.x[i], problem.y[i])
         for key, value in gradient(problem, i).items():
@@ -112,8 +114,7 @@ def test_per_sample_gradients_equal_one_at_a_time(name):
 def test_a_weight_used_outside_its_layer_is_noticed():
     x, y, probes = networks.batch(3, 4)
     problem = Problem.make(UsesItsKernelTwice().double(), x, y, probes, "cross_entropy")
-    gradient = per_sample_gradients(problem, problem.x, problem.y)
-    assert gradient.__name__ == "one_at_a_time"
+    assert loss_slopes(problem, problem.x, problem.y) is None
 
 
 @pytest.mark.parametrize("groups", [1, 3])
@@ -126,9 +127,8 @@ def test_gradients_of_grouped_and_dilated_convolutions(groups):
         ).double()  # fmt: skip
     x, y, probes = networks.batch(3, 4)
     problem = Problem.make(model, x, y, probes, "cross_entropy")
-    gradient = per_sample_gradients(problem, x, y)
-    assert gradient.__name__ == "by_layers"
-    for key, value in gradient(problem, 2).items():
+    slopes = loss_slopes(problem, x, y)
+    for key, value in slopes.gradient(2).items():
         torch.testing.assert_close(value, problem.gradient(x[2], y[2])[key])
 
 
@@ -153,3 +153,13 @@ def test_an_error_in_a_worker_comes_out_and_restores_the_threads():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mlp", "frozen", "linear"])
+def test_the_tangent_by_layers_equals_directional_derivatives(name):
+    problem = compact(_problem(name))
+    at_samples = loss_slopes(problem, problem.x, problem.y)
+    by_layers = _by_layers(problem, at_samples, output_slopes(problem))
+    for i, slope in enumerate(by_layers):
+        want = _by_directional_derivative(problem, problem.gradient(problem.x[i], problem.y[i]))
+        torch.testing.assert_close(slope, want, rtol=1e-9, atol=1e-12)

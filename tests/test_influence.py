@@ -217,6 +217,7 @@ BAD = {
     "label too large": (dict(y=torch.tensor([0, 3])), r"labels must lie in 0\.\.2.*holds 3"),
     "label negative": (dict(y=torch.tensor([0, -1])), "holds -1"),
     "labels real": (dict(y=torch.tensor([0.0, 1.0])), "integer labels"),
+    "no tensor": (dict(x=np.zeros((2, 4))), "x must be a torch tensor, not ndarray"),
     "labels too many": (dict(y=torch.tensor([0, 1, 2])), "2 samples but y 3 targets"),
     "mse target": (dict(y=torch.zeros(2, 2), loss="mse"), "target of 3 numbers"),
     "loss shape": (dict(loss=lambda p, t: p), r"loss of sample 0 has shape \(3,\)"),
@@ -248,8 +249,184 @@ def test_bad_input_gets_one_clear_line(changes, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("lr", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("lr", [0, -1.0, float("nan"), float("inf"), "x", None, True])
 @pytest.mark.parametrize("rule", [sc.SGD, sc.Adam])
 def test_a_learning_rate_must_be_positive(rule, lr):
     with pytest.raises(ValueError, match="lr must be a positive"):
         rule(lr)
+
+
+class Hinge(nn.Module):
+    """Zero, with zero gradient, where the target's output leads by a margin of one."""
+
+    def forward(self, prediction, target):
+        return (1 + prediction - prediction[target]).relu().sum() - 1
+
+
+class UsesAWeightTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x)) @ self.a.weight)
+
+
+class FoldsTokensIntoTheBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 5), nn.Linear(10, 3)
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x.reshape(-1, 2))).reshape(len(x), 10))
+
+
+class HasAnUnusedHead(UsesAWeightTwice):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Linear(4, 2)
+
+    def forward(self, x):
+        self.unused(x)
+        return self.b(torch.tanh(self.a(x)))
+
+
+class CallsByKeyword(UsesAWeightTwice):
+    def forward(self, x):
+        return self.b(input=torch.tanh(self.a(input=x)))
+
+
+class HasAFixedBody(UsesAWeightTwice):
+    def forward(self, x):
+        with torch.no_grad():
+            hidden = self.a(x)
+        return self.b(torch.tanh(hidden))
+
+
+class Decides(UsesAWeightTwice):
+    """Control flow on values: it cannot run with stacked weights."""
+
+    def forward(self, x):
+        hidden = self.a(x)
+        return self.b(torch.tanh(hidden) if (hidden.detach().sum() < 1e9).item() else hidden)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.LSTM(2, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x.reshape(len(x), 2, 2))[0][:, -1])
+
+
+ODD = [UsesAWeightTwice, FoldsTokensIntoTheBatch, HasAnUnusedHead, CallsByKeyword, HasAFixedBody,
+       Decides, Recurrent]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", Hinge()], ids=["cross_entropy", "hinge"])
+@pytest.mark.parametrize("method", ["auto", "shared"])
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_models_equal_the_oracle(kind, method, loss):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind().double()
+        x, probes = torch.randn(4, 4).double(), torch.randn(5, 4).double()
+        with torch.no_grad():
+            model.b.weight.mul_(5) if hasattr(model, "b") else None
+            y = model(x).argmax(1)  # fitted: a hinge's first gradients are zero
+        y[2:] = (y[2:] + 1) % 3
+    want = sc.influence(model, x, y, probes, rule=sc.SGD(0.1), loss=loss, method="loop")
+    got = sc.influence(model, x, y, probes, rule=sc.SGD(0.1), loss=loss, method=method)
+    for name in want.change:
+        torch.testing.assert_close(got.change[name], want.change[name], rtol=1e-8, atol=1e-20)
+    assert got.undefined("kl") == want.undefined("kl")
+    tangent = sc.tangent_influence(model, x, y, probes, loss=loss)
+    small = sc.influence(model, x, y, probes, rule=sc.SGD(1e-7), loss=loss, method="loop")
+    torch.testing.assert_close(
+        tangent.change["l2_logits"], small.change["l2_logits"] / 1e-7, rtol=1e-4, atol=1e-7
+    )
+
+
+def test_a_method_that_a_model_cannot_take_names_the_way_out():
+    with pytest.raises(ValueError, match="use method='shared'") as caught:
+        _call(model=Decides(), method="vmap")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_draws_random_numbers_is_refused():
+    class Draws(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (torch.rand(len(x), 1) > 1e-9)
+
+    with pytest.raises(ValueError, match=r"draws random numbers.*call model.eval\(\)"):
+        _call(model=Draws(4, 3))
+
+
+def test_a_step_that_is_no_number_names_its_sample():
+    with pytest.raises(ValueError, match="the step on sample 0 ends in NaN or infinite"):
+        _call(loss=lambda p, _: (p - p.detach()).square().sum().sqrt())  # slope 0/0
+
+
+def test_what_is_no_rule_or_loss_is_refused():
+    with pytest.raises(ValueError, match=r"rule must be a step.*use tangent_influence"):
+        _call(rule=sc.Tangent())
+    with pytest.raises(ValueError, match="rule must be a step such as"):
+        _call(rule="sgd:1e-4")
+    with pytest.raises(ValueError, match="loss must be cross_entropy or mse, or a callable"):
+        _call(loss=None)
+
+
+def test_a_loss_module_with_tensors_of_its_own():
+    weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]))
+    assert (_call(loss=weighted).own["kl"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu")],
+    ids=["no_grad", "inference_mode", "autocast"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", METHODS)
+def test_the_callers_modes_do_not_count(method, context):
+    want = _call(method=method)
+    torch.set_num_threads(2)
+    try:
+        with context():
+            got = _call(method=method)
+    finally:
+        torch.set_num_threads(1)
+    # Not to the bit: torch itself takes its weights as they are, so a seed fixes them.
+    assert got.change["kl"].shape == want.change["kl"].shape
+    assert torch.isfinite(got.change["kl"]).all()
+
+
+def test_one_large_input_does_not_hide_the_rounding_of_its_prediction():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 3))
+        x, probes = torch.randn(3, 4), torch.randn(40, 4)
+    model[0].weight.requires_grad_(False)
+    model[2].weight.requires_grad_(False)
+    linear = nn.Sequential(nn.Linear(4, 3))
+    linear[0].weight.requires_grad_(False)
+    probes[1] *= 1e4
+    y = torch.tensor([0, 1, 2])
+    for one in (model, linear):
+        got = sc.influence(one, x, y, probes, rule=sc.SGD(1e-2))
+        exact = copy.deepcopy(one).double()
+        want = sc.influence(exact, x.double(), y, probes.double(), rule=sc.SGD(1e-2), method="loop")
+        error = got.change["l2_logits"] / want.change["l2_logits"] - 1
+        assert error.abs().max() < 1e-3
+
+
+def test_token_ids_are_inputs_too():
+    model = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, 3))
+    generator = torch.Generator().manual_seed(0)
+    x, probes = (torch.randint(7, (n, 4), generator=generator) for n in (3, 5))
+    y = torch.tensor([0, 1, 2])
+    got = sc.influence(model, x, y, probes, rule=sc.SGD(1e-3))
+    exact = copy.deepcopy(model).double()
+    assert (
+        relative_error(got, sc.influence(exact, x, y, probes, rule=sc.SGD(1e-3), method="loop"))
+        < 1e-3
+    )
