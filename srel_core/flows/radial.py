@@ -13,7 +13,8 @@ explicit for every d,
 
 and time is one integral, t = (1/B) ∫ ρ^{2−d} dz, which for d = 2 is z = z(0) + Bt.
 
-Source: Dan, Mukherjee, Das, Gampa, arXiv 2111.01166, §5, Theorems 5.1–5.3.
+Source: Dan, Mukherjee, Das, Gampa, arXiv 2111.01166, §5, Theorems 5.1–5.3. Proofs: the
+book's chapter closed_form_flows, eq-radial-orbit.
 """
 
 from dataclasses import dataclass, field
