@@ -45,45 +45,31 @@ class Slopes:
 
     def gradient(self, i: int) -> Gradient:
         """The gradient of sample i by weight name."""
-        parts = {name: self.of_layer(name, slice(i, i + 1)) for name in self.layers}
-        named = {
-            f"{name}.{which}".lstrip("."): gradient[0]
-            for name, (weight, bias) in parts.items()
-            for which, gradient in (("weight", weight), ("bias", bias))
-        }
-        return {name: named[name] for name in self.weights}
+        return self._by_name(slice(i, i + 1))
 
     def total(self) -> Gradient:
         """The sum of all samples' gradients by weight name, without holding each."""
+        return self._by_name(slice(None))
+
+    def _by_name(self, rows: slice) -> Gradient:
         named = {}
         for name, layer in self.layers.items():
-            a, slope = self.inputs[name], self.slopes[name]
-            if isinstance(layer, nn.Linear):
-                a, slope = a.reshape(-1, a.shape[-1]), slope.reshape(-1, slope.shape[-1])
-                named[f"{name}.weight"], named[f"{name}.bias"] = slope.T @ a, slope.sum(0)
-                continue
-            patches, per_group = _grouped(layer, a, slope)
-            weight = torch.einsum("bgkl,bgol->gok", patches, per_group).reshape(layer.weight.shape)
-            named[f"{name}.weight"], named[f"{name}.bias"] = weight, slope.flatten(2).sum((0, 2))
-        named = {name.lstrip("."): gradient for name, gradient in named.items()}
+            a, slope = self.grouped(name, rows)
+            weight = torch.einsum("bgkl,bgol->gok", a, slope)
+            named[f"{name}.weight".lstrip(".")] = weight.reshape(layer.weight.shape)
+            named[f"{name}.bias".lstrip(".")] = slope.sum((0, 3)).flatten()
         return {name: named[name] for name in self.weights}
 
-    def of_layer(self, name: str, rows: slice) -> tuple[Tensor, Tensor]:
-        """Gradients of a layer's weight (b, ...) and bias (b, out) for some of the samples."""
+    def grouped(self, name: str, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """For some of the samples what a layer reads, (b, groups, taps, positions), and the slopes
+        there, (b, groups, channels, positions): its weight gradient is their product."""
         layer, a, slope = self.layers[name], self.inputs[name][rows], self.slopes[name][rows]
         if isinstance(layer, nn.Linear):
-            a, slope = (t.reshape(len(t), -1, t.shape[-1]) for t in (a, slope))
-            return slope.mT @ a, slope.sum(1)
-        patches, per_group = _grouped(layer, a, slope)
-        weight = (per_group @ patches.mT).view(len(a), *layer.weight.shape)
-        return weight, slope.flatten(2).sum(2)
-
-
-def _grouped(layer: nn.Conv2d | LiveTaps, a: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """Patches (b, groups, taps, positions) and slopes (b, groups, channels, positions)."""
-    groups, size = layer.groups, layer.weight.shape
-    patches = _patches(layer, a).view(len(a), groups, size[1] * size[2] * size[3], -1)
-    return patches, slope.reshape(len(a), groups, size[0] // groups, -1)
+            a, slope = (t.reshape(len(t), 1, -1, t.shape[-1]).mT for t in (a, slope))
+            return a, slope
+        groups, size = layer.groups, layer.weight.shape
+        patches = _patches(layer, a).view(len(a), groups, size[1] * size[2] * size[3], -1)
+        return patches, slope.reshape(len(a), groups, size[0] // groups, -1)
 
 
 def _patches(layer: nn.Conv2d | LiveTaps, a: Tensor) -> Tensor:
@@ -106,7 +92,7 @@ def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes | None:
         losses = [problem.loss(p, t) for p, t in zip(predictions.double(), y, strict=True)]
         return [torch.stack([loss.squeeze() for loss in losses]).sum()]
 
-    found = _capture(problem, x, total)
+    found = _capture(problem, x, total, with_gradient=True)
     if found is None:
         return None
     ((slopes, whole),) = found
@@ -146,9 +132,13 @@ def _layers(problem: Problem) -> dict[str, Layer] | None:
 
 
 def _capture(
-    problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor]]
+    problem: Problem,
+    x: Tensor,
+    totals: Callable[[Tensor], list[Tensor]],
+    with_gradient: bool = False,
 ) -> list[tuple[Slopes, Gradient]] | None:
-    """For each of the `totals` of the predictions at x (B, ...): its slopes, and its gradient.
+    """For each of the `totals` of the predictions at x (B, ...): its slopes, and if asked its
+    gradient.
 
     All from one forward pass, in the problem's precise twin where it has one, and returned in the
     problem's own precision. None for a layer that is not called once with the batch.
@@ -185,16 +175,13 @@ def _capture(
     dtype = problem.before.dtype
     own_inputs = {name: a.to(dtype) for name, a in inputs.items()}
     found = []
+    places = [*outputs.values(), *(weights.values() if with_gradient else ())]
     for value in values:
-        slopes = _derivatives(value, outputs, dtype)
-        whole = _derivatives(value, weights, dtype)
-        found.append((Slopes(list(problem.weights), layers, own_inputs, slopes), whole))
+        derivatives = torch.autograd.grad(
+            value, places, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        own = [derivative.to(dtype) for derivative in derivatives]
+        slopes = dict(zip(outputs, own[: len(outputs)], strict=True))
+        gradient = dict(zip(weights, own[len(outputs) :], strict=True)) if with_gradient else {}
+        found.append((Slopes(list(problem.weights), layers, own_inputs, slopes), gradient))
     return found
-
-
-def _derivatives(value: Tensor, places: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """∂value/∂(each of the places), by name; zero where the value does not depend on it."""
-    derivatives = torch.autograd.grad(
-        value, list(places.values()), retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    return {name: d.to(dtype) for name, d in zip(places, derivatives, strict=True)}

@@ -64,22 +64,46 @@ def _changes_per_lr(problem: Problem) -> Tensor:
 
 
 def _by_layers(problem: Problem, at_samples: Slopes, at_inputs: list[Slopes]) -> Tensor:
-    """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩: products of matrices, no further passes."""
-    n_samples, n_inputs = len(problem.x), len(problem.inputs)
-    delta = problem.before.new_zeros(n_samples, n_inputs, len(at_inputs))
+    """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩: products of matrices, no further passes.
+
+    With a the patches that a layer reads and δ the slopes at its outputs, l and l' its positions,
+    the weights of one layer contribute
+
+        ⟨Σ_l δ_l a_lᵀ, Σ_l' δ'_l' a'_l'ᵀ⟩ = Σ_{l, l'} (δ_l·δ'_l') (a_l·a'_l'),
+
+    on the left by way of the gradients themselves, on the right by Gram matrices over positions,
+    whichever is less work; its biases contribute the product of the summed slopes.
+    """
+    delta = problem.before.new_zeros(len(problem.x), len(problem.inputs), len(at_inputs))
     for name, layer in at_samples.layers.items():
-        moved = [which for which, p in layer.named_parameters() if p.requires_grad]
-
-        def flat(slopes: Slopes, rows: slice, name: str = name, moved: list[str] = moved) -> Tensor:
-            gradients = dict(zip(("weight", "bias"), slopes.of_layer(name, rows), strict=True))
-            return torch.cat([gradients[which].flatten(1) for which in moved], 1)
-
-        steps = flat(at_samples, slice(0, n_samples))
-        for c, slopes in enumerate(at_inputs):
-            for start in range(0, n_inputs, _ROWS):
-                rows = slice(start, start + _ROWS)
-                delta[:, rows, c] -= steps @ flat(slopes, rows).T
+        moved = {which for which, p in layer.named_parameters() if p.requires_grad}
+        patches, slopes = at_samples.grouped(name)
+        for c, at_input in enumerate(at_inputs):
+            others, other_slopes = at_input.grouped(name)
+            if "bias" in moved:
+                delta[:, :, c] -= slopes.sum(3).flatten(1) @ other_slopes.sum(3).flatten(1).T
+            if "weight" not in moved:
+                continue
+            size, positions = slopes.shape[2] * patches.shape[2], patches.shape[3]
+            by_gram = len(slopes) * positions**2 * (slopes.shape[2] + patches.shape[2])
+            by_gradient = size * (positions + len(slopes))
+            contract = _gram if by_gram < by_gradient else _product
+            delta[:, :, c] -= contract(patches, slopes, others, other_slopes)
     return delta.double()
+
+
+def _gram(a: Tensor, slope: Tensor, b: Tensor, other: Tensor) -> Tensor:
+    """Σ_{l, l'} (δ_l·δ'_l')(a_l·a'_l'), (S, I), of arrays (S or I, groups, ·, positions)."""
+    of_patches = torch.einsum("sgkl,igkm->sigml", a, b)
+    of_slopes = torch.einsum("sgol,igom->sigml", slope, other)
+    return (of_patches * of_slopes).sum((2, 3, 4))
+
+
+def _product(a: Tensor, slope: Tensor, b: Tensor, other: Tensor) -> Tensor:
+    """The same by way of the gradients, those of some of the inputs at a time."""
+    steps = (slope @ a.mT).flatten(1)
+    parts = zip(b.split(_ROWS), other.split(_ROWS), strict=True)
+    return torch.cat([steps @ (o @ p.mT).flatten(1).T for p, o in parts], 1)
 
 
 def _by_directional_derivative(problem: Problem, gradient: dict[str, Tensor]) -> Tensor:
