@@ -1,6 +1,6 @@
 """From raw measurements to what a figure shows: class-level values with bootstrap intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,7 +84,15 @@ def _log_ratio(same: classes.Array, other: classes.Array) -> classes.Array:
         return np.log(same) - np.log(other)
 
 
-def _over_runs(name, values, dims, shape, extra, level, finish=lambda v: v):  # type: ignore[no-untyped-def]
+def _over_runs(
+    name: str,
+    values: list[list[classes.Array]],
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    extra: tuple[str, ...],
+    level: float,
+    finish: Callable[[classes.Array], classes.Array] = np.asarray,
+) -> dict[str, tuple[tuple[str, ...], classes.Array]]:
     """Mean over runs, and interval, of per-run lists of (1 + B, …) arrays: two variables."""
     stacked = np.array([np.stack(run) for run in values])  # (R, cells, 1 + B, …)
     per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
