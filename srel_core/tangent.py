@@ -18,7 +18,7 @@ from torch.func import jvp
 
 from srel_core.compact import compact
 from srel_core.divergence import find_divergences
-from srel_core.gradients import Slopes, loss_slopes, output_slopes, per_sample_gradients
+from srel_core.gradients import Slopes, loss_slopes, output_slopes
 from srel_core.influence import Influence, summarise
 from srel_core.problem import Loss, Problem, measuring
 
@@ -56,11 +56,8 @@ def _changes_per_lr(problem: Problem) -> Tensor:
     at_inputs = output_slopes(problem) if at_samples else None
     if at_samples and at_inputs:
         return _by_layers(problem, at_samples, at_inputs)
-    gradients = per_sample_gradients(problem, problem.x, problem.y)
-    each = [
-        _by_directional_derivative(problem, gradients(problem, i)) for i in range(len(problem.x))
-    ]
-    return torch.stack(each)
+    gradients = (problem.gradient(x, y) for x, y in zip(problem.x, problem.y, strict=True))
+    return torch.stack([_by_directional_derivative(problem, g) for g in gradients])
 
 
 def _by_layers(problem: Problem, at_samples: Slopes, at_inputs: list[Slopes]) -> Tensor:
