@@ -5,19 +5,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from srel_core.problem import Problem
 
+_SAMPLES = 8
+
 
 class _OutputBytes(TorchDispatchMode):
-    """Adds up the bytes of every tensor that is computed inside the block."""
+    """Adds up the bytes of every tensor that is computed inside the block; views cost nothing."""
 
     total = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         out = func(*args, **(kwargs or {}))
-        tensors = out if isinstance(out, (tuple, list)) else [out]
-        self.total += sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+        given = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
+        tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        self.total += sum(t.nbytes for t in tensors if t.untyped_storage().data_ptr() not in given)
         return out
 
 
@@ -36,10 +40,21 @@ class Footprint:
 
     def inputs_within(self, max_bytes: int, n_inputs: int) -> int:
         """How many inputs to predict at a time, on each thread with its own stepped weights."""
-        left = max_bytes // torch.get_num_threads() - 3 * self.weights
-        return max(1, min(n_inputs, left // self.activations))
+        return max(1, min(n_inputs, self._beside_weights(max_bytes) // self.activations))
 
-    def samples_within(self, max_bytes: int, n_inputs: int) -> int:
+    def samples_within(self, max_bytes: int) -> int:
+        """How many samples' gradients to take in one pass, on each thread.
+
+        A pass holds each layer's input and slope in float64 and in float32, and what lies between.
+        A few samples are enough to share the reading of the weights, and many parts share out
+        well among the threads.
+        """
+        return max(1, min(_SAMPLES, self._beside_weights(max_bytes) // (8 * self.activations)))
+
+    def _beside_weights(self, max_bytes: int) -> int:
+        return max_bytes // torch.get_num_threads() - self.weights
+
+    def stacked_within(self, max_bytes: int, n_inputs: int) -> int:
         """How many samples' gradients, steps and weights to stack, with their activations."""
         return max(1, max_bytes // (3 * self.weights + n_inputs * self.activations))
 

@@ -1,10 +1,6 @@
-"""The same convolutional predictor with less to compute: without the taps that only see padding.
+"""The same convolutional predictor with less to compute: a `MapConv` wherever one pays.
 
-At tap t of a kernel, output o reads the input at stride·o + dilation·t − padding. Where that lies
-outside the input for every o, the tap multiplies zeros: its gradient is exactly zero and a step
-that leaves unmoved what has no gradient leaves it alone. In the last stage of a ResNet-18 on
-32×32 images, where maps are 1×1, eight of nine taps are of this kind: 62 % of all its weights.
-`compact` gives the same predictor without them, on inputs laid out as convolution likes them.
+That is where taps only ever see padding, so that no step moves them, and where maps are small.
 """
 
 import copy
@@ -13,56 +9,15 @@ from collections import Counter
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from srel_core.checks import rounding_of
+from srel_core.map_conv import SMALL_MAP, MapConv
 from srel_core.problem import Problem
 from srel_core.rules import Rule
 
 
-class LiveTaps(nn.Module):
-    """A convolution of one input size by the block of its kernel that ever meets the input."""
-
-    def __init__(self, conv: nn.Conv2d, spans: list["Span"]) -> None:
-        super().__init__()
-        rows, columns = spans
-        weight = conv.weight.detach()[:, :, rows.first : rows.end, columns.first : columns.end]
-        self.weight = nn.Parameter(weight.clone(), requires_grad=conv.weight.requires_grad)
-        self.bias = conv.bias
-        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
-        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
-        self.pads = (*columns.pads, *rows.pads)  # in the order of F.pad; negative ones cut
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, self.pads) if any(self.pads) else x
-        return F.conv2d(
-            x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Span:
-    """Along one axis: the live taps first..end−1, and what to add to the input's two ends."""
-
-    first: int
-    end: int
-    pads: tuple[int, int]
-
-    @classmethod
-    def of(
-        cls, n_in: int, n_out: int, taps: int, stride: int, padding: int, dilation: int
-    ) -> "Span":
-        def reads(tap: int) -> list[int]:
-            return [stride * o + dilation * tap - padding for o in range(n_out)]
-
-        every = list(range(taps))
-        live = [tap for tap in every if any(0 <= at < n_in for at in reads(tap))] or every
-        first, last = live[0], live[-1]
-        return cls(first, last + 1, (-reads(first)[0], reads(last)[-1] - (n_in - 1)))
-
-
 def compact(problem: Problem, rule: Rule | None = None) -> Problem:
-    """The same problem on a copy of the model that holds live taps only.
+    """The same problem on a copy of the model, with `MapConv` in place of convolutions.
 
     The problem itself if the model is none of images and convolutions, or if `rule` moves a
     weight without gradient.
@@ -92,8 +47,8 @@ def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     return smaller if difference <= rounding_of(problem.before) else problem
 
 
-def _replacements(model: nn.Module, problem: Problem) -> dict[str, LiveTaps]:
-    """By name, for every plain convolution with dead taps, called with one input size alone."""
+def _replacements(model: nn.Module, problem: Problem) -> dict[str, MapConv]:
+    """By name, for plain convolutions of one input size with dead taps or small maps."""
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     convs = {
         name: module
@@ -104,14 +59,13 @@ def _replacements(model: nn.Module, problem: Problem) -> dict[str, LiveTaps]:
         and not isinstance(module.padding, str)
         and uses[id(module.weight)] == 1
     }
-    sizes: dict[str, set[tuple[torch.Size, torch.Size]]] = {name: set() for name in convs}
+    sizes: dict[str, set[torch.Size]] = {name: set() for name in convs}
 
-    def note(name: str, given: tuple[Tensor, ...], out: Tensor) -> None:
-        size_in = given[0].shape[-2:] if given else torch.Size()
-        sizes[name].add((size_in, out.shape[-2:]))
+    def note(name: str, given: tuple[Tensor, ...]) -> None:
+        sizes[name].add(given[0].shape[-2:] if given else torch.Size())
 
     hooks = [
-        module.register_forward_hook(lambda _, given, out, name=name: note(name, given, out))
+        module.register_forward_pre_hook(lambda _, given, name=name: note(name, given))
         for name, module in convs.items()
     ]
     with torch.no_grad():
@@ -120,18 +74,11 @@ def _replacements(model: nn.Module, problem: Problem) -> dict[str, LiveTaps]:
         hook.remove()
     found = {}
     for name, seen in sizes.items():
-        if len(seen) == 1:
-            ((size_in, size_out),) = seen
-            if not size_in:  # given by keyword
-                continue
-            conv = convs[name]
-            spans = [
-                Span.of(
-                    size_in[axis], size_out[axis], conv.kernel_size[axis], conv.stride[axis],
-                    int(conv.padding[axis]), conv.dilation[axis],
-                )
-                for axis in (0, 1)
-            ]  # fmt: skip
-            if any(s.end - s.first < conv.kernel_size[a] for a, s in enumerate(spans)):
-                found[name] = LiveTaps(conv, spans)
+        if len(seen) != 1 or not (size := next(iter(seen))):  # no size: given by keyword
+            continue
+        replacement = MapConv(convs[name], (size[0], size[1]))
+        height, width = replacement.size_out
+        cut = replacement.weight.numel() < convs[name].weight.numel()
+        if cut or height * width <= SMALL_MAP:
+            found[name] = replacement
     return found

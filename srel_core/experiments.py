@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _CODE = (
     "checks", "chunking", "compact", "data", "divergence", "experiments", "gradients", "influence",
-    "models", "problem", "recorder", "rules", "stores", "tangent", "training", "workers",
+    "map_conv", "models", "problem", "recorder", "rules", "stores", "tangent", "training", "workers",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 

@@ -12,103 +12,129 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from srel_core.compact import LiveTaps
+from srel_core.map_conv import MapConv
 from srel_core.problem import Problem
+from srel_core.rules import Rule
 
 Gradient = dict[str, Tensor]
-Layer = nn.Linear | nn.Conv2d | LiveTaps
+Layer = nn.Linear | nn.Conv2d | MapConv
 
-
-def per_sample_gradients(
-    problem: Problem, x: Tensor, y: Tensor
-) -> Callable[[Problem, int], Gradient]:
-    """i → ∇_w ℓ(w; x_i, y_i) by weight name, for samples x (S, ...) and targets y (S, ...).
-
-    By layers where `loss_slopes` can, else one sample at a time. The function's first argument is
-    the problem to work on, for threads that have their own.
-    """
-    slopes = loss_slopes(problem, x, y)
-    if slopes is not None:
-        return lambda _, i: slopes.gradient(i)
-    return lambda one, i: one.gradient(x[i], y[i])
+# Numbers of a gradient to work on at a time: half a MiB of float32, which a core's cache holds.
+_BLOCK = 2**17
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """The inputs a (B, ...) of each layer, by name, and the slopes δ (B, ...) at its outputs."""
+    """The inputs a (B, ...) of each layer, by name, and the slopes δ (B, ...) at its outputs.
 
-    weights: list[str]
+    `weights` are those to step from, by name.
+    """
+
+    weights: Gradient
     layers: dict[str, Layer]
     inputs: dict[str, Tensor]
     slopes: dict[str, Tensor]
 
     def gradient(self, i: int) -> Gradient:
         """The gradient of sample i by weight name."""
-        return self._by_name(slice(i, i + 1))
+        into = {n: torch.empty_like(w) for n, w in self.weights.items()}
+        self._write(i, into, lambda gradient, _, out: out.copy_(gradient))
+        return into
 
-    def total(self) -> Gradient:
-        """The sum of all samples' gradients by weight name, without holding each."""
-        return self._by_name(slice(None))
+    def step(self, i: int, rule: Rule, into: Gradient) -> None:
+        """Write the weights w⁺ after the step on sample i over those of `into`, by weight name."""
+        self._write(i, into, lambda gradient, w, out: torch.add(w, rule.change(gradient), out=out))
 
-    def _by_name(self, rows: slice) -> Gradient:
-        named = {}
+    def _write(
+        self, i: int, into: Gradient, write: Callable[[Tensor, Tensor, Tensor], object]
+    ) -> None:
+        """`write(gradient, weight, out)` for sample i, each weight w and its place in `into`.
+
+        In blocks, so that the gradient never leaves the cache.
+        """
         for name, layer in self.layers.items():
-            a, slope = self.grouped(name, rows)
-            weight = torch.einsum("bgkl,bgol->gok", a, slope)
-            named[f"{name}.weight".lstrip(".")] = weight.reshape(layer.weight.shape)
-            named[f"{name}.bias".lstrip(".")] = slope.sum((0, 3)).flatten()
-        return {name: named[name] for name in self.weights}
+            a, slope = (t[0] for t in self.grouped(name, slice(i, i + 1)))
+            of_weight, of_bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
+            if of_bias in into:
+                write(slope.sum(2).flatten(), self.weights[of_bias], into[of_bias])
+            if of_weight not in into:
+                continue
+            # a MapConv's weight has the outputs last, the others' have them first
+            left, right = (a, slope) if isinstance(layer, MapConv) else (slope, a)
+            out, w = (_matrices(t[of_weight], layer) for t in (into, self.weights))
+            rows = max(1, _BLOCK // right.shape[1])
+            for g in range(len(left)):
+                for r in range(0, left.shape[1], rows):
+                    part = (g, slice(r, r + rows))
+                    write(left[part] @ right[g].mT, w[part], out[part])
 
     def grouped(self, name: str, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """For some of the samples what a layer reads, (b, groups, taps, positions), and the slopes
         there, (b, groups, channels, positions): its weight gradient is their product."""
-        layer, a, slope = self.layers[name], self.inputs[name][rows], self.slopes[name][rows]
+        return self.reads(name, rows), self.slopes_of(name, rows)
+
+    def reads(self, name: str, rows: slice = slice(None)) -> Tensor:
+        """The first of the two."""
+        layer, a = self.layers[name], self.inputs[name][rows]
         if isinstance(layer, nn.Linear):
-            a, slope = (t.reshape(len(t), 1, -1, t.shape[-1]).mT for t in (a, slope))
-            return a, slope
-        groups, size = layer.groups, layer.weight.shape
-        patches = _patches(layer, a).view(len(a), groups, size[1] * size[2] * size[3], -1)
-        return patches, slope.reshape(len(a), groups, size[0] // groups, -1)
+            return _rows_of_linear(a)
+        return _patches(layer, a).unflatten(1, (layer.groups, -1))
+
+    def slopes_of(self, name: str, rows: slice = slice(None)) -> Tensor:
+        """The second."""
+        layer, slope = self.layers[name], self.slopes[name][rows]
+        if isinstance(layer, nn.Linear):
+            return _rows_of_linear(slope)
+        return slope.flatten(2).unflatten(1, (layer.groups, -1))
 
 
-def _patches(layer: nn.Conv2d | LiveTaps, a: Tensor) -> Tensor:
-    """What each output position reads, (b, channels × taps, positions)."""
-    if isinstance(layer, LiveTaps):
-        a, padding = F.pad(a, layer.pads), (0, 0)
-    else:
-        padding = int(layer.padding[0]), int(layer.padding[1])
+def _rows_of_linear(values: Tensor) -> Tensor:
+    """(b, ..., features) → (b, 1, features, positions)."""
+    return values.reshape(len(values), 1, -1, values.shape[-1]).mT
+
+
+def _patches(layer: nn.Conv2d | MapConv, a: Tensor) -> Tensor:
+    """What each output position reads, (b, what the weight multiplies, positions)."""
+    if isinstance(layer, MapConv):
+        read = F.unfold(
+            F.pad(a, layer.pads), layer.weight.shape[:2], layer.dilation, 0, layer.stride
+        )
+        # in the order of the weight within each group: taps, then channels
+        by_group = read.unflatten(1, (layer.groups, layer.weight.shape[2], -1)).transpose(2, 3)
+        return by_group.flatten(1, 3)
+    padding = int(layer.padding[0]), int(layer.padding[1])
     return F.unfold(a, layer.weight.shape[2:], layer.dilation, padding, layer.stride)
+
+
+def _matrices(weight: Tensor, layer: Layer) -> Tensor:
+    """A weight as the products of `grouped` make it: (groups, rows, columns), a view."""
+    if isinstance(layer, nn.Linear):
+        return weight[None]
+    if isinstance(layer, MapConv):
+        return weight.flatten(0, 2).unflatten(1, (layer.groups, -1)).transpose(0, 1)
+    return weight.flatten(1).unflatten(0, (layer.groups, -1))
 
 
 def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes | None:
     """The slopes of each sample's loss, for samples x (S, ...) and targets y (S, ...).
 
     None unless every trainable weight belongs to a linear or convolution layer that is called
-    once, and the sum of the samples' gradients comes out as the model's own does.
+    once, and is used nowhere else.
     """
 
     def total(predictions: Tensor) -> list[Tensor]:
         losses = [problem.loss(p, t) for p, t in zip(predictions.double(), y, strict=True)]
         return [torch.stack([loss.squeeze() for loss in losses]).sum()]
 
-    found = _capture(problem, x, total, with_gradient=True)
-    if found is None:
-        return None
-    ((slopes, whole),) = found
-    # A weight that is also used outside its layer's own call has more gradient than its layer's.
-    by_layers, tolerance = slopes.total(), 1e4 * torch.finfo(problem.before.dtype).eps
-    for name, want in whole.items():
-        if not (by_layers[name] - want).norm() <= tolerance * want.norm():
-            return None
-    return slopes
+    found = _capture(problem, x, total)
+    return None if found is None else found[0]
 
 
-def output_slopes(problem: Problem) -> list[Slopes] | None:
-    """For each output c the slopes of f_c at all of the problem's inputs; for a model whose
-    `loss_slopes` are right. None as above."""
-    found = _capture(problem, problem.inputs, lambda predictions: list(predictions.sum(0)))
-    return None if found is None else [slopes for slopes, _ in found]
+def output_slopes(problem: Problem, inputs: Tensor) -> list[Slopes] | None:
+    """For each output c the slopes of f_c at inputs (B, ...). None as above."""
+    return _capture(problem, inputs, lambda predictions: list(predictions.sum(0)))
 
 
 def _layers(problem: Problem) -> dict[str, Layer] | None:
@@ -119,7 +145,7 @@ def _layers(problem: Problem) -> dict[str, Layer] | None:
         trainable = [p for p in module.parameters(recurse=False) if p.requires_grad]
         if not trainable:
             continue
-        if not isinstance(module, Layer) or type(module) not in (nn.Linear, nn.Conv2d, LiveTaps):
+        if not isinstance(module, Layer) or type(module) not in (nn.Linear, nn.Conv2d, MapConv):
             return None
         if getattr(module, "padding_mode", "zeros") != "zeros":
             return None
@@ -131,14 +157,26 @@ def _layers(problem: Problem) -> dict[str, Layer] | None:
     return layers
 
 
+class _UsesElsewhere(TorchFunctionMode):
+    """Notes whether any of these weights is used while no layer is being called."""
+
+    def __init__(self, weights: Gradient) -> None:
+        super().__init__()
+        self.weights = {id(w) for w in weights.values()}
+        self.inside_layer = self.found = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if not self.inside_layer:
+            given = [*args, *(kwargs or {}).values()]
+            flat = [t for a in given for t in (a if isinstance(a, (list, tuple)) else [a])]
+            self.found |= any(id(t) in self.weights for t in flat)
+        return func(*args, **(kwargs or {}))
+
+
 def _capture(
-    problem: Problem,
-    x: Tensor,
-    totals: Callable[[Tensor], list[Tensor]],
-    with_gradient: bool = False,
-) -> list[tuple[Slopes, Gradient]] | None:
-    """For each of the `totals` of the predictions at x (B, ...): its slopes, and if asked its
-    gradient.
+    problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor]]
+) -> list[Slopes] | None:
+    """The slopes of each of the `totals` of the predictions at x (B, ...).
 
     All from one forward pass, in the problem's precise twin where it has one, and returned in the
     problem's own precision. None for a layer that is not called once with the batch.
@@ -149,39 +187,42 @@ def _capture(
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
+    elsewhere = _UsesElsewhere(exact.weights)
+
+    def enter(given: tuple[Tensor, ...]) -> None:
+        elsewhere.inside_layer = True
 
     def keep(name: str, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         batched = given and len(given[0]) == len(output) == len(x)
-        calls[name] += 1 if batched and output.requires_grad else 2
+        calls[name] += 1 if batched else 2
         inputs[name] = given[0].detach().clone() if given else output.detach()
-        outputs[name] = output
-        return output.clone()  # so that an activation in place leaves `output` what it is
+        outputs[name] = output.detach().requires_grad_() if not output.requires_grad else output
+        elsewhere.inside_layer = False
+        return outputs[name].clone()  # so that an activation in place leaves it what it is
 
-    hooks = [
-        exact.model.get_submodule(name).register_forward_hook(
-            lambda _, given, out, name=name: keep(name, given, out)
+    hooks = []
+    for name in layers:
+        module = exact.model.get_submodule(name)
+        hooks.append(module.register_forward_pre_hook(lambda _, given: enter(given)))
+        hooks.append(
+            module.register_forward_hook(lambda _, given, out, name=name: keep(name, given, out))
         )
-        for name in layers
-    ]
-    weights = {name: w.clone().requires_grad_() for name, w in exact.weights.items()}
     try:
-        with torch.enable_grad():
-            values = totals(exact.predict(weights, x.to(exact.inputs.dtype)))
+        with torch.enable_grad(), elsewhere:
+            values = totals(exact.predict(exact.weights, x.to(exact.inputs.dtype)))
     finally:
         for hook in hooks:
             hook.remove()
-    if any(calls[name] != 1 for name in layers):
+    if elsewhere.found or any(calls[name] != 1 for name in layers):
         return None
     dtype = problem.before.dtype
     own_inputs = {name: a.to(dtype) for name, a in inputs.items()}
     found = []
-    places = [*outputs.values(), *(weights.values() if with_gradient else ())]
     for value in values:
-        derivatives = torch.autograd.grad(
-            value, places, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        own = [derivative.to(dtype) for derivative in derivatives]
-        slopes = dict(zip(outputs, own[: len(outputs)], strict=True))
-        gradient = dict(zip(weights, own[len(outputs) :], strict=True)) if with_gradient else {}
-        found.append((Slopes(list(problem.weights), layers, own_inputs, slopes), gradient))
+        slopes = torch.autograd.grad(
+            value, list(outputs.values()), retain_graph=True, allow_unused=True,
+            materialize_grads=True,
+        )  # fmt: skip
+        own = {name: slope.to(dtype) for name, slope in zip(outputs, slopes, strict=True)}
+        found.append(Slopes(problem.weights, layers, own_inputs, own))
     return found

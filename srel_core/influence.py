@@ -26,7 +26,7 @@ from srel_core import checks, classes
 from srel_core.chunking import Footprint
 from srel_core.compact import compact
 from srel_core.divergence import find_divergences
-from srel_core.gradients import per_sample_gradients
+from srel_core.gradients import loss_slopes
 from srel_core.names import check_known
 from srel_core.problem import Loss, Problem, measuring
 from srel_core.rules import Rule
@@ -205,9 +205,10 @@ class Plan:
     def make(cls, problem: Problem, method: str, chunk_size: int | None, max_bytes: int) -> "Plan":
         size = Footprint.of(problem)
         inputs = size.inputs_within(max_bytes, len(problem.inputs))
-        samples = chunk_size or size.samples_within(max_bytes, inputs)
+        stacked = chunk_size or size.stacked_within(max_bytes, inputs)
         if method == "auto":
-            method = "vmap" if size.gains_from_stacking(problem, samples) else "shared"
+            method = "vmap" if size.gains_from_stacking(problem, stacked) else "shared"
+        samples = stacked if method == "vmap" else size.samples_within(max_bytes)
         return cls(method, samples, inputs)
 
 
@@ -215,38 +216,64 @@ def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> 
     """f_{w⁺(x_i)} − f_w at all inputs, (S, I, C) in float64, each step computed once."""
     if plan.method == "vmap":
         return vmap(partial(_stacked, problem, rule, plan), chunk_size=plan.samples)(x, y)
-    parts = zip(x.split(plan.inputs), y.split(plan.inputs), strict=True)
-    return torch.cat([_side_by_side(problem, rule, plan, *part) for part in parts])
+    return _side_by_side(problem, rule, plan, x, y)
 
 
-def _predict_all(problem: Problem, plan: Plan, weights: dict[str, Tensor]) -> Tensor:
-    """f_w at all inputs, (I, C) in float64, as many inputs at a time as the plan says."""
+def _in_parts(predict: Callable[[Tensor], Tensor], problem: Problem, plan: Plan) -> Tensor:
+    """Predictions at all inputs, (I, C) in float64, as many inputs at a time as the plan says."""
     with torch.no_grad():
-        parts = [problem.predict(weights, part) for part in problem.inputs.split(plan.inputs)]
-    return torch.cat(parts).double()
+        return torch.cat([predict(part) for part in problem.inputs.split(plan.inputs)]).double()
 
 
 def _stacked(problem: Problem, rule: Rule, plan: Plan, x_i: Tensor, y_i: Tensor) -> Tensor:
     """The change (I, C) after the step on one sample; to be mapped over samples by `vmap`."""
     stepped = problem.stepped(rule, problem.gradient(x_i, y_i))
     moved = torch.stack([(stepped[n] != w).any() for n, w in problem.weights.items()]).any()
+    after = _in_parts(partial(problem.predict, stepped), problem, plan)
     # Stacked weights take other kernels, with other rounding: without a step the change is 0.
-    return (_predict_all(problem, plan, stepped) - problem.before.double()) * moved
+    return (after - problem.before.double()) * moved
+
+
+class _Stepped:
+    """The problem's model with weights of its own, for one step after another to overwrite."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.model = copy.deepcopy(problem.model).requires_grad_(False)
+        own = dict(self.model.named_parameters())
+        self.weights = {name: own[name].data for name in problem.weights}
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        for name, buffer in self.model.named_buffers():  # which a model may write to in passing
+            buffer.copy_(self.problem.buffers[name])
+        return self.model(inputs)
+
+    def after_steps(self, rule: Rule, x: Tensor, y: Tensor, plan: Plan) -> list[Tensor]:
+        """The predictions (I, C) after a step on each of some samples x (n, ...), y (n, ...)."""
+        slopes, predictions = loss_slopes(self.problem, x, y), []
+        for i in range(len(x)):
+            if slopes is not None:
+                slopes.step(i, rule, self.weights)
+            else:
+                stepped = self.problem.stepped(rule, self.problem.gradient(x[i], y[i]))
+                for name, weight in self.weights.items():
+                    weight.copy_(stepped[name])
+            predictions.append(_in_parts(self.predict, self.problem, plan))
+        return predictions
 
 
 def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
-    """The changes (S, I, C) after a step on each sample, one sample on each of a CPU's threads."""
-    gradient = per_sample_gradients(problem, x, y)
-    with Workers(problem) as workers:
+    """The changes (S, I, C) after a step on each sample, some samples on each thread of a CPU."""
+
+    def of_some(own: _Stepped, start: int) -> list[Tensor]:
+        rows = slice(start, start + plan.samples)
+        return own.after_steps(rule, x[rows], y[rows], plan)
+
+    with Workers(problem, _Stepped) as workers:
         # In the same way as after a step, so that what does not move changes by exactly 0.
-        (before,) = workers.map(
-            lambda one, weights: _predict_all(one, plan, weights), [problem.weights]
-        )
-        deltas = workers.map(
-            lambda one, i: _predict_all(one, plan, one.stepped(rule, gradient(one, i))) - before,
-            range(len(x)),
-        )
-    return torch.stack(deltas)
+        (before,) = workers.map(lambda own, _: _in_parts(own.predict, problem, plan), [None])
+        parts = workers.map(of_some, range(0, len(x), plan.samples))
+    return torch.stack([after for part in parts for after in part]) - before
 
 
 def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:

@@ -21,9 +21,10 @@ from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
 from srel_core.influence import Influence, summarise
 from srel_core.problem import Loss, Problem, measuring
+from srel_core.workers import Workers
 
-# Inputs whose gradients are held at a time: of the published network's largest layer, 150 MB.
-_ROWS = 64
+# Samples, and inputs, whose gradients are held at a time on each thread.
+_ROWS = 16
 
 
 def tangent_influence(
@@ -52,16 +53,41 @@ def tangent_influence(
 
 def _changes_per_lr(problem: Problem) -> Tensor:
     """−Θ(x', x_i) r(x_i) for all samples x_i and inputs x', (S, I, C) in float64."""
-    at_samples = loss_slopes(problem, problem.x, problem.y)
-    at_inputs = output_slopes(problem) if at_samples else None
-    if at_samples and at_inputs:
-        return _by_layers(problem, at_samples, at_inputs)
-    gradients = (problem.gradient(x, y) for x, y in zip(problem.x, problem.y, strict=True))
-    return torch.stack([_by_directional_derivative(problem, g) for g in gradients])
+
+    def rows_of(values: Tensor) -> list[slice]:
+        return [slice(start, start + _ROWS) for start in range(0, len(values), _ROWS)]
+
+    with Workers(problem, lambda own: own) as workers:
+        at_samples = workers.map(
+            lambda own, rows: loss_slopes(own, own.x[rows], own.y[rows]), rows_of(problem.x)
+        )
+        known = [slopes for slopes in at_samples if slopes is not None]
+        if len(known) == len(at_samples):
+            # all samples' gradients against those at some inputs at a time
+            return torch.cat(
+                workers.map(
+                    lambda own, rows: _at_some_inputs(own, known, own.inputs[rows]),
+                    rows_of(problem.inputs),
+                ),
+                1,
+            )
+        return torch.stack(
+            workers.map(
+                lambda own, i: _by_directional_derivative(own, own.gradient(own.x[i], own.y[i])),
+                range(len(problem.x)),
+            )
+        )
 
 
-def _by_layers(problem: Problem, at_samples: Slopes, at_inputs: list[Slopes]) -> Tensor:
-    """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩: products of matrices, no further passes.
+def _at_some_inputs(problem: Problem, at_samples: list[Slopes], inputs: Tensor) -> Tensor:
+    at_inputs = output_slopes(problem, inputs)
+    assert at_inputs is not None  # the samples went through the same layers
+    reads = {name: at_inputs[0].reads(name) for name in at_inputs[0].layers}
+    return torch.cat([_by_layers(slopes, at_inputs, reads) for slopes in at_samples])
+
+
+def _by_layers(at_samples: Slopes, at_inputs: list[Slopes], reads: dict[str, Tensor]) -> Tensor:
+    """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩, (S, I, C): matrix products, no further passes.
 
     With a the patches that a layer reads and δ the slopes at its outputs, l and l' its positions,
     the weights of one layer contribute
@@ -69,38 +95,41 @@ def _by_layers(problem: Problem, at_samples: Slopes, at_inputs: list[Slopes]) ->
         ⟨Σ_l δ_l a_lᵀ, Σ_l' δ'_l' a'_l'ᵀ⟩ = Σ_{l, l'} (δ_l·δ'_l') (a_l·a'_l'),
 
     on the left by way of the gradients themselves, on the right by Gram matrices over positions,
-    whichever is less work; its biases contribute the product of the summed slopes.
+    whichever is less work; its biases contribute the product of the summed slopes. `reads` are
+    the a', which all outputs c have in common.
     """
-    delta = problem.before.new_zeros(len(problem.x), len(problem.inputs), len(at_inputs))
+    delta = torch.zeros(())
     for name, layer in at_samples.layers.items():
         moved = {which for which, p in layer.named_parameters() if p.requires_grad}
-        patches, slopes = at_samples.grouped(name)
-        for c, at_input in enumerate(at_inputs):
-            others, other_slopes = at_input.grouped(name)
-            if "bias" in moved:
-                delta[:, :, c] -= slopes.sum(3).flatten(1) @ other_slopes.sum(3).flatten(1).T
-            if "weight" not in moved:
-                continue
-            size, positions = slopes.shape[2] * patches.shape[2], patches.shape[3]
-            by_gram = len(slopes) * positions**2 * (slopes.shape[2] + patches.shape[2])
-            by_gradient = size * (positions + len(slopes))
+        a, slope = at_samples.grouped(name)
+        b, others = reads[name], torch.stack([slopes.slopes_of(name) for slopes in at_inputs])
+        if "bias" in moved:
+            delta = delta - _dot(slope.sum(3), others.sum(4))
+        if "weight" in moved:
+            n_slopes, n_patches, positions = slope.shape[2], a.shape[2], a.shape[3]
+            by_gram = positions**2 * (n_slopes + n_patches)
+            by_gradient = n_slopes * n_patches * (1 + 2 * positions / len(b))
             contract = _gram if by_gram < by_gradient else _product
-            delta[:, :, c] -= contract(patches, slopes, others, other_slopes)
+            delta = delta - contract(a, slope, b, others)
     return delta.double()
 
 
-def _gram(a: Tensor, slope: Tensor, b: Tensor, other: Tensor) -> Tensor:
-    """Σ_{l, l'} (δ_l·δ'_l')(a_l·a'_l'), (S, I), of arrays (S or I, groups, ·, positions)."""
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """⟨a_s, b_ci⟩ over all that follows, (S, …), (C, I, …) → (S, I, C)."""
+    return (a.flatten(1) @ b.flatten(2).mT).permute(1, 2, 0)
+
+
+def _gram(a: Tensor, slope: Tensor, b: Tensor, others: Tensor) -> Tensor:
+    """Σ_{l, m} (δ_l·δ'_m)(a_l·b_m), (S, I, C), of a, δ (S, groups, ·, positions), b (I, …) and
+    δ' (C, I, …)."""
     of_patches = torch.einsum("sgkl,igkm->sigml", a, b)
-    of_slopes = torch.einsum("sgol,igom->sigml", slope, other)
-    return (of_patches * of_slopes).sum((2, 3, 4))
+    by_output = [torch.einsum("sgol,igom->sigml", slope, other) for other in others]
+    return torch.stack([(of_patches * of_slopes).sum((2, 3, 4)) for of_slopes in by_output], 2)
 
 
-def _product(a: Tensor, slope: Tensor, b: Tensor, other: Tensor) -> Tensor:
-    """The same by way of the gradients, those of some of the inputs at a time."""
-    steps = (slope @ a.mT).flatten(1)
-    parts = zip(b.split(_ROWS), other.split(_ROWS), strict=True)
-    return torch.cat([steps @ (o @ p.mT).flatten(1).T for p, o in parts], 1)
+def _product(a: Tensor, slope: Tensor, b: Tensor, others: Tensor) -> Tensor:
+    """The same by way of the gradients."""
+    return _dot(slope @ a.mT, others @ b.mT)
 
 
 def _by_directional_derivative(problem: Problem, gradient: dict[str, Tensor]) -> Tensor:

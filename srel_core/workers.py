@@ -11,36 +11,42 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
 from srel_core.problem import Problem
 
+Own = TypeVar("Own")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Workers:
+class Workers(Generic[Own]):
     """As many threads as torch would use within an operation, each with a model of its own.
 
     (`functional_call` puts its weights into the module for the time of the call, so two threads
-    cannot share one.) On a GPU there is one, which is this one.
+    cannot share one.) On a GPU there is one, which is this one. `prepare` makes of its problem
+    what a thread works with.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, prepare: Callable[[Problem], Own]) -> None:
+        self.problem, self.prepare = problem, prepare
         self.threads = torch.get_num_threads()
         self.alone = problem.before.device.type != "cpu" or self.threads == 1
         self._waiting: SimpleQueue[Problem] = SimpleQueue()
-        self._own = threading.local()
+        self._local = threading.local()
 
-    def __enter__(self) -> "Workers":
-        if not self.alone:
-            for _ in range(self.threads):
-                self._waiting.put(_with_own_modules(self.problem))
-            torch.set_num_threads(1)
-            self._pool = ThreadPoolExecutor(self.threads, initializer=self._start)
+    def __enter__(self) -> "Workers[Own]":
+        if self.alone:
+            self._start(self.problem)
+            return self
+        for _ in range(self.threads):
+            self._waiting.put(_with_own_modules(self.problem))
+        torch.set_num_threads(1)
+        self._pool = ThreadPoolExecutor(
+            self.threads, initializer=lambda: self._start(self._waiting.get())
+        )
         return self
 
     def __exit__(
@@ -53,17 +59,16 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
             torch.set_num_threads(self.threads)
 
-    def _start(self) -> None:
-        torch.set_num_threads(1)
-        self._own.problem = self._waiting.get()
+    def _start(self, problem: Problem) -> None:
+        if not self.alone:
+            torch.set_num_threads(1)
+        self._local.own = self.prepare(problem)
 
-    def map(
-        self, function: Callable[[Problem, Item], Result], items: Iterable[Item]
-    ) -> list[Result]:
-        """[function(problem, item) for each item], in order, each on a thread's own problem."""
+    def map(self, function: Callable[[Own, Item], Result], items: Iterable[Item]) -> list[Result]:
+        """[function(own, item) for each item], in order, `own` what the thread works with."""
         if self.alone:
-            return [function(self.problem, item) for item in items]
-        return list(self._pool.map(lambda item: function(self._own.problem, item), items))
+            return [function(self._local.own, item) for item in items]
+        return list(self._pool.map(lambda item: function(self._local.own, item), items))
 
 
 def _with_own_modules(problem: Problem) -> Problem:

@@ -8,11 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import srel_core as sc
-from srel_core.compact import LiveTaps, Span, compact
-from srel_core.gradients import loss_slopes, output_slopes, per_sample_gradients
+from srel_core.compact import compact
+from srel_core.gradients import loss_slopes
+from srel_core.map_conv import MapConv
 from srel_core.models import build_model
 from srel_core.problem import Problem
-from srel_core.tangent import _by_directional_derivative, _by_layers
+from srel_core.tangent import _at_some_inputs, _by_directional_derivative
 from srel_core.workers import Workers
 from tests import networks
 
@@ -26,7 +27,7 @@ from tests import networks
     groups=st.sampled_from([1, 2]),
     bias=st.booleans(),
 )
-def test_live_taps_compute_the_same_convolution(
+def test_a_map_conv_computes_the_same_convolution(
     size, kernel, stride, padding, dilation, groups, bias
 ):
     with torch.random.fork_rng():
@@ -37,23 +38,20 @@ def test_live_taps_compute_the_same_convolution(
     if any(n + 2 * p < r for n, p, r in zip(size, padding, reach, strict=True)):
         return  # torch refuses: the kernel is larger than the padded input
     want = conv(x)
-    spans = []
-    for axis in (0, 1):
-        n_out = want.shape[2 + axis]
-        arguments = (kernel[axis], stride[axis], padding[axis], dilation[axis])
-        reads = [
-            [stride[axis] * o + dilation[axis] * t - padding[axis] for o in range(n_out)]
-            for t in range(kernel[axis])
-        ]
-        if not any(0 <= at < size[axis] for tap in reads for at in tap):
-            return  # every tap is dead: such a layer is its bias
-        spans.append(Span.of(size[axis], n_out, *arguments))
-    torch.testing.assert_close(LiveTaps(conv, spans)(x), want)
+    mapped = MapConv(conv, size)
+    assert mapped.size_out == want.shape[2:]
+    torch.testing.assert_close(mapped(x), want)
+    if groups == 1:
+        torch.testing.assert_close(mapped._by_products(x), want)
     gradient = torch.autograd.grad(want.square().sum(), conv.weight)[0]
-    rows, columns = spans
-    dead = torch.ones_like(gradient, dtype=torch.bool)
-    dead[:, :, rows.first : rows.end, columns.first : columns.end] = False
-    assert (gradient[dead] == 0).all()
+    rows, columns = mapped.rows, mapped.columns
+    live = torch.zeros_like(gradient, dtype=torch.bool)
+    live[:, :, rows.first : rows.end, columns.first : columns.end] = True
+    assert (gradient[~live] == 0).all()
+    got = torch.autograd.grad(mapped(x).square().sum(), mapped.weight)[0]
+    torch.testing.assert_close(
+        got.permute(3, 2, 0, 1), gradient[live].view(*gradient.shape[:2], *got.shape[:2])
+    )
 
 
 def _problem(name="resnet18", n=3):
@@ -89,7 +87,7 @@ class MovesEverything(sc.SGD):
 
 def test_what_must_not_be_cut_is_left_whole():
     problem = _problem()
-    assert compact(problem).weights["layer4.1.conv2.weight"].shape[2:] == (1, 1)
+    assert compact(problem).weights["layer4.1.conv2.weight"].shape[:2] == (1, 1)
     assert compact(problem, sc.SGD(1.0)) is not problem
     assert compact(problem, MovesEverything(1.0)) is problem
     x, y, probes = networks.batch(3, 4)
@@ -100,15 +98,20 @@ def test_what_must_not_be_cut_is_left_whole():
 
 
 @pytest.mark.parametrize("name", networks.MODELS)
-def test_per_sample_gradients_equal_one_at_a_time(name):
+def test_gradients_by_layers_equal_one_at_a_time(name):
     problem = compact(_problem(name))
-    gradient = per_sample_gradients(problem, problem.x, problem.y)
-    by_layers = loss_slopes(problem, problem.x, problem.y) is not None
-    assert by_layers == (name not in ("vit", "tied", "batchnorm"))
+    slopes = loss_slopes(problem, problem.x, problem.y)
+    assert (slopes is not None) == (name not in ("vit", "tied", "batchnorm"))
+    if slopes is None:
+        return
+    stepped = {key: torch.empty_like(w) for key, w in problem.weights.items()}
     for i in range(len(problem.x)):
         want = problem.gradient(problem.x[i], problem.y[i])
-        for key, value in gradient(problem, i).items():
+        for key, value in slopes.gradient(i).items():
             torch.testing.assert_close(value, want[key], rtol=1e-9, atol=1e-12)
+        slopes.step(i, sc.Adam(1e-3), stepped)
+        for key, value in problem.stepped(sc.Adam(1e-3), want).items():
+            torch.testing.assert_close(stepped[key], value, rtol=1e-9, atol=1e-12)
 
 
 def test_a_weight_used_outside_its_layer_is_noticed():
@@ -148,7 +151,7 @@ def test_the_number_of_threads_changes_no_bit(threads):
 def test_an_error_in_a_worker_comes_out_and_restores_the_threads():
     torch.set_num_threads(2)
     try:
-        with pytest.raises(ZeroDivisionError), Workers(_problem("mlp")) as workers:
+        with pytest.raises(ZeroDivisionError), Workers(_problem("mlp"), lambda own: own) as workers:
             workers.map(lambda _, item: 1 / item, [1, 0])
         assert torch.get_num_threads() == 2
     finally:
@@ -159,7 +162,7 @@ def test_an_error_in_a_worker_comes_out_and_restores_the_threads():
 def test_the_tangent_by_layers_equals_directional_derivatives(name):
     problem = compact(_problem(name))
     at_samples = loss_slopes(problem, problem.x, problem.y)
-    by_layers = _by_layers(problem, at_samples, output_slopes(problem))
+    by_layers = _at_some_inputs(problem, [at_samples], problem.inputs)
     for i, slope in enumerate(by_layers):
         want = _by_directional_derivative(problem, problem.gradient(problem.x[i], problem.y[i]))
         torch.testing.assert_close(slope, want, rtol=1e-9, atol=1e-12)
