@@ -99,8 +99,8 @@ class ClassExperiment:
     ) -> "xr.Dataset":
         """Load this experiment's result, or compute and keep it.
 
-        Dimensions (step, rule, divergence, probe, sample) as `SrelRecorder.to_xarray`, with the
-        epoch of each step; train_loss and train_accuracy (train_step) of each batch; test_loss
+        Dimensions (step, rule, divergence, probe, sample, output) as `SrelRecorder.to_xarray`, with
+        the epoch of each step; train_loss and train_accuracy (train_step) of each batch; test_loss
         and test_accuracy (epoch). Provenance is in the attributes.
 
         device: "cpu", "cuda", "cuda:1", …; "auto" is a GPU if there is one.

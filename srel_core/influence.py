@@ -44,14 +44,23 @@ _ROUNDING_MARGIN = 4 / 5e-4
 class Influence:
     """What one step on each of S samples does to the predictions at P probes.
 
-    `change[D]` (P, S) and `own[D]` (S,), float64, for each divergence D; `same_input` (P, S) is
-    True where probe and sample are the same input (x' = x); `in_float64` (S,) is True for the
-    samples whose change float32 would have drowned in rounding, so that they were computed in
-    float64; `method` is the one that ran.
+    `change[D]` (P, S) and `own[D]` (S,), float64, for each divergence D. What they were computed
+    from is there too, so that any other divergence can be had without another measurement: the
+    predictions before the step at the probes, `before` (P, C), and at the samples, `own_before`
+    (S, C), and their changes δf, `delta` (P, S, C) and `own_delta` (S, C), float64 on the CPU; for
+    the limit of a vanishing step, the changes per unit of learning rate.
+
+    `same_input` (P, S) is True where probe and sample are the same input (x' = x); `in_float64`
+    (S,) is True for the samples whose change float32 would have drowned in rounding, so that they
+    were computed in float64; `method` is the one that ran.
     """
 
     change: Mapping[str, Tensor]
     own: Mapping[str, Tensor]
+    before: Tensor
+    own_before: Tensor
+    delta: Tensor
+    own_delta: Tensor
     same_input: Tensor
     in_float64: Tensor
     method: str
@@ -293,9 +302,18 @@ def summarise(
 ) -> Influence:
     """From predictions before (I, C) and their changes delta (S, I, C) to an `Influence`."""
     checks.require_step(delta)
+    n_probes, samples = problem.n_probes, torch.arange(len(delta))
     change, own = {}, {}
     for name, measure in measures.items():
         values = measure(before, delta).cpu()  # (S, I)
-        change[name] = values[:, : problem.n_probes].T.contiguous()
-        own[name] = values[torch.arange(len(values)), problem.own_row]
-    return Influence(change, own, problem.same_input, in_float64, method)
+        change[name] = values[:, :n_probes].T.contiguous()
+        own[name] = values[samples, problem.own_row]
+    before, delta = before.cpu(), delta.cpu()
+    return Influence(
+        change, own,
+        before=before[:n_probes].clone(),
+        own_before=before[problem.own_row],
+        delta=delta[:, :n_probes].transpose(0, 1).contiguous(),
+        own_delta=delta[samples, problem.own_row],
+        same_input=problem.same_input, in_float64=in_float64, method=method,
+    )  # fmt: skip

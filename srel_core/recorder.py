@@ -23,6 +23,17 @@ from srel_core.tangent import tangent_influence
 if TYPE_CHECKING:
     import xarray as xr
 
+# What is kept at each step for each rule, and its dimensions.
+_DIMS = {
+    "change": ("divergence", "probe", "sample"),
+    "own": ("divergence", "sample"),
+    "prediction": ("probe", "output"),
+    "sample_prediction": ("sample", "output"),
+    "prediction_change": ("probe", "sample", "output"),
+    "own_prediction_change": ("sample", "output"),
+    "in_float64": ("sample",),
+}
+
 
 class SrelRecorder:
     """Holds samples and probes fixed, and keeps what `influence` measures at chosen steps.
@@ -67,11 +78,19 @@ class SrelRecorder:
         if step in self._kept:
             raise ValueError(f"step {step} has been measured before: each step counts once")
         results = {name: self._influence(rule) for name, rule in self.rules.items()}
-        self._kept[step] = {
-            "change": torch.stack([self._stack(r.change) for r in results.values()]),
-            "own": torch.stack([self._stack(r.own) for r in results.values()]),
-            "in_float64": torch.stack([r.in_float64 for r in results.values()]),
-        }
+        kept = [
+            {
+                "change": self._stack(r.change),
+                "own": self._stack(r.own),
+                "prediction": r.before,
+                "sample_prediction": r.own_before,
+                "prediction_change": r.delta,
+                "own_prediction_change": r.own_delta,
+                "in_float64": r.in_float64,
+            }
+            for r in results.values()
+        ]
+        self._kept[step] = {name: torch.stack([k[name] for k in kept]) for name in _DIMS}
         return results
 
     def _influence(self, rule: Rule | Tangent) -> Influence:
@@ -86,23 +105,27 @@ class SrelRecorder:
     def to_xarray(self) -> "xr.Dataset":
         """All measurements so far.
 
-        change (step, rule, divergence, probe, sample), own (step, rule, divergence, sample) in
-        float64; in_float64 (step, rule, sample); same_input (probe, sample) marks x' = x; class
-        labels as coordinates. ValueError before the first measurement.
+        change (step, rule, divergence, probe, sample), own (step, rule, divergence, sample);
+        the predictions that they come from, prediction (step, rule, probe, output) before the
+        step and prediction_change (step, rule, probe, sample, output), and at the samples
+        sample_prediction (step, rule, sample, output) and own_prediction_change (step, rule,
+        sample, output), those of `Tangent` per unit of learning rate; all in float64. A rule
+        keeps its own predictions before the step: they are in float64 throughout where some
+        sample asked for it, and may differ in their last digits from those of another rule.
+        in_float64 (step, rule, sample); same_input (probe, sample) marks x' = x; class labels as
+        coordinates. ValueError before the first measurement.
         """
         import xarray as xr
 
         if not self._kept:
             raise ValueError("nothing has been measured yet: call measure(step) first")
         steps = sorted(self._kept)
-        shape = {
-            "change": ("step", "rule", "divergence", "probe", "sample"),
-            "own": ("step", "rule", "divergence", "sample"),
-            "in_float64": ("step", "rule", "sample"),
-        }
         data = {
-            name: (dims, torch.stack([self._kept[step][name] for step in steps]).numpy())
-            for name, dims in shape.items()
+            name: (
+                ("step", "rule", *dims),
+                torch.stack([self._kept[step][name] for step in steps]).numpy(),
+            )
+            for name, dims in _DIMS.items()
         }
         like = next(self.model.parameters())
         same_input = equal_rows(to_model(self.probes, like), to_model(self.x, like)).numpy()

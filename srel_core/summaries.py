@@ -36,7 +36,7 @@ def class_summary(
     """
     import xarray as xr
 
-    _check_comparable(runs)
+    check_comparable(runs)
     first = runs[0]
     dims = ("rule", "divergence", "step")
     # for each run, one (1 + n_resamples, …) array for each cell of `dims`
@@ -45,8 +45,7 @@ def class_summary(
     aucs: list[list[classes.Array]] = [[] for _ in runs]
     for r, run in enumerate(runs):
         labels = (run.probe_class.values, run.sample_class.values)
-        resampled = classes.resample_samples(labels[1], n_resamples, seed=r)
-        weights = np.concatenate([np.ones((1, len(labels[1]))), resampled])
+        weights = sample_weights(labels[1], n_resamples, seed=r)
         exclude = run.same_input.values
         changes = run.change.transpose(*dims, "probe", "sample").values
         owns = run.own.transpose(*dims, "sample").values
@@ -57,14 +56,14 @@ def class_summary(
             auc = classes.same_class_auc(changes[cell], *labels, exclude=exclude)
             counted = weights * np.isfinite(auc)
             matrices[r].append(matrix)
-            preferences[r].append(_log_ratio(*classes.same_and_other(matrix)))
+            preferences[r].append(log_ratio(*classes.same_and_other(matrix)))
             aucs[r].append(counted @ np.nan_to_num(auc) / counted.sum(1))
     shape = tuple(first.sizes[d] for d in dims)
     cells = ("probe_class", "sample_class")
     data = {
-        **_over_runs("matrix", matrices, dims, shape, cells, level),
-        **_over_runs("preference", preferences, dims, shape, (), level, np.exp),
-        **_over_runs("auc", aucs, dims, shape, (), level),
+        **over_runs("matrix", matrices, dims, shape, cells, level),
+        **over_runs("preference", preferences, dims, shape, (), level, np.exp),
+        **over_runs("auc", aucs, dims, shape, (), level),
         "undefined": (
             dims,
             np.mean([(r.own.transpose(*dims, "sample") == 0).mean("sample") for r in runs], 0),
@@ -79,12 +78,19 @@ def class_summary(
     return xr.Dataset(data, coords, {"reduce": reduce, "level": level, "runs": len(runs)})
 
 
-def _log_ratio(same: classes.Array, other: classes.Array) -> classes.Array:
+def sample_weights(sample_classes: classes.Labels, n_resamples: int, seed: int) -> classes.Array:
+    """Ones, for the estimate, above the multiplicities of its bootstrap: (1 + n_resamples, S)."""
+    resampled = classes.resample_samples(sample_classes, n_resamples, seed)
+    return np.concatenate([np.ones((1, len(sample_classes))), resampled])
+
+
+def log_ratio(same: classes.Array, other: classes.Array) -> classes.Array:
+    """log(same / other), NaN or infinite where there is nothing to divide."""
     with np.errstate(divide="ignore", invalid="ignore"):  # no change at all: the ratio is NaN
         return np.log(same) - np.log(other)
 
 
-def _over_runs(
+def over_runs(
     name: str,
     values: list[list[classes.Array]],
     dims: tuple[str, ...],
@@ -93,7 +99,11 @@ def _over_runs(
     level: float,
     finish: Callable[[classes.Array], classes.Array] = np.asarray,
 ) -> dict[str, tuple[tuple[str, ...], classes.Array]]:
-    """Mean over runs, and interval, of per-run lists of (1 + B, …) arrays: two variables."""
+    """Mean over runs, and its interval, of a quantity: two variables of a dataset.
+
+    values   for each run and each cell of `shape`, the estimate and its B resamples, (1 + B, …)
+    finish   is applied to the mean and to the bounds
+    """
     stacked = np.array([np.stack(run) for run in values])  # (R, cells, 1 + B, …)
     per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
     tail = per_run.shape[3:]
@@ -112,7 +122,7 @@ def learning_curves(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
     """Accuracy and loss, (seed, epoch): train_ averaged over the epoch's batches, and test_."""
     import xarray as xr
 
-    _check_comparable(runs)
+    check_comparable(runs)
     n_epochs = runs[0].sizes["epoch"]
     train = {
         name: np.stack([run[name].values.reshape(n_epochs, -1).mean(1) for run in runs])
@@ -135,7 +145,8 @@ def side_of(interval: Sequence[float], threshold: float) -> str:
     return "below" if high < threshold else "undecided"
 
 
-def _check_comparable(runs: "Sequence[xr.Dataset]") -> None:
+def check_comparable(runs: "Sequence[xr.Dataset]") -> None:
+    """ValueError for no runs, or runs that differ in more than their seeds."""
     if not runs:
         raise ValueError("no runs to summarise: at least one is needed")
     for run in runs[1:]:

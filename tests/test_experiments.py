@@ -52,6 +52,9 @@ def test_the_first_checkpoint_is_what_influence_says(tmp_path):
         got = dataset.sel(step=1, rule=rule, divergence="kl")
         np.testing.assert_array_equal(got.change.values, want.change["kl"].numpy())
         np.testing.assert_array_equal(got.own.values, want.own["kl"].numpy())
+        np.testing.assert_array_equal(got.prediction.values, want.before.numpy())
+        np.testing.assert_array_equal(got.prediction_change.values, want.delta.numpy())
+        np.testing.assert_array_equal(got.own_prediction_change.values, want.own_delta.numpy())
     assert dataset.same_input.values.tolist() == np.eye(6, dtype=bool).tolist()
 
 

@@ -430,3 +430,53 @@ def test_token_ids_are_inputs_too():
         relative_error(got, sc.influence(exact, x, y, probes, rule=sc.SGD(1e-3), method="loop"))
         < 1e-3
     )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_predictions_are_kept_and_give_every_divergence_again(method):
+    model = networks.make("mlp")
+    x, y, probes = networks.batch(3, 4)
+    got = sc.influence(model, x, y, probes, rule=sc.SGD(1e-2), divergences=VECTOR, method=method)
+    stepped = copy.deepcopy(model)
+    nn.functional.cross_entropy(stepped(x[1:2]), y[1:2]).backward()
+    torch.optim.SGD(stepped.parameters(), lr=1e-2).step()
+    with torch.no_grad():
+        torch.testing.assert_close(got.before, model(probes))
+        torch.testing.assert_close(got.own_before, model(x))
+        torch.testing.assert_close(got.delta[:, 1], stepped(probes) - model(probes))
+        torch.testing.assert_close(got.own_delta[1], (stepped(x) - model(x))[1])
+    for name in VECTOR:
+        measure = DIVERGENCES[name].finite
+        again = measure(got.before[:, None], got.delta), measure(got.own_before, got.own_delta)
+        torch.testing.assert_close(again, (got.change[name], got.own[name]), rtol=1e-12, atol=0)
+
+
+def test_float32_predictions_are_kept_in_float64_with_what_they_gave():
+    """At a rate that sends some samples to float64, and some not."""
+    x, y, probes = networks.batch(6, 5, seed=3, dtype=torch.float32)
+    model = networks.make("mlp", seed=3, dtype=torch.float32)
+    got = sc.influence(model, x, y, probes, rule=sc.SGD(2e-4), divergences=VECTOR)
+    assert got.in_float64.any()
+    assert {t.dtype for t in (got.before, got.own_before, got.delta, got.own_delta)} == {
+        torch.float64
+    }
+    again = DIVERGENCES["kl"].finite(got.before[:, None], got.delta)
+    torch.testing.assert_close(again, got.change["kl"], rtol=1e-12, atol=0)
+
+
+def test_what_is_kept_does_not_follow_the_weights():
+    """A model whose prediction is a view of its own parameter."""
+
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.value = nn.Parameter(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+
+        def forward(self, x):
+            return self.value.expand(len(x), 3)
+
+    model, x = Constant(), torch.zeros(2, 1, dtype=torch.float64)
+    got = sc.influence(model, x, torch.tensor([0, 1]), x, rule=sc.SGD(0.1))
+    with torch.no_grad():
+        model.value += 1
+    assert got.before.tolist() == got.own_before.tolist() == [[1, 2, 3]] * 2

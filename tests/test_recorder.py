@@ -1,5 +1,6 @@
 """The recorder in somebody else's training loop."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ def test_it_keeps_what_influence_measures(parts):
     recorder, expected = _trained(parts, rules, probe_classes=labels, sample_classes=parts[2])
     dataset = recorder.to_xarray()
     assert dict(dataset.sizes) == {
-        "step": 2, "rule": 3, "divergence": 2, "probe": 5, "sample": 3,
+        "step": 2, "rule": 3, "divergence": 2, "probe": 5, "sample": 3, "output": 3,
     }  # fmt: skip
     for step, result in expected.items():
         at = dataset.sel(step=step, rule="sgd")
@@ -49,6 +50,12 @@ def test_it_keeps_what_influence_measures(parts):
             torch.testing.assert_close(
                 torch.from_numpy(at.own.sel(divergence=name).values), result.own[name]
             )
+        kept = (
+            at.prediction, at.sample_prediction, at.prediction_change, at.own_prediction_change
+        )  # fmt: skip
+        measured = (result.before, result.own_before, result.delta, result.own_delta)
+        for got, want in zip(kept, measured, strict=True):
+            np.testing.assert_array_equal(got.values, want.numpy())
     assert dataset.probe_class.values.tolist() == labels.tolist()
     assert not dataset.same_input.any()
 

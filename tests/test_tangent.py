@@ -39,6 +39,8 @@ def test_agrees_with_explicit_jacobians(name):
     got = sc.tangent_influence(model, x, y, probes)
     slopes = _explicit(model, x, y, probes)
     torch.testing.assert_close(got.change["l2_logits"], slopes.norm(dim=2).T)
+    torch.testing.assert_close(got.delta, slopes.transpose(0, 1))
+    torch.testing.assert_close(got.own_delta[-1], got.delta[0, -1])  # x[-1] is probes[0]
     p = model(probes).softmax(1).detach()
     fisher = torch.diag_embed(p) - p[:, :, None] * p[:, None]
     quadratic = 0.5 * torch.einsum("spc,pcd,spd->ps", slopes, fisher, slopes)
