@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _CODE = (
-    "checks", "chunking", "compact", "data", "divergence", "experiments", "gradients", "influence",
-    "map_conv", "models", "problem", "recorder", "rules", "stores", "tangent", "training", "workers",
+    "changes", "checks", "chunking", "compact", "data", "divergence", "experiments", "gradients",
+    "influence", "map_conv", "methods", "models", "problem", "propagation", "recorder", "rules",
+    "stores", "tangent", "training", "workers",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 

@@ -43,6 +43,27 @@ class Slopes:
         self._write(i, into, lambda gradient, _, out: out.copy_(gradient))
         return into
 
+    def part(self, rows: slice) -> "Slopes":
+        """Those of some of the samples."""
+        inputs, slopes = (
+            {name: t[rows] for name, t in of.items()} for of in (self.inputs, self.slopes)
+        )
+        return Slopes(self.weights, self.layers, inputs, slopes)
+
+    def of_weight(self, name: str, i: int) -> Tensor:
+        """The gradient of sample i for the weight of one layer, in the weight's own shape."""
+        layer = self.layers[name]
+        left, right = self._factors(name, i)
+        matrices = left @ right.mT
+        outputs_last = matrices.transpose(0, 1) if isinstance(layer, MapConv) else matrices
+        return outputs_last.reshape(layer.weight.shape)
+
+    def _factors(self, name: str, i: int) -> tuple[Tensor, Tensor]:
+        """Two matrices for each group of a layer, whose product is the gradient of sample i."""
+        a, slope = (t[0] for t in self.grouped(name, slice(i, i + 1)))
+        # a MapConv's weight has the outputs last, the others' have them first
+        return (a, slope) if isinstance(self.layers[name], MapConv) else (slope, a)
+
     def step(self, i: int, rule: Rule, into: Gradient) -> None:
         """Write the weights w⁺ after the step on sample i over those of `into`, by weight name."""
         self._write(i, into, lambda gradient, w, out: torch.add(w, rule.change(gradient), out=out))
@@ -55,14 +76,13 @@ class Slopes:
         In blocks, so that the gradient never leaves the cache.
         """
         for name, layer in self.layers.items():
-            a, slope = (t[0] for t in self.grouped(name, slice(i, i + 1)))
             of_weight, of_bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
             if of_bias in into:
-                write(slope.sum(2).flatten(), self.weights[of_bias], into[of_bias])
+                slope = self.slopes_of(name, slice(i, i + 1)).sum((0, 3)).flatten()
+                write(slope, self.weights[of_bias], into[of_bias])
             if of_weight not in into:
                 continue
-            # a MapConv's weight has the outputs last, the others' have them first
-            left, right = (a, slope) if isinstance(layer, MapConv) else (slope, a)
+            left, right = self._factors(name, i)
             out, w = (_matrices(t[of_weight], layer) for t in (into, self.weights))
             rows = max(1, _BLOCK // right.shape[1])
             for g in range(len(left)):

@@ -84,34 +84,32 @@ class MapConv(nn.Module):
         return len(self.rows.reads), len(self.columns.reads)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same convolution by another kernel, laid out in the same way."""
         height, width = self.size_out
         if x.device.type == "cpu" and height * width <= SMALL_MAP and self.groups == 1:
-            return self._by_products(x)
-        return F.conv2d(
-            F.pad(x, self.pads) if any(self.pads) else x,
-            self.weight.permute(3, 2, 0, 1),
-            self.bias,
-            self.stride,
-            0,
-            self.dilation,
-            self.groups,
-        )
+            return self._by_products(x, weight, bias)
+        padded = F.pad(x, self.pads) if any(self.pads) else x
+        kernel = weight.permute(3, 2, 0, 1)
+        return F.conv2d(padded, kernel, bias, self.stride, 0, self.dilation, self.groups)
 
-    def _by_products(self, x: Tensor) -> Tensor:
+    def _by_products(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         pixels = x.permute(0, 2, 3, 1).unbind(1)  # by rows of the input, each (B, width, channels)
-        weight = self.weight.unbind(0)
+        kernels = weight.unbind(0)
         outputs = []
         for tap_rows, at_rows in self.rows.reads:
-            rows = list(zip(weight[tap_rows], pixels[at_rows], strict=True))
+            rows = list(zip(kernels[tap_rows], pixels[at_rows], strict=True))
             for taps, at in self.columns.reads:
-                total = None
+                total = bias
                 for kernel, row in rows:
                     read, of_taps = row[:, at].flatten(1), kernel[taps].flatten(0, 1)
-                    start = self.bias if total is None else total
-                    total = read @ of_taps if start is None else torch.addmm(start, read, of_taps)
-                if total is None:  # it reads nothing but padding
-                    total = x.new_zeros(len(x), self.weight.shape[3])
-                    total = total if self.bias is None else total + self.bias
+                    total = read @ of_taps if total is None else torch.addmm(total, read, of_taps)
+                if not rows:  # it reads nothing but padding
+                    total = x.new_zeros(len(x), weight.shape[3])
+                    total = total if bias is None else total + bias
+                assert total is not None
                 outputs.append(total)
         if len(outputs) == 1:
             return outputs[0][:, :, None, None]

@@ -20,6 +20,7 @@ from srel_core.compact import compact
 from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
 from srel_core.influence import Influence, summarise
+from srel_core.methods import Changes
 from srel_core.problem import Loss, Problem, measuring
 from srel_core.workers import Workers
 
@@ -47,8 +48,9 @@ def tangent_influence(
         wanted = find_divergences(divergences, problem.before.shape[1])
         delta = _changes_per_lr(compact(problem).with_precise_gradients())
         measures = {d.name: d.tangent for d in wanted}
-        in_float64 = torch.zeros(len(x), dtype=torch.bool)
-        return summarise(problem, problem.before.double(), delta, measures, in_float64, "tangent")
+        never = torch.zeros(len(x), dtype=torch.bool)
+        found = Changes(problem.before.double(), delta, never, "tangent")
+        return summarise(problem, found, measures)
 
 
 def _changes_per_lr(problem: Problem) -> Tensor:

@@ -1,0 +1,377 @@
+"""Change propagation: one-sample SGD steps pushed through the network as changes.
+
+Predictions move by parts in a million, and the difference of two of them in float32 is rounding.
+So the change Δh of every activation h is computed as such, from layer to layer. At a layer with
+weights W, bias b and input h, a step of SGD on the sample that read a there, with slope δ at the
+layer's output, moves the weights by ΔW = −η δ aᵀ (summed over the places a layer is used at), and
+
+    Δz = W Δh + ΔW (h + Δh) + Δb = W Δh − η δ (a·(h + Δh) + 1):
+
+products with the shared W for all samples at once, and a correction of rank one, or of as many as
+there are places. Where these are many, ΔW is written out. Activations, pooling, sums and products
+have exact formulas (`srel_core.changes`); any other module is evaluated twice in float64.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from srel_core import changes
+from srel_core.checks import rounding_of
+from srel_core.gradients import Gradient, Slopes, loss_slopes
+from srel_core.map_conv import MapConv
+from srel_core.problem import Problem, to_model
+from srel_core.rules import SGD
+
+Deltas = dict[fx.Node, Tensor | None]
+"""The change of what each operation gives, (n, I, ...); None where nothing has changed."""
+
+
+# Rows of a batch, of steps times inputs, to push through at a time: more leave the cache.
+_ROWS = 64
+
+
+class CannotPropagateError(Exception):
+    """The operations of this model cannot be followed."""
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, MapConv) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """The operations of a model, in order. CannotPropagateError if they depend on values, or
+    cannot be followed for another reason."""
+    if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+        raise CannotPropagateError("hooks run in it")
+    try:
+        return _Tracer().trace(model)
+    except Exception as error:  # whatever a model does with what stands for its input
+        raise CannotPropagateError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The changes of the weights by one SGD step on each of n samples.
+
+    From `slopes` where the model's layers have them, else from each sample's gradient.
+    """
+
+    lr: float
+    slopes: Slopes | None
+    gradients: list[Gradient]
+    n: int
+
+    @classmethod
+    def of(cls, problem: Problem, rule: SGD, x: Tensor, y: Tensor) -> "Steps":
+        """Of the samples x (n, ...) with targets y (n, ...)."""
+        slopes = loss_slopes(problem, x, y)
+        samples = [] if slopes is not None else list(zip(x, y, strict=True))
+        return cls(rule.lr, slopes, [problem.gradient(*sample) for sample in samples], len(x))
+
+    def split(self, n: int) -> list["Steps"]:
+        """The same steps, at most n at a time."""
+        parts = [slice(i, min(i + n, self.n)) for i in range(0, self.n, n)]
+        return [
+            Steps(
+                self.lr,
+                self.slopes and self.slopes.part(rows),
+                self.gradients[rows],
+                rows.stop - rows.start,
+            )
+            for rows in parts
+        ]
+
+    def factors(self, layer: str) -> tuple[Tensor, Tensor] | None:
+        """a (n, k, places) and −η δ (n, o, places), whose products are the steps of the layer's
+        weight; None where only the products themselves are to be had."""
+        if self.slopes is None:
+            return None
+        a, slope = self.slopes.grouped(layer)
+        return None if a.shape[1] > 1 else (a[:, 0], -self.lr * slope[:, 0])
+
+    def of_weight(self, name: str, i: int) -> Tensor:
+        """The change of one weight by the step on sample i, in the weight's own shape."""
+        if self.slopes is None:
+            return -self.lr * self.gradients[i][name]
+        layer, _, which = name.rpartition(".")
+        if which == "bias":
+            return -self.lr * self.slopes.slopes_of(layer, slice(i, i + 1)).sum((0, 3)).flatten()
+        return -self.lr * self.slopes.of_weight(layer, i)
+
+
+class Propagation:
+    """A model's operations at some inputs (I, ...), and the way of changes through them.
+
+    `base` has what each operation gives before any step: computed in float64, so that rounding
+    puts no unit at rest on the wrong side, and kept in the model's own precision.
+    """
+
+    def __init__(self, problem: Problem, graph: fx.Graph, inputs: Tensor) -> None:
+        self.graph = graph
+        exact = problem.precise or problem
+        keeping = _Keeping(exact.model, graph, problem.before.dtype)
+        with torch.no_grad():
+            self.before: Tensor = keeping.run(to_model(inputs, exact.before))
+            # Tracing fixes what a model decides by anything but its input.
+            like = problem.predict(problem.weights, inputs[:1])
+        if (self.before[:1] - like).abs().max() > rounding_of(like):
+            raise CannotPropagateError("its operations are not the same at each call")
+        self.base = keeping.kept
+        self.last_use = {used: node for node in graph.nodes for used in node.all_input_nodes}
+        self.kinds = {node: _kind(node, problem.model) for node in graph.nodes}
+        self.prepared = {
+            node: made
+            for node in graph.nodes
+            if (made := _prepare(node, self.kinds[node], self.base, problem.model)) is not None
+        }
+        # A weight may go by several names: that of the problem is the first.
+        trained = {id(p): name for name, p in problem.model.named_parameters()}
+        self.names = {
+            name: trained[id(p)]
+            for name, p in problem.model.named_parameters(remove_duplicate=False)
+            if trained[id(p)] in problem.weights
+        }
+
+    def changes(self, own: Problem, steps: Steps) -> Tensor:
+        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call."""
+        at_a_time = max(1, _ROWS // len(self.before))
+        parts = [self._changes(own, part) for part in steps.split(at_a_time)]
+        return torch.cat(parts).double()
+
+    def _changes(self, own: Problem, steps: Steps) -> Tensor:
+        deltas: Deltas = {}
+        with torch.no_grad():
+            for node in self.graph.nodes:
+                deltas[node] = _Change(self, own, steps, deltas).of(node)
+                for used in node.all_input_nodes:
+                    if self.last_use[used] is node:
+                        del deltas[used]
+        change = deltas[node]
+        return self.before.new_zeros(steps.n, *self.before.shape) if change is None else change
+
+
+def _kind(node: fx.Node, model: nn.Module) -> Any:
+    """What an operation does: a type of module, a function, or the name of a method."""
+    if node.op == "call_module":
+        return type(model.get_submodule(str(node.target)))
+    return node.target
+
+
+def _prepare(node: fx.Node, kind: Any, base: Mapping[fx.Node, Any], model: nn.Module) -> Any:
+    """The formula of an operation whose constants are worth keeping; None for others."""
+    if kind in _RELUS:
+        return changes.OfRelu(base[node.all_input_nodes[0]])
+    if kind is nn.MaxPool2d:
+        pool: Any = model.get_submodule(str(node.target))
+        if not (pool.ceil_mode or pool.return_indices or pool.dilation != 1):
+            return changes.OfMaxPool(pool, base[node.all_input_nodes[0]])
+    return None
+
+
+class _Keeping(fx.Interpreter):
+    """Runs a graph and keeps what each operation gives."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph, dtype: torch.dtype) -> None:
+        super().__init__(model, garbage_collect_values=False, graph=graph)
+        self.dtype = dtype
+        self.kept: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        for used in n.all_input_nodes:
+            if isinstance(self.kept[used], Tensor):
+                now = self.env[used].to(self.kept[used].dtype)
+                if not torch.equal(now, self.kept[used]):
+                    raise CannotPropagateError(f"{used} is changed in place and then used again")
+        value = super().run_node(n)
+        real = isinstance(value, Tensor) and value.is_floating_point()
+        # a copy: an operation in place may come next
+        self.kept[n] = value.to(self.dtype, copy=True) if real else value
+        return value
+
+
+@dataclass(frozen=True)
+class _Change:
+    """The change of what an operation gives, from the changes of its inputs and weights."""
+
+    flow: Propagation
+    own: Problem
+    steps: Steps
+    deltas: Deltas
+
+    @property
+    def base(self) -> Mapping[fx.Node, Any]:
+        return self.flow.base
+
+    def of(self, node: fx.Node) -> Tensor | None:
+        if node.op == "placeholder":
+            return None
+        if node.op == "output":
+            return self.deltas[node.all_input_nodes[0]]
+        if node.op == "get_attr":
+            return self._of_weight(str(node.target))
+        moved = [used for used in node.all_input_nodes if self.deltas[used] is not None]
+        kind, start = self.flow.kinds[node], f"{node.target}."
+        weights = {
+            name.removeprefix(start): trained
+            for name, trained in self.flow.names.items()
+            if node.op == "call_module" and name.startswith(start)
+        }
+        value = self.base[node]
+        if not (moved or weights) or isinstance(value, (int, torch.Size, torch.dtype)):
+            return None
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise CannotPropagateError(f"{node} gives {type(value).__name__}, not real numbers")
+        if kind in _LAYERS:
+            return self._of_layer(node, weights)
+        if len(moved) == 1 and not weights:
+            change = self._of_map(node, kind, moved[0])
+            if change is not None:
+                return change
+        if kind in _SUMS | _PRODUCTS and len(node.args) == 2 and not node.kwargs:
+            return self._of_two(node, kind in _SUMS)
+        return self._by_subtraction(node, moved, weights)
+
+    def _of_map(self, node: fx.Node, kind: Any, used: fx.Node) -> Tensor | None:
+        """Of an operation on one changed value; None for one without a formula."""
+        delta = self._delta(used)
+        if node in self.flow.prepared:
+            return self.flow.prepared[node](delta)
+        if kind in _LINEAR:
+            return changes.of_linear_map(lambda d: self._evaluate(node, {used: d}), delta)
+        if kind in _POOLS:
+            return changes.of_batched_map(lambda d: self._evaluate(node, {used: d}), delta)
+        if kind in _ELEMENTWISE:
+            return _ELEMENTWISE[kind](self.base[used], delta)
+        return None
+
+    def _of_layer(self, node: fx.Node, weights: dict[str, str]) -> Tensor:
+        """Δz = W Δh + ΔW (h + Δh) + Δb, (n, I, ...)."""
+        name, (used,) = str(node.target), node.all_input_nodes
+        layer: Any = self.own.model.get_submodule(name)
+        h, delta = self.base[used], self.deltas[used]
+        linear, z = isinstance(layer, nn.Linear), self.base[node]
+        if delta is None:  # zeros in the same layout
+            shape, strides = (self.steps.n, *z.shape), (z.numel(), *z.stride())
+            out = torch.empty_strided(shape, strides, dtype=z.dtype, device=z.device).zero_()
+        elif linear:
+            out = F.linear(delta, layer.weight.detach())
+        else:
+            whole = changes.convolve(layer, delta.flatten(0, 1), layer.weight.detach())
+            out = whole.unflatten(0, delta.shape[:2])
+        factors = self.steps.factors(name) if "weight" in weights else None
+        if factors is not None:
+            (k, places), o = factors[0].shape[1:], factors[1].shape[1]
+            if places * (k + o) < k * o:
+                return changes.add_low_rank(layer, out, h, delta, *factors, "bias" in weights)
+        for i in range(self.steps.n):
+            if "weight" in weights:
+                step, at = self.steps.of_weight(weights["weight"], i), h
+                at = h if delta is None else h + delta[i]
+                out[i] += F.linear(at, step) if linear else changes.convolve(layer, at, step)
+            if "bias" in weights:
+                step = self.steps.of_weight(weights["bias"], i)
+                out[i] += step if linear else step[:, None, None]
+        return out
+
+    def _of_two(self, node: fx.Node, is_sum: bool) -> Tensor:
+        """Of a sum, a difference or a product of two values, one of them a constant or both not."""
+        f = getattr(torch, node.target) if isinstance(node.target, str) else node.target
+        a, b = ((self.base[v] if isinstance(v, fx.Node) else v) for v in node.args)
+        of_a, of_b = (self.deltas[v] if isinstance(v, fx.Node) else None for v in node.args)
+        change = (
+            changes.of_sum(f, of_a, of_b) if is_sum else changes.of_product(f, a, b, of_a, of_b)
+        )
+        return change.expand(self.steps.n, *self.base[node].shape)
+
+    def _by_subtraction(
+        self, node: fx.Node, moved: list[fx.Node], weights: dict[str, str]
+    ) -> Tensor:
+        """Of any other operation: evaluated twice in float64, where h and Δ are both exact."""
+        exact = self.own.precise or self.own
+        wide = {
+            used: to_model(h, exact.before) if isinstance(h := self.base[used], Tensor) else h
+            for used in node.all_input_nodes
+        }
+
+        def at(values: Mapping[fx.Node, Any], steps: Mapping[str, Tensor]) -> Tensor:
+            copies = {u: v.clone() if isinstance(v, Tensor) else v for u, v in values.items()}
+            named = {short: exact.weights[w] + steps.get(w, 0) for short, w in weights.items()}
+            return self._evaluate(node, copies, exact.model, named)
+
+        before, after = at(wide, {}), []
+        for i in range(self.steps.n):
+            stepped = {used: wide[used] + self._delta(used)[i] for used in moved}
+            steps = {w: self.steps.of_weight(w, i).double() for w in weights.values()}
+            after.append(at(wide | stepped, steps) - before)
+        return torch.stack(after).to(self.base[node].dtype)
+
+    def _evaluate(
+        self,
+        node: fx.Node,
+        values: Mapping[fx.Node, Any],
+        model: nn.Module | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Any:
+        """The operation at these values of its inputs, the base's for those not given."""
+
+        def value(given: Any) -> Any:
+            return fx.map_arg(given, lambda used: values.get(used, self.base[used]))
+
+        args, kwargs = value(node.args), value(node.kwargs)
+        if node.op == "call_module":
+            module = (model or self.own.model).get_submodule(str(node.target))
+            return (
+                functional_call(module, dict(weights), args, kwargs)
+                if weights
+                else module(*args, **kwargs)
+            )
+        if node.op == "call_method":
+            name = "reshape" if node.target == "view" else str(node.target)
+            return getattr(args[0], name)(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _of_weight(self, name: str) -> Tensor | None:
+        if name not in self.flow.names:
+            return None
+        steps = [self.steps.of_weight(self.flow.names[name], i) for i in range(self.steps.n)]
+        return torch.stack(steps)
+
+    def _delta(self, node: fx.Node) -> Tensor:
+        delta = self.deltas[node]
+        assert delta is not None
+        return delta
+
+
+_RELUS = {nn.ReLU, F.relu, torch.relu, "relu", "relu_"}
+_LAYERS = {nn.Linear, nn.Conv2d, MapConv}
+_LINEAR = {
+    nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout,
+    "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum",
+    "contiguous", torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze,
+    torch.unsqueeze, torch.mean, torch.sum, operator.getitem, operator.neg,
+}  # fmt: skip
+_POOLS = {nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.avg_pool2d, F.adaptive_avg_pool2d}
+_ELEMENTWISE: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
+    **dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, "tanh"), changes.of_tanh),
+    **dict.fromkeys((nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"), changes.of_sigmoid),
+}
+_SUMS = {
+    operator.add,
+    operator.iadd,
+    operator.sub,
+    operator.isub,
+    torch.add,
+    torch.sub,
+    "add",
+    "add_",
+    "sub",
+}
+_PRODUCTS = {operator.mul, torch.mul, "mul", operator.matmul, torch.matmul, "matmul", torch.bmm}
