@@ -1,11 +1,12 @@
-# make book | test | bench | lint: each sets up .venv from requirements.lock when it has to.
+# make book | sweep | test | cluster-test | bench | lint: each sets up .venv from
+# requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book test bench lint lock
+.PHONY: book sweep test cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -26,8 +27,19 @@ book: $(READY)
 	@rm -rf _build/html && cp -R _build/book/$(PROFILE)/_build/html _build/html
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/html/index.html"
 
+# Every result is written at once under a name of its own, so no lock is needed: a sweep that was
+# killed starts again as it is, and the book can be built meanwhile. On one GPU, one job at a time.
+sweep: $(READY)
+	@$(BIN)/snakemake sweep --cores all --nolock --rerun-incomplete --keep-going \
+		$(if $(shell command -v nvidia-smi),--resources gpu=1) --quiet host reason \
+		--config profile=$(PROFILE)
+
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# The sweep on a SLURM cluster that is started on this machine (Debian, root) and stopped again.
+cluster-test: $(READY)
+	$(BIN)/python -m pytest tests/on_slurm.py
 
 # Each benchmark compares two ways of doing the same work, in one run on an otherwise idle machine.
 bench: $(READY)
@@ -44,6 +56,6 @@ lint: $(READY)
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet "torch==2.14.1" "torchvision==0.29.1" \
-		"jupyter-book==1.0.4.post1" "setuptools>=77" ".[book,test]"
+		"jupyter-book==1.0.4.post1" "setuptools>=77" ".[book,cluster,test]"
 	$(VENV)-lock/bin/python tools/lock.py > requirements.lock.new
 	mv requirements.lock.new requirements.lock

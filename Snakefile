@@ -1,5 +1,5 @@
-# Experiments -> executed chapters -> HTML pages, as one graph. `make book` runs it on this
-# machine; `snakemake --profile …` runs it on a cluster.
+# Experiments -> executed chapters -> HTML pages. `make book` makes the pages, and on the way what
+# results they lack; `make sweep` makes the results alone, here or on a cluster (sweep.smk).
 import sys
 from pathlib import Path
 
@@ -50,3 +50,6 @@ rule chapter:
     threads: 1024
     shell:
         "{PYTHON:q} tools/run_chapter.py {input.notebook} {output} -p profile {wildcards.profile}"
+
+
+include: "sweep.smk"

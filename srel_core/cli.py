@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,15 @@ def run(
 ) -> None:  # fmt: skip
     """Run the class-based experiment, or find its result; print the path of each result."""
     from srel_core.profiles import class_experiments
+    from srel_core.results import alone
     from srel_core.results import results_dir as resolve
 
     for experiment in class_experiments(profile, dataset, seeds, **changes):
-        experiment.run(results_dir, device, progress=not quiet)
-        click.echo(resolve(results_dir) / experiment.file_name)
+        path = resolve(results_dir) / experiment.file_name
+        waiting = f"waiting for another process that computes {path.name}"
+        with alone(path, partial(click.echo, waiting, err=True)):
+            experiment.run(results_dir, device, progress=not quiet)
+        click.echo(path)
 
 
 @srel.command("list")

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from srel_core import stores
 from srel_core.experiments import ClassExperiment
 from srel_core.names import check_known
 from srel_core.training import Schedule
@@ -11,6 +12,7 @@ PROFILES = ("smoke", "laptop", "paper")
 
 # Published: images a class, batch size.
 _PUBLISHED = {"cifar10": (5000, 256), "cifar100": (500, 25), "svhn": (4000, 256)}
+_SWEPT = {"smoke": ("digits",), "laptop": ("digits",), "paper": tuple(_PUBLISHED)}
 
 
 def class_experiments(
@@ -42,6 +44,28 @@ def class_experiments(
     )
     seeds = seeds or ((0, 1) if profile == "smoke" else (0, 1, 2))
     return [dataclasses.replace(changed, seed=seed) for seed in seeds]
+
+
+def sweep(profile: str) -> tuple[list[ClassExperiment], list[str]]:
+    """All experiments of a profile, data set by data set and seed by seed; what had to be left out.
+
+    Left out, and named in the second list, is a data set whose images are not at hand: jobs that
+    start together would all download them to one place. ValueError for an unknown profile.
+    """
+    check_known("profile", profile, PROFILES)
+    at_hand = [dataset for dataset in _SWEPT[profile] if _at_hand(dataset)]
+    experiments = [e for dataset in at_hand for e in class_experiments(profile, dataset)]
+    return experiments, [dataset for dataset in _SWEPT[profile] if dataset not in at_hand]
+
+
+def _at_hand(dataset: str) -> bool:
+    """Whether a data set can be loaded without a download."""
+    if dataset == "digits":
+        return True
+    # Private to `stores`, whose every change gives all results new names.
+    root = stores._data_root()[0].expanduser()
+    archive = [stores._ARCHIVES[dataset].format(split=split) for split in stores.SPLITS]
+    return (root / dataset / "train").is_dir() or all((root / name).exists() for name in archive)
 
 
 def _base(profile: str, dataset: str) -> ClassExperiment:

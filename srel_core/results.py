@@ -1,8 +1,8 @@
 """Results on disk: NetCDF files written at once or not at all, and checked when read."""
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +63,49 @@ def require_writable(folder: Path) -> None:
     """ResultError, before any work is done, if nothing can be written in this folder."""
     write_atomically(folder / ".writable", lambda partial: partial.write_bytes(b""))
     (folder / ".writable").unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Let one process at a time compute the result at `path`: the next calls `wait`, and waits.
+
+    The system lifts the lock of a process that dies. Where it has no such locks, nobody waits.
+    ResultError if there is no result yet and none can be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    if path.exists():
+        yield
+        return
+    require_writable(path.parent)
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+            if not _is_at(file.fileno(), lock):
+                continue  # removed by the process that was waited for
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def save(dataset: "xr.Dataset", path: Path) -> None:
