@@ -20,9 +20,11 @@ from torch.func import vmap
 from srel_core.chunking import Footprint
 from srel_core.compact import compact
 from srel_core.gradients import loss_slopes
+from srel_core.graph import CannotPropagateError, trace
 from srel_core.problem import Problem
-from srel_core.propagation import CannotPropagateError, Propagation, Steps, trace
+from srel_core.propagation import Propagation
 from srel_core.rules import SGD, Rule
+from srel_core.steps import Steps
 from srel_core.workers import Workers
 
 METHODS = ("auto", "loop", "shared", "vmap", "low_rank")
@@ -58,8 +60,9 @@ def measure(
             return Changes(*_by_propagation(fast, rule, plan), never, "low_rank")
         except CannotPropagateError as error:
             if method == "low_rank":
+                reason = str(error).splitlines()[0]
                 raise ValueError(
-                    f"changes cannot be pushed through this model ({error}): use method='shared'"
+                    f"changes cannot be pushed through this model ({reason}): use method='shared'"
                 ) from error
             plan = Plan.make(fast, rule, "shared", chunk_size, max_bytes)
     try:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
+from srel_core.chunking import Footprint
 from srel_core.compact import compact
 from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
@@ -24,8 +25,9 @@ from srel_core.methods import Changes
 from srel_core.problem import Loss, Problem, measuring
 from srel_core.workers import Workers
 
-# Samples, and inputs, whose gradients are held at a time on each thread.
-_ROWS = 16
+# Of samples, and of inputs, at least these many at a time on each thread, and more as long as
+# their activations take no more bytes.
+_ROWS, _BYTES = 16, 16 * 2**20
 
 
 def tangent_influence(
@@ -56,8 +58,10 @@ def tangent_influence(
 def _changes_per_lr(problem: Problem) -> Tensor:
     """−Θ(x', x_i) r(x_i) for all samples x_i and inputs x', (S, I, C) in float64."""
 
+    size = max(_ROWS, _BYTES // Footprint.of(problem).activations)
+
     def rows_of(values: Tensor) -> list[slice]:
-        return [slice(start, start + _ROWS) for start in range(0, len(values), _ROWS)]
+        return [slice(start, start + size) for start in range(0, len(values), size)]
 
     with Workers(problem, lambda own: own) as workers:
         at_samples = workers.map(
