@@ -123,11 +123,11 @@ class Plan:
         inputs = size.inputs_within(max_bytes, len(problem.inputs))
         stacked = chunk_size or size.stacked_within(max_bytes, inputs)
         on_cpu = problem.before.device.type == "cpu"
-        if method == "auto" and isinstance(rule, SGD) and on_cpu:
+        if method == "auto" and type(rule) is SGD and on_cpu:
             method = "low_rank"
         elif method == "auto":
             method = "vmap" if size.gains_from_stacking(problem, stacked) else "shared"
-        elif method == "low_rank" and not isinstance(rule, SGD):
+        elif method == "low_rank" and type(rule) is not SGD:
             raise ValueError(f"method='low_rank' is for SGD, not {rule!r}: use method='shared'")
         samples = stacked if method == "vmap" else size.samples_within(max_bytes)
         return cls(method, samples, inputs)

@@ -82,7 +82,12 @@ def test_what_cannot_be_propagated_names_the_way_out():
     x, y, probes = networks.batch(2, 3)
     hooked = networks.make("mlp")
     hooked[1].register_forward_hook(lambda _, __, out: 2 * out)
+
+    class Momentum(sc.SGD):
+        """A step of one's own is more than its learning rate."""
+
     for model, rule, reason in [
+        (networks.make("mlp"), Momentum(0.1), "is for SGD, not"),
         (hooked, sc.SGD(0.1), "hooks run in it"),
         (networks.make("vit"), sc.SGD(0.1), "cannot be pushed through"),
         (networks.make("mlp"), sc.Adam(0.1), "is for SGD, not Adam"),
