@@ -1,0 +1,188 @@
+"""When regression counts as having two phases: a rule, fixed before the experiments were run.
+
+The claim has three parts: S_rel changes rapidly at first, is nearly constant later, and is large
+then. The curve judged is S_rel, averaged over a setting's pairs of one kind, one curve a seed,
+against the training step, at evenly spaced steps: "rapidly" means per step. In the order asked:
+
+moves      the mean over seeds has a range of at least MOVES of its largest value
+breaks     two lines fit better than one: p ≤ ALPHA in Holm's sense over all cases judged together
+           (Holm, Scand. J. Stat. 6, 1979, 65), so that one false "breaks" among them all is as
+           rare as ALPHA
+rests      the break lies in the first half of the steps, the slope after it is at most REST of
+           that before, and S_rel drifts by at most REST of the plateau from the break to the end
+own scale  the first half of the steps alone has its break at no less than OWN_SCALE of the break
+           of all of them, and that one is at least twice as late as the earliest that the steps
+           can hold. A curve such as log(step) has a break wherever one stops looking: half the
+           steps give half the break. A break that belongs to the curve stays
+large      the plateau, each seed's mean after the break, exceeds the S_rel of a linear model on
+           the same pairs (the 95 % interval of the geometric mean of their ratios over seeds lies
+           above 1), and is at least LIKE_TANGENT of the tangent-kernel S_rel of the final network
+
+All five: the claim holds. The first four: two phases, but the plateau is not large.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from srel_core._hinge import PHASE_POINTS, Floats
+from srel_core.phases import NoBreakError, TwoPhaseFit, fit_two_phase
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ALPHA = 0.05
+MOVES = 0.1
+REST = 0.1
+OWN_SCALE = 2**-0.5  # half-way, in ratio, from a break that stays to one that halves
+LIKE_TANGENT = 0.9
+CHECKS = ("moves", "breaks", "rests", "own scale", "large")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is judged: one setting, one kind of pairs.
+
+    steps     (T,), evenly spaced
+    curves    (R, T), R ≥ 3 seeds: S_rel averaged over pairs
+    linear    (R,), the same average of the S_rel of a linear model
+    tangent   (R,), the same average of the tangent-kernel S_rel of the final network
+    """
+
+    steps: Floats
+    curves: Floats
+    linear: Floats
+    tangent: Floats
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Measurements and answers for one case.
+
+    fit          the two lines; None if the curve is constant or straight up to rounding
+    p_adjusted   Holm's, over all cases judged together; 1 without a fit
+    moved        range of the mean curve over its largest value
+    start, plateau   mean over seeds at step 0, and after the break (the last half without one)
+    half_break   break of the first half of the steps over that of all; NaN without one
+    to_linear    (estimate, low, high): geometric mean over seeds of plateau / linear model
+    to_tangent   geometric mean over seeds of plateau / tangent kernel of the final network
+    checks       the answers, in the order of `CHECKS`; each is False where it was not reached
+    """
+
+    fit: TwoPhaseFit | None
+    p_adjusted: float
+    moved: float
+    start: float
+    plateau: float
+    half_break: float
+    to_linear: tuple[float, float, float]
+    to_tangent: float
+    checks: Mapping[str, bool]
+
+    @property
+    def words(self) -> str:
+        """The verdict, by the first check that failed."""
+        failed = [name for name in CHECKS if not self.checks[name]]
+        return {
+            "moves": "does not move",
+            "breaks": "one trend, no break",
+            "rests": "a break, no rest",
+            "own scale": "no scale of its own",
+            "large": "two phases, not large",
+        }[failed[0]] if failed else "two phases, large"  # fmt: skip
+
+    @property
+    def two_phases(self) -> bool:
+        return all(self.checks[name] for name in CHECKS[:-1])
+
+
+def case_of(result: "xr.Dataset", kind: str, rule: str | None = None) -> Case:
+    """The case of one kind of pairs ("any", "within", "across") in a `RegressionExperiment`'s
+    result, under one step rule (None: the SGD step of the training).
+
+    Pairs whose S_rel is undefined at a step are left out of the average there; a seed whose pairs
+    all are is left out altogether. ValueError if fewer than 3 seeds are left.
+    """
+    of_kind = result.kind == kind
+    chosen = result.s_rel.sel(rule=rule or result.rule.values[0]).where(of_kind)
+    curves = chosen.sel(step=result.even).mean("pair").transpose("seed", "step").values
+    tangent = result.s_rel.sel(rule="tangent").isel(step=-1).where(of_kind).mean("pair").values
+    whole = np.isfinite(curves).all(1) & np.isfinite(tangent)
+    if whole.sum() < 3:
+        raise ValueError(f"S_rel of {kind!r} pairs is defined in {whole.sum()} seeds: 3 are needed")
+    steps = result.step.values[result.even.values].astype(float)
+    linear = result.s_rel_linear.where(of_kind).mean("pair").values
+    return Case(steps, curves[whole], linear[whole], tangent[whole])
+
+
+def judge(cases: Mapping[str, Case]) -> dict[str, Verdict]:
+    """Apply the rule to all cases at once: p-values are adjusted for their number."""
+    fits = {name: _fit(case.steps, case.curves) for name, case in cases.items()}
+    adjusted = holm([fit.p_value if fit else 1.0 for fit in fits.values()])
+    return {
+        name: _verdict(case, fits[name], p)
+        for (name, case), p in zip(cases.items(), adjusted, strict=True)
+    }
+
+
+def holm(p_values: list[float]) -> Floats:
+    """Holm's adjusted p-values: reject where they are at most the family's error rate."""
+    p = np.array(p_values)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted
+
+
+def _verdict(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Verdict:
+    steps, mean = case.steps, case.curves.mean(0)
+    last, earliest = steps[-1], 2 * steps[PHASE_POINTS - 1]
+    late = steps >= (fit.break_step if fit else last / 2)
+    plateaus = case.curves[:, late].mean(1)
+    moved = float(np.ptp(mean) / mean.max())
+    rests, half_break = False, np.nan
+    if fit:
+        drift = abs(fit.slope_late) * (last - fit.break_step)
+        rests = bool(
+            fit.break_step <= last / 2
+            and abs(fit.slope_late) <= REST * abs(fit.slope_early)
+            and drift <= REST * plateaus.mean()
+        )
+        first = steps <= last / 2
+        half = _fit(steps[first], case.curves[:, first])
+        half_break = half.break_step / fit.break_step if half else np.nan
+    to_linear = _ratio(plateaus, case.linear)
+    to_tangent = _ratio(plateaus, case.tangent)[0]
+    answers = (
+        moved >= MOVES,
+        p_adjusted <= ALPHA,
+        rests,
+        bool(fit and fit.break_step >= earliest and half_break >= OWN_SCALE),
+        to_linear[1] > 1 and to_tangent >= LIKE_TANGENT,
+    )
+    reached = np.logical_and.accumulate([True, *answers[:-1]])
+    checks = {n: bool(a and r) for n, a, r in zip(CHECKS, answers, reached, strict=True)}
+    return Verdict(
+        fit, float(p_adjusted), moved, float(mean[0]), float(plateaus.mean()), float(half_break),
+        to_linear, to_tangent, checks,
+    )  # fmt: skip
+
+
+def _fit(steps: Floats, curves: Floats) -> TwoPhaseFit | None:
+    try:
+        return fit_two_phase(steps, curves)
+    except NoBreakError:
+        return None
+
+
+def _ratio(above: Floats, below: Floats) -> tuple[float, float, float]:
+    """Geometric mean over seeds of above / below, with Student's 95 % interval."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a plateau of 0: no interval
+        logs = np.log(above / below)
+        wide = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+        centre = logs.mean()
+        return float(np.exp(centre)), float(np.exp(centre - wide)), float(np.exp(centre + wide))
