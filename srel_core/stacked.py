@@ -27,12 +27,16 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 class Pass(NamedTuple):
     """One pass through all R networks at N inputs each.
 
-    received[l] (R, N, fan_in) is a_l, sums[l] (R, N, fan_out) is z_l, output (R, N) is f.
+    received[l] (R, N, fan_in) is a_l and sums[l] (R, N, fan_out) is z_l. After the last layer
+    received has one more, the output; f (R, N).
     """
 
     received: list[Tensor]
     sums: list[Tensor]
-    output: Tensor
+
+    @property
+    def output(self) -> Tensor:
+        return self.received[-1][..., 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,10 @@ class Stack:
         layers: list[nn.Module] = []
         for i, weight in enumerate(self.weights):
             _, fan_out, fan_in = weight.shape
-            linear = nn.Linear(fan_in, fan_out, bias=bool(self.biases), dtype=torch.float64)
+            # Without first weights, which would move the global random numbers on.
+            linear = nn.utils.skip_init(
+                nn.Linear, fan_in, fan_out, bias=bool(self.biases), dtype=torch.float64
+            )
             state = {"weight": weight[index]}
             if self.biases:
                 state["bias"] = self.biases[i][index]
@@ -85,24 +92,21 @@ class Stack:
 
     def forward(self, x: Tensor) -> Pass:
         """All networks at x (R, N, fan_in), each at inputs of its own."""
-        received, sums = [], []
+        received, sums = [x], []
         for i, weight in enumerate(self.weights):
-            received.append(x)
-            z = torch.bmm(x, weight.mT)
+            z = torch.bmm(received[-1], weight.mT)
             if self.biases:
                 z += self.biases[i][:, None]
             sums.append(z)
-            x = self._active(z) if self._activated(i) else z
-        return Pass(received, sums, x[..., 0])
+            received.append(self._active(z) if self._activated(i) else z)
+        return Pass(received, sums)
 
     def slopes(self, at: Pass) -> list[Tensor]:
         """δ_l = ∂f/∂z_l for each layer l, (R, N, fan_out)."""
-        z = at.sums[-1]
-        slope = self._derivative(z) if self.gated else torch.ones_like(z)
-        slopes = [slope]
-        for weight, z in zip(self.weights[:0:-1], at.sums[-2::-1], strict=True):
-            slope = torch.bmm(slope, weight) * self._derivative(z)
-            slopes.append(slope)
+        last = at.received[-1]
+        slopes = [self._derivative(last) if self.gated else torch.ones_like(last)]
+        for weight, active in zip(self.weights[:0:-1], at.received[-2:0:-1], strict=True):
+            slopes.append(torch.bmm(slopes[-1], weight) * self._derivative(active))
         return slopes[::-1]
 
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
@@ -111,7 +115,7 @@ class Stack:
         at = self.forward(x)
         pull = ((at.output - y) / y.shape[1])[..., None]
         pulled = [slope * pull for slope in self.slopes(at)]
-        by_weight = [torch.bmm(p.mT, a) for p, a in zip(pulled, at.received, strict=True)]
+        by_weight = [torch.bmm(p.mT, a) for p, a in zip(pulled, at.received[:-1], strict=True)]
         return by_weight + [p.sum(1) for p in pulled[: len(self.biases)]]
 
     def pair_changes(
@@ -136,7 +140,7 @@ class Stack:
 
     def _kernel(self, at: Pass, slopes: list[Tensor], at_x: Pass, slopes_x: list[Tensor]) -> Tensor:
         """The tangent kernel of paired inputs, (R, P), layer by layer."""
-        parts = zip(slopes, slopes_x, at.received, at_x.received, strict=True)
+        parts = zip(slopes, slopes_x, at.received[:-1], at_x.received[:-1], strict=True)
         one = float(bool(self.biases))
         return torch.stack(
             [(s * s_x).sum(-1) * ((a * a_x).sum(-1) + one) for s, s_x, a, a_x in parts]
@@ -146,7 +150,7 @@ class Stack:
         """Δf (R, P) at inputs paired with the samples x that the step is taken on."""
         delta = torch.zeros_like(at.received[0])
         for i, (weight, a, a_x, g, z) in enumerate(
-            zip(self.weights, at.received, at_x.received, pulled, at.sums, strict=True)
+            zip(self.weights, at.received[:-1], at_x.received[:-1], pulled, at.sums, strict=True)
         ):
             delta_z = torch.bmm(delta, weight.mT)
             if isinstance(rule, SGD):  # ΔW = −η g aᵀ is of rank one: no need to write it out
@@ -166,8 +170,9 @@ class Stack:
     def _active(self, z: Tensor) -> Tensor:
         return z.relu() if self.activation == "relu" else z.tanh()
 
-    def _derivative(self, z: Tensor) -> Tensor:
-        return (z > 0).to(z.dtype) if self.activation == "relu" else 1 - z.tanh() ** 2
+    def _derivative(self, active: Tensor) -> Tensor:
+        """φ'(z), from φ(z)."""
+        return (active > 0).to(active.dtype) if self.activation == "relu" else 1 - active**2
 
     def _active_change(self, z: Tensor, delta: Tensor) -> Tensor:
         """φ(z + Δz) − φ(z), without cancellation."""

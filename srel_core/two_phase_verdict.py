@@ -21,7 +21,7 @@ large      the plateau, each seed's mean after the break, exceeds the S_rel of a
 All five: the claim holds. The first four: two phases, but the plateau is not large.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ import numpy as np
 from scipy import stats
 
 from srel_core._hinge import PHASE_POINTS, Floats
-from srel_core.phases import NoBreakError, TwoPhaseFit, fit_two_phase
+from srel_core.phases import N_BOOTSTRAP, NoBreakError, TwoPhaseFit, fit_two_phase
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,6 +86,8 @@ class Verdict:
     def words(self) -> str:
         """The verdict, by the first check that failed."""
         failed = [name for name in CHECKS if not self.checks[name]]
+        if failed and failed[0] == "own scale" and self.half_break >= OWN_SCALE:
+            return "a break too early to tell"
         return {
             "moves": "does not move",
             "breaks": "one trend, no break",
@@ -99,27 +101,42 @@ class Verdict:
         return all(self.checks[name] for name in CHECKS[:-1])
 
 
-def case_of(result: "xr.Dataset", kind: str, rule: str | None = None) -> Case:
+def case_of(
+    result: "xr.Dataset",
+    kind: str,
+    rule: str | None = None,
+    average: Callable[..., Floats] = np.mean,
+) -> Case:
     """The case of one kind of pairs ("any", "within", "across") in a `RegressionExperiment`'s
     result, under one step rule (None: the SGD step of the training).
 
-    Pairs whose S_rel is undefined at a step are left out of the average there; a seed whose pairs
-    all are is left out altogether. ValueError if fewer than 3 seeds are left.
+    Only pairs whose S_rel is defined at every step count: were they to come and go, their average
+    would move though no pair does. A seed without such a pair is left out. ValueError if fewer
+    than 3 seeds are left.
     """
-    of_kind = result.kind == kind
-    chosen = result.s_rel.sel(rule=rule or result.rule.values[0]).where(of_kind)
-    curves = chosen.sel(step=result.even).mean("pair").transpose("seed", "step").values
-    tangent = result.s_rel.sel(rule="tangent").isel(step=-1).where(of_kind).mean("pair").values
-    whole = np.isfinite(curves).all(1) & np.isfinite(tangent)
-    if whole.sum() < 3:
-        raise ValueError(f"S_rel of {kind!r} pairs is defined in {whole.sum()} seeds: 3 are needed")
+    values = result.s_rel.sel(rule=[rule or result.rule.values[0], "tangent"])
+    values = values.transpose("seed", "pair", "rule", "step").values
+    count = (result.kind.values == kind) & np.isfinite(values).all((2, 3))  # (seed, pair)
+    seeds = np.flatnonzero(count.any(1))
+    if len(seeds) < 3:
+        raise ValueError(f"S_rel of {kind!r} pairs is defined in {len(seeds)} seeds: 3 are needed")
+    means = np.stack([average(values[r, count[r]], axis=0) for r in seeds])  # (seed, rule, step)
+    linear = [average(result.s_rel_linear.values[r, count[r]]) for r in seeds]
     steps = result.step.values[result.even.values].astype(float)
-    linear = result.s_rel_linear.where(of_kind).mean("pair").values
-    return Case(steps, curves[whole], linear[whole], tangent[whole])
+    return Case(steps, means[:, 0, result.even.values], np.array(linear), means[:, 1, -1])
 
 
 def judge(cases: Mapping[str, Case]) -> dict[str, Verdict]:
-    """Apply the rule to all cases at once: p-values are adjusted for their number."""
+    """Apply the rule to all cases at once: p-values are adjusted for their number.
+
+    ValueError for so many cases that the smallest p-value there is would not do.
+    """
+    most = int(ALPHA * (N_BOOTSTRAP + 1))
+    if len(cases) > most:
+        raise ValueError(
+            f"{len(cases)} cases are too many to judge together: with {N_BOOTSTRAP} bootstrap "
+            f"curves no p-value can be small enough for more than {most}"
+        )
     fits = {name: _fit(case.steps, case.curves) for name, case in cases.items()}
     adjusted = holm([fit.p_value if fit else 1.0 for fit in fits.values()])
     return {

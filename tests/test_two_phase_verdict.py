@@ -55,6 +55,7 @@ CURVES = {
         "a break, no rest",
     ),
     "a logarithm": (case(np.log1p(STEPS / 50) / 4, noise=0.002), "a break, no rest"),
+    "a break at the third step": (case(to_plateau(75, 0.3)), "a break too early to tell"),
     "a logarithm on a pedestal": (
         case(1 + 0.2 * np.log1p(STEPS) / np.log1p(3000), noise=1e-3),
         "no scale of its own",
@@ -102,6 +103,12 @@ def test_p_values_are_adjusted_for_all_cases_judged_together():
     others = {str(i): CURVES["a straight line"][0] for i in range(19)}
     among = judge({"weak": weak} | others)["weak"]
     assert among.p_adjusted == pytest.approx(20 * alone.p_adjusted) and not among.checks["breaks"]
+
+
+def test_more_cases_than_p_values_can_tell_apart():
+    line = CURVES["a straight line"][0]
+    with pytest.raises(ValueError, match="101 cases are too many .* more than 100$"):
+        judge({str(i): line for i in range(101)})
 
 
 def test_a_plateau_of_zero_is_not_large():
