@@ -8,8 +8,8 @@ import dataclasses
 import hashlib
 import json
 import time
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class RegressionExperiment:
     family      "linear" (with a bias), "relu_gate" (max(w·x, 0)), or "mlp"
     depth, width, activation   of an "mlp": layers of weights, hidden units a layer, "relu" or
                 "tanh"
+    gain        the first weights over torch's own; for "relu_gate" torch has no say, ‖w‖ = gain
     target, inputs   see `srel_core.regression_data`; a gate learns gates alone
     training    steps on the mean of ½(f(x) − y)²: "sgd" and "adam" on batches of 16 drawn with
                 replacement, "gd" on all points
@@ -59,12 +60,13 @@ class RegressionExperiment:
     depth: int = 3
     width: int = 50
     activation: str = "relu"
+    gain: float = 1.0
     target: str = "teacher"
     inputs: str = "gaussian"
     training: str = "sgd"
     lr: float = 0.02
     n_steps: int = 3000
-    n_points: int = 100
+    n_points: int = 200
     n_train: int = 200
     n_pairs: int = 40
     more_rules: tuple[str, ...] = ("tangent",)
@@ -86,6 +88,8 @@ class RegressionExperiment:
                 f"n_steps must be a multiple of n_points, for an even grid: {self.n_steps} is not "
                 f"one of {self.n_points}"
             )
+        if not 0 < self.gain < float("inf"):
+            raise ValueError(f"gain must be a positive, finite number, not {self.gain!r}")
         if len(self.rules) < 1 + len(self.more_rules):
             raise ValueError(f"the same step is measured twice: {self.lr=}, {self.more_rules=}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -117,15 +121,10 @@ class RegressionExperiment:
         """The config as JSON, keys sorted."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
-    @cached_property
-    def code(self) -> str:
-        """The digest of the code that this experiment runs on, as it was when first asked."""
-        return code_digest(_CODE)
-
-    @cached_property
+    @property
     def file_name(self) -> str:
         """The name of the result's file: it changes with the config and the code."""
-        key = hashlib.sha256((self.config + self.code).encode()).hexdigest()[:12]
+        key = hashlib.sha256((self.config + _code()).encode()).hexdigest()[:12]
         return f"regression-{self.family}-{self.target}-{key}.nc"
 
     def data(self) -> list[RegressionData]:
@@ -145,7 +144,8 @@ class RegressionExperiment:
 
     def networks(self) -> Stack:
         """All seeds' networks before the first step."""
-        return Stack.of([self._network(stream(seed, "weights")) for seed in self.seeds])
+        stack = Stack.of([self._network(stream(seed, "weights")) for seed in self.seeds])
+        return replace(stack, weights=tuple(self.gain * weight for weight in stack.weights))
 
     def _network(self, seed: int) -> nn.Sequential:
         with torch.random.fork_rng(devices=[]):
@@ -167,12 +167,9 @@ class RegressionExperiment:
 
         if self.family != "relu_gate" or self.inputs != "gaussian":
             raise ValueError("the closed form is that of a relu_gate on gaussian inputs")
-        teachers, starts = (
-            Stack.of([self._network(stream(seed, purpose)) for seed in self.seeds]).weights[0][:, 0]
-            for purpose in ("teacher", "weights")
-        )
-        pairs = zip(teachers.numpy(), starts.numpy(), strict=True)
-        return [ReluGateFlow(teacher, start, flow="gradient") for teacher, start in pairs]
+        teachers = Stack.of([self._network(stream(seed, "teacher")) for seed in self.seeds])
+        pairs = zip(teachers.weights[0][:, 0], self.networks().weights[0][:, 0], strict=True)
+        return [ReluGateFlow(w.numpy(), w0.numpy(), flow="gradient") for w, w0 in pairs]
 
     def run(self, results_dir: str | Path | None = None) -> "xr.Dataset":
         """Load this experiment's result, or compute and keep it.
@@ -218,7 +215,7 @@ class RegressionExperiment:
         )  # fmt: skip
         everything = np.concatenate([np.c_[d.x, d.y].ravel() for d in data])
         return dataset.assign_attrs(
-            provenance("regression", self.config, self.code, time.monotonic() - begun)
+            provenance("regression", self.config, _code(), time.monotonic() - begun)
             | {"data_checksum": hashlib.sha256(everything.tobytes()).hexdigest()}
         )
 
@@ -268,6 +265,12 @@ class RegressionExperiment:
             )
             for seed in self.seeds
         ])  # fmt: skip
+
+
+@cache
+def _code() -> str:
+    """The digest of the code that the experiments run on, as it was when first asked."""
+    return code_digest(_CODE)
 
 
 def _stacked(arrays: list[NDArray[np.float64]]) -> Tensor:

@@ -11,12 +11,13 @@ from srel_core.regression import RegressionExperiment
 ADAM_LR = 1e-3  # of Adam, in training and as a step rule
 _SEEDS = {"smoke": 3, "laptop": 10, "paper": 20}
 _SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {"n_steps": 160, "n_points": 40, "n_train": 60, "n_pairs": 8},
+    "smoke": {"n_steps": 100, "n_points": 20, "n_train": 60, "n_pairs": 24},
     "laptop": {},
     "paper": {"n_steps": 10_000, "n_points": 200, "n_pairs": 100},
 }
 _WIDTHS = {"smoke": (4,), "laptop": (20, 200, 1000), "paper": (20, 100, 200, 500, 1000)}
 _DEPTHS = {"smoke": (2,), "laptop": (2, 4, 5), "paper": (2, 4, 5)}
+_GAINS = {"smoke": (2.0,), "laptop": (0.5, 2.0), "paper": (0.5, 1.5, 2.0)}
 _RATES = {"smoke": (0.04,), "laptop": (0.005, 0.01, 0.04), "paper": (0.005, 0.01, 0.04)}
 
 
@@ -26,8 +27,8 @@ def regression_settings(
     """The settings of a profile, all different, each with all its seeds.
 
     Around a ReLU and a tanh network of depth 3 and width 50 (8 in smoke) that learn a teacher by
-    SGD, one thing is changed at a time: depth; width (at depth 2); learning rate; training; target
-    and inputs. Then single ReLU gates, and linear models as the control.
+    SGD, one thing is changed at a time: depth; width (at depth 2); learning rate; size of the first
+    weights; training; target and inputs. Then single ReLU gates, and linear models as the control.
 
     smoke   a few steps of a few settings, 3 seeds: seconds
     laptop  10 seeds: minutes
@@ -62,6 +63,7 @@ def describe(setting: RegressionExperiment) -> str:
     network = {"linear": "linear", "relu_gate": "gate"}.get(
         e.family, f"{e.activation} {e.depth}×{e.width}"
     )
+    network += f" ×{e.gain:g}" if e.gain != 1 else ""
     target = e.target.replace("_", " ") + (", mixture" if e.inputs == "mixture" else "")
     return f"{network}, {target}, {e.training} {e.lr:g}"
 
@@ -73,6 +75,7 @@ def _networks(base: RegressionExperiment, profile: str) -> Iterator[RegressionEx
     yield shallow
     yield from (replace(shallow, width=width) for width in _WIDTHS[profile])
     yield from (replace(base, lr=lr) for lr in _RATES[profile])
+    yield from (replace(base, gain=gain) for gain in _GAINS[profile])
     yield replace(base, training="gd")
     yield replace(base, training="adam", lr=ADAM_LR)
     for target in ("teacher", "noisy_teacher", "smooth"):
@@ -84,9 +87,9 @@ def _networks(base: RegressionExperiment, profile: str) -> Iterator[RegressionEx
 
 
 def _gates(base: RegressionExperiment) -> Iterator[RegressionExperiment]:
-    gate = replace(base, family="relu_gate", n_steps=_short(base))
+    # Half of the samples of a gate are asleep, and most pairs never move: so many pairs.
+    gate = replace(base, family="relu_gate", n_steps=_short(base), n_pairs=5 * base.n_pairs)
     yield gate
-    yield replace(gate, inputs="mixture")
     # All points at every step, and many of them: near the flow, which is that of the mean.
     whole = replace(gate, training="gd", n_train=2000)
     yield from (replace(whole, lr=lr) for lr in (0.01, 0.02, 0.04))
@@ -103,7 +106,7 @@ def _linear(base: RegressionExperiment) -> Iterator[RegressionExperiment]:
 def _short(base: RegressionExperiment) -> int:
     """Steps enough for one layer: with more, the residuals of a linear model that learns a linear
     teacher are exactly 0 here and there, and no step there has an S_rel."""
-    return 10 * base.n_points
+    return 5 * base.n_points
 
 
 def _same_but(e: RegressionExperiment, base: RegressionExperiment, field: str) -> bool:

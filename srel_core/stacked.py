@@ -172,7 +172,7 @@ class Stack:
 
     def _derivative(self, active: Tensor) -> Tensor:
         """φ'(z), from φ(z)."""
-        return (active > 0).to(active.dtype) if self.activation == "relu" else 1 - active**2
+        return active.sign() if self.activation == "relu" else 1 - active * active
 
     def _active_change(self, z: Tensor, delta: Tensor) -> Tensor:
         """φ(z + Δz) − φ(z), without cancellation."""

@@ -23,6 +23,8 @@ All five: the claim holds. The first four: two phases, but the plateau is not la
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import and_
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +48,7 @@ CHECKS = ("moves", "breaks", "rests", "own scale", "large")
 class Case:
     """What is judged: one setting, one kind of pairs.
 
-    steps     (T,), evenly spaced
+    steps     (T,), evenly spaced for a verdict
     curves    (R, T), R ≥ 3 seeds: S_rel averaged over pairs
     linear    (R,), the same average of the S_rel of a linear model
     tangent   (R,), the same average of the tangent-kernel S_rel of the final network
@@ -66,10 +68,14 @@ class Verdict:
     p_adjusted   Holm's, over all cases judged together; 1 without a fit
     moved        range of the mean curve over its largest value
     start, plateau   mean over seeds at step 0, and after the break (the last half without one)
-    half_break   break of the first half of the steps over that of all; NaN without one
+    break_at     break over the last step; this and the next three are NaN without a fit
+    slopes       late slope over early slope
+    drift        change along the late line, over the plateau
+    half_break   break of the first half of the steps over that of all
+    resolved     whether the steps are fine enough for this break
     to_linear    (estimate, low, high): geometric mean over seeds of plateau / linear model
     to_tangent   geometric mean over seeds of plateau / tangent kernel of the final network
-    checks       the answers, in the order of `CHECKS`; each is False where it was not reached
+    rest         REST; another value shows how much hangs on it
     """
 
     fit: TwoPhaseFit | None
@@ -77,15 +83,32 @@ class Verdict:
     moved: float
     start: float
     plateau: float
+    break_at: float
+    slopes: float
+    drift: float
     half_break: float
+    resolved: bool
     to_linear: tuple[float, float, float]
     to_tangent: float
-    checks: Mapping[str, bool]
+    rest: float = REST
+
+    @property
+    def checks(self) -> dict[str, bool]:
+        """The answers, in the order of `CHECKS`; False where it was not reached."""
+        rests = self.break_at <= 0.5 and abs(self.slopes) <= self.rest and self.drift <= self.rest
+        answers = (
+            self.moved >= MOVES,
+            self.p_adjusted <= ALPHA,
+            rests,
+            self.resolved and self.half_break >= OWN_SCALE,
+            self.to_linear[1] > 1 and self.to_tangent >= LIKE_TANGENT,
+        )
+        return dict(zip(CHECKS, map(bool, accumulate(answers, and_)), strict=True))
 
     @property
     def words(self) -> str:
         """The verdict, by the first check that failed."""
-        failed = [name for name in CHECKS if not self.checks[name]]
+        failed = [name for name, passed in self.checks.items() if not passed]
         if failed and failed[0] == "own scale" and self.half_break >= OWN_SCALE:
             return "a break too early to tell"
         return {
@@ -98,7 +121,7 @@ class Verdict:
 
     @property
     def two_phases(self) -> bool:
-        return all(self.checks[name] for name in CHECKS[:-1])
+        return self.checks["own scale"]
 
 
 def case_of(
@@ -106,9 +129,11 @@ def case_of(
     kind: str,
     rule: str | None = None,
     average: Callable[..., Floats] = np.mean,
+    log_steps: bool = False,
 ) -> Case:
     """The case of one kind of pairs ("any", "within", "across") in a `RegressionExperiment`'s
-    result, under one step rule (None: the SGD step of the training).
+    result, under one step rule (None: the SGD step of the training). `log_steps` takes the
+    logarithm of all measured steps but 0, in place of the even ones.
 
     Only pairs whose S_rel is defined at every step count: were they to come and go, their average
     would move though no pair does. A seed without such a pair is left out. ValueError if fewer
@@ -122,8 +147,10 @@ def case_of(
         raise ValueError(f"S_rel of {kind!r} pairs is defined in {len(seeds)} seeds: 3 are needed")
     means = np.stack([average(values[r, count[r]], axis=0) for r in seeds])  # (seed, rule, step)
     linear = [average(result.s_rel_linear.values[r, count[r]]) for r in seeds]
-    steps = result.step.values[result.even.values].astype(float)
-    return Case(steps, means[:, 0, result.even.values], np.array(linear), means[:, 1, -1])
+    steps = result.step.values.astype(float)
+    taken = steps > 0 if log_steps else result.even.values
+    steps = np.log(steps[taken]) if log_steps else steps[taken]
+    return Case(steps, means[:, 0, taken], np.array(linear), means[:, 1, -1])
 
 
 def judge(cases: Mapping[str, Case]) -> dict[str, Verdict]:
@@ -157,36 +184,30 @@ def holm(p_values: list[float]) -> Floats:
 
 def _verdict(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Verdict:
     steps, mean = case.steps, case.curves.mean(0)
-    last, earliest = steps[-1], 2 * steps[PHASE_POINTS - 1]
-    late = steps >= (fit.break_step if fit else last / 2)
-    plateaus = case.curves[:, late].mean(1)
-    moved = float(np.ptp(mean) / mean.max())
-    rests, half_break = False, np.nan
+    last, first_half = steps[-1], steps <= steps[-1] / 2
+    plateaus = case.curves[:, steps >= (fit.break_step if fit else last / 2)].mean(1)
+    plateau = float(plateaus.mean())
+    break_at = slopes = drift = half_break = np.nan
     if fit:
-        drift = abs(fit.slope_late) * (last - fit.break_step)
-        rests = bool(
-            fit.break_step <= last / 2
-            and abs(fit.slope_late) <= REST * abs(fit.slope_early)
-            and drift <= REST * plateaus.mean()
-        )
-        first = steps <= last / 2
-        half = _fit(steps[first], case.curves[:, first])
+        break_at, slopes = fit.break_step / last, fit.slope_late / fit.slope_early
+        gone = abs(fit.slope_late) * (last - fit.break_step)
+        drift = gone / plateau if plateau > 0 else np.inf
+        half = _fit(steps[first_half], case.curves[:, first_half])
         half_break = half.break_step / fit.break_step if half else np.nan
-    to_linear = _ratio(plateaus, case.linear)
-    to_tangent = _ratio(plateaus, case.tangent)[0]
-    answers = (
-        moved >= MOVES,
-        p_adjusted <= ALPHA,
-        rests,
-        bool(fit and fit.break_step >= earliest and half_break >= OWN_SCALE),
-        to_linear[1] > 1 and to_tangent >= LIKE_TANGENT,
-    )
-    reached = np.logical_and.accumulate([True, *answers[:-1]])
-    checks = {n: bool(a and r) for n, a, r in zip(CHECKS, answers, reached, strict=True)}
     return Verdict(
-        fit, float(p_adjusted), moved, float(mean[0]), float(plateaus.mean()), float(half_break),
-        to_linear, to_tangent, checks,
-    )  # fmt: skip
+        fit=fit,
+        p_adjusted=float(p_adjusted),
+        moved=float(np.ptp(mean) / mean.max()),
+        start=float(mean[0]),
+        plateau=plateau,
+        break_at=break_at,
+        slopes=slopes,
+        drift=drift,
+        half_break=half_break,
+        resolved=fit is not None and bool(fit.break_step >= 2 * steps[PHASE_POINTS - 1]),
+        to_linear=_ratio(plateaus, case.linear),
+        to_tangent=_ratio(plateaus, case.tangent)[0],
+    )
 
 
 def _fit(steps: Floats, curves: Floats) -> TwoPhaseFit | None:

@@ -33,6 +33,7 @@ NETWORKS = {
     "tanh": replace(TINY, activation="tanh", depth=4),
     "shallow": replace(TINY, depth=2, width=3),
     "gate": GATE,
+    "large": replace(TINY, gain=2.0),
     "linear": LINEAR,
 }
 
@@ -196,8 +197,8 @@ def test_a_folder_that_cannot_be_written():
 
 def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     names = {TINY.file_name, replace(TINY, lr=0.01).file_name}
-    monkeypatch.setattr(regression, "code_digest", lambda modules: "other")
-    assert len(names | {replace(TINY).file_name}) == 3
+    monkeypatch.setattr(regression, "_code", lambda: "other")
+    assert len(names | {TINY.file_name}) == 3
 
 
 def test_every_module_that_a_number_comes_from_is_in_the_key():
@@ -223,6 +224,7 @@ BAD = {
     "same rule": (dict(more_rules=("sgd:0.02",)), "the same step is measured twice"),
     "no seeds": (dict(seeds=()), "seeds must be different, and at least one"),
     "same seed": (dict(seeds=(1, 1)), "seeds must be different, and at least one"),
+    "gain": (dict(gain=0.0), "gain must be a positive, finite number, not 0.0"),
     "lr": (dict(lr=-1.0), "SGD: lr must be a positive, finite number"),
     "gate": (dict(family="relu_gate", target="smooth"), "a relu_gate is never negative"),
     "few patients": (dict(target="diabetes", n_train=301), "diabetes has 300 points to train on"),
@@ -296,7 +298,7 @@ def test_profiles_hold_what_the_chapter_needs(profile):
     assert len({describe(e) for e in settings}) == len(settings)
     assert set(bases(settings)) == {"relu", "tanh"}
     for base in bases(settings).values():
-        for field in ("depth", "lr"):
+        for field in ("depth", "lr", "gain"):
             assert len(sweep(settings, base, field)) >= 2
         assert {e.training for e in sweep(settings, base, "training")} == {"sgd", "gd"}
         assert len(sweep(settings, replace(base, depth=2), "width")) >= 2
