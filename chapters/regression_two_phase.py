@@ -75,7 +75,7 @@ from srel_core.regression_summary import LEARNT, gate_movement, summarise
 # changes by $-\eta r (x \cdot x' + 1)$, and $\eta r$ cancels in the ratio. $\square$
 # :::
 #
-# So whatever moves $S_{\rm rel}$ is the network and not the data, and the linear model's
+# So where $S_{\rm rel}$ moves, the nonlinearity of the network moves it. And the linear model's
 # $S_{\rm rel}$ on the same pairs is a yardstick for *large*: it says how much a step at $x$ moves
 # $x'$ if nothing but the inner product of the two inputs counts.
 
@@ -382,6 +382,8 @@ for activation in base:
     starts = at_values(activation, "gain", lambda v: v.start)
     moved = at_values(activation, "gain", lambda v: v.moved)
     wide = at_values(activation, "width", lambda v: v.moved)
+    deep = at_values(activation, "depth", lambda v: v.start)
+    sgd, _, adam = under_rule[activation].values()
     narrow, *_, widest = wide
     spread = (
         f"Over learning rates, the break comes at a time $\\eta s$ between {min(times):.1f} and {max(times):.1f}, "
@@ -395,7 +397,10 @@ for activation in base:
         f"{'lower' if [*starts.values()] == sorted(starts.values(), reverse=True) else 'at'} "
         f"({', '.join(f'×{g}: {v:.2f}' for g, v in starts.items())}) and moves "
         f"by {', '.join(f'{v:.0%}' for v in moved.values())} of its largest value. "
-        f"From width {narrow} to width {widest}, the range of the curve goes from {wide[narrow]:.0%} to {wide[widest]:.0%} of its largest value."
+        f"With depth its start goes {', '.join(f'{d}: {v:.2f}' for d, v in deep.items())}. "
+        f"From width {narrow} to width {widest}, the range of the curve goes from {wide[narrow]:.0%} to {wide[widest]:.0%} of its largest value. "
+        f"The same training measured with the first step of a fresh Adam gives {adam.start:.2f} → {adam.plateau:.2f} "
+        f"({adam.words}), where the SGD step gives {sgd.start:.2f} → {sgd.plateau:.2f} ({sgd.words})."
     )
 display(Markdown("\n\n".join(sentences)))
 
@@ -472,7 +477,7 @@ else:
     verdict = f"holds as a whole in {len(holds)}, and in the others it does not"
 steep = [r for r in moving if r.verdict.checks["breaks"] and abs(r.verdict.slopes) <= rule.REST]
 Markdown(
-    f"**Verdict,** on the {len(networks)} rows with networks of more than one layer. By the rule, the claim {verdict}. Its parts fare differently. *An early phase of rapid "
+    f"**Verdict,** on the {len(networks)} rows with networks of more than one layer. By the rule, {sum(row.verdict.two_phases for row in networks)} have two phases, and the claim {verdict}. Its parts fare differently. *An early phase of rapid "
     f"change:* of {len(moving)} in which $S_{{\\rm rel}}$ moves, {len(steep)} have a break after which it "
     f"changes at most a tenth as fast. *Direction:* it rises in {len(rising)} of the rows that move and falls in {len(moving) - len(rising)}"
     f"{f' (rises: {listed(rising)})' if rising else ''}. *Large:* the late level lies above a linear model's in {len(higher)} of "

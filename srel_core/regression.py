@@ -52,7 +52,7 @@ class RegressionExperiment:
     lr          of the training, and of the SGD step that S_rel is measured with
     n_steps     training steps; `n_points` evenly spaced steps are measured, and the step 0, and
                 steps on a logarithmic scale before the first of them
-    n_train     points to train on;  `n_pairs`: held-out pairs of each kind
+    n_train     points to train on; `n_pairs`: held-out pairs of each kind
     more_rules  measured beside the SGD step: "tangent", "adam:LR", "sgd:LR"
     """
 
@@ -108,7 +108,7 @@ class RegressionExperiment:
     @property
     def rules(self) -> dict[str, Rule | Tangent]:
         """What is measured, by name; the first is SGD with the learning rate of the training."""
-        return {name: parse_rule(name) for name in (f"sgd:{self.lr:g}", *self.more_rules)}
+        return {name: parse_rule(name) for name in (f"sgd:{self.lr!r}", *self.more_rules)}
 
     @property
     def measured_steps(self) -> NDArray[np.intp]:
