@@ -138,6 +138,7 @@ results = {
     for setting in tqdm(settings, desc="settings", unit="setting")
 }
 rows = summarise(results)
+networks = [row for row in rows if row.setting.family == "mlp"]
 by_setting = {(row.setting, row.kind): row for row in rows}
 base = bases(settings)
 first = base["relu"]
@@ -273,14 +274,12 @@ plt.show()
 # %% [markdown]
 # ## Where the break falls, against the loss
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of S_rel, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for rows that move and break. The line is equality."}}
-broken = [row for row in rows if row.verdict.checks["breaks"]]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of S_rel, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
+broken = [row for row in networks if row.verdict.checks["breaks"]]
 with plots.style():
     figure, axes = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
     for activation, colour in regression_plots.COLOURS.items():
-        some = [
-            r for r in broken if r.setting.activation == activation and r.setting.family == "mlp"
-        ]
+        some = [r for r in broken if r.setting.activation == activation]
         regression_plots.against(
             axes, [float(np.median(r.learnt_at)) for r in some], [r.verdict.fit.break_step for r in some],
             np.array([r.verdict.fit.interval for r in some]), colour, activation,
@@ -303,7 +302,7 @@ if broken:
     before = [r for r in broken if r.verdict.fit.break_step < np.median(r.learnt_at)]
     share = np.array([np.median(r.at_break) for r in broken])
     text = (
-        f"Of {len(broken)} rows that move and break, the break comes before {LEARNT:.0%} of the fall of the loss is done in "
+        f"Of {len(broken)} rows with networks that move and break, the break comes before {LEARNT:.0%} of the fall of the loss is done in "
         f"{len(before)}, and after it in {len(broken) - len(before)}. At the break the loss has done "
         f"{np.median(share):.0%} of its fall in the median row, between {share.min():.0%} and {share.max():.0%} in all of them."
     )
@@ -462,8 +461,6 @@ groups = {
     "one trend, no break": "**No break** that these seeds can tell from one straight trend, in",
     "does not move": "**No motion** to speak of in",
 }
-networks = [row for row in rows if row.setting.family == "mlp"]
-counts = Counter(row.verdict.words for row in rows)
 for words, said in groups.items():
     found = [row for row in rows if row.verdict.words == words]
     display(Markdown(f"{said} {len(found)} of {len(rows)} rows ({listed(found)})."))
