@@ -204,8 +204,8 @@ with plots.style():
         bottom.set(xlabel="training step", yscale="log")
     panels[0, 0].set_ylabel("mean $S_{\\rm rel}$")
     panels[1, 0].set_ylabel("loss")
-    panels[0, 1].legend()
-    panels[1, 0].legend()
+    panels[0, 1].legend(loc="lower right")
+    panels[1, 0].legend(loc="upper right")
 plt.show()
 
 # %% tags=["hide-input"]
@@ -264,7 +264,7 @@ with plots.style():
         row_of_panels[0].set_ylabel(f"mean $S_{{\\rm rel}}$, {activation}")
     for axes, title in zip(panels[0], ("Gaussian inputs", "mixture", "diabetes"), strict=True):
         axes.set_title(title)
-        axes.legend()
+        axes.legend(loc="lower left")
     for axes in panels.ravel():
         axes.set(xscale="log", ylim=(0, None))
     for axes in panels[1]:
@@ -294,7 +294,7 @@ with plots.style():
         xlabel="90 % of the fall of the loss done by step",
         ylabel="break of $S_{\\rm rel}$ (step)",
     )
-    axes.legend()
+    axes.legend(loc="lower right")
 plt.show()
 
 # %% tags=["hide-input"]
@@ -366,7 +366,7 @@ with plots.style():
         top.set(title=title, yscale="log")
     panels[0, 0].set_ylabel("break (step)")
     panels[1, 0].set_ylabel("$S_{\\rm rel}$ / linear model")
-    panels[0, 0].legend()
+    panels[0, 0].legend(loc="upper left")
 plt.show()
 
 
@@ -579,7 +579,7 @@ with plots.style():
         regression_plots.movement(axes, motion, plots.OTHERS[0], "network")
         axes.set(title=f"$\\eta$ = {s.lr:g}", xlabel="time $t = \\eta s$")
     panels[0].set_ylabel("mean $|S_{\\rm rel}(t) - S_{\\rm rel}(0)|$")
-    panels[0].legend()
+    panels[0].legend(loc="upper left")
 plt.show()
 
 # %% tags=["hide-input"]
