@@ -136,9 +136,10 @@ def list_results(results_dir: str | None) -> None:
             click.echo(f"{path.name}  UNREADABLE  {error}")
             continue
         config = json.loads(attributes["config"])
-        what = "  ".join(str(config.get(name, "?")) for name in ("dataset", "model"))
+        names = ("dataset", "model", "family", "target")
+        what = "  ".join(str(config[name]) for name in names if name in config)
         click.echo(
-            f"{path.name}  {what}  seed {config.get('seed', '?')}  "
+            f"{path.name}  {what}  seed {config.get('seed', config.get('seeds', '?'))}  "
             f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
             f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
         )

@@ -1,6 +1,7 @@
 """Results on disk: NetCDF files written at once or not at all, and checked when read."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
+from srel_core.provenance import SCHEMA
+
 if TYPE_CHECKING:
     import xarray as xr
 
-SCHEMA = "srel-core result 1"
 _REQUIRED_ATTRIBUTES = ("schema", "kind", "config", "code_digest", "commit", "created")
 
 
@@ -134,6 +136,21 @@ def load(path: Path) -> "xr.Dataset":
         found = dataset.attrs.get("schema", f"no {missing[0] if missing else 'schema'}")
         raise ResultError(f"{path} is not a {SCHEMA!r} file ({found}): made by something else?")
     return dataset
+
+
+def load_kept(path: Path) -> "xr.Dataset | None":
+    """The result that is kept there, or None if it is still to be computed.
+
+    A damaged file is set aside, with a warning at the caller's caller.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except ResultError as error:
+        aside = set_aside(path)
+        warnings.warn(f"{error}; set aside as {aside.name}, computing anew", stacklevel=3)
+        return None
 
 
 def set_aside(path: Path) -> Path:
