@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 FAMILIES = ("linear", "relu_gate", "mlp")
 TRAININGS = ("sgd", "gd", "adam")
 BATCH_SIZE = 16  # of "sgd" and "adam"; "gd" takes all points at every step
-_CODE = ("models", "regression", "regression_data", "rules", "stacked", "training")
+_CODE = (
+    "changes", "map_conv", "models", "regression", "regression_data", "rules", "stacked", "training",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from srel_core import changes
 from srel_core.rules import SGD, Rule, Tangent
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -176,8 +177,6 @@ class Stack:
 
     def _active_change(self, z: Tensor, delta: Tensor) -> Tensor:
         """φ(z + Δz) − φ(z), without cancellation."""
-        after = z + delta
         if self.activation == "relu":
-            return torch.where((z > 0) & (after > 0), delta, after.relu() - z.relu())
-        # tanh a − tanh b = tanh(a − b)(1 − tanh a tanh b)
-        return delta.tanh() * (1 - z.tanh() * after.tanh())
+            return changes.OfRelu(z)(delta)
+        return changes.of_tanh(z, delta)
