@@ -77,6 +77,13 @@ _PUBLISHED = {
     "still_other": Variable(
         ("seed", "epoch"), "published class-based, of a step that does nothing"
     ),
+    "rank_correlation": Variable(
+        ("seed", "epoch"), "fresh Adam: published class-based quantity with KL, over probes"
+    ),
+    "step_part_same": Variable(("seed", "epoch"), "fresh Adam: what the step adds to the former"),
+    "step_part_other": Variable(("seed", "epoch"), "fresh Adam: what the step adds to the former"),
+    "kl_same": Variable(("seed", "epoch"), "fresh Adam: mean KL at probes of the sample's class"),
+    "kl_other": Variable(("seed", "epoch"), "fresh Adam: mean KL at probes of other classes"),
     "published_gain": Variable(
         ("epoch",), "preference as published: class-based over original, paired", True
     ),

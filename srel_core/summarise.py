@@ -9,9 +9,12 @@ import numpy as np
 
 from srel_core import classes, committed, results
 from srel_core.committed import AGGREGATES, VARIABLES, ladder_name
+from srel_core.data import DataError
 from srel_core.experiments import ClassExperiment
 from srel_core.ladder import LADDERS, gain_as_published, ladder
+from srel_core.profiles import class_experiments
 from srel_core.published import QUANTITIES, published_class_curves, published_without_change
+from srel_core.published_reading import published_reading
 from srel_core.results import ResultError
 from srel_core.summaries import check_comparable, class_summary, learning_curves
 from srel_core.verification import slice_of
@@ -82,12 +85,11 @@ def _as_published(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
         xr.Variable("definition", list(QUANTITIES)),
     )
     still = xr.concat([published_without_change(run) for run in runs], "seed")
-    return xr.Dataset(
-        {
-            "published_curve": curves.curve.mean("seed"),
-            "published_same": curves.same, "published_other": curves.other,
-            "still_same": still.same, "still_other": still.other,
-        }
+    reading = xr.concat([published_reading(run) for run in runs], "seed")
+    return reading.assign(
+        published_curve=curves.curve.mean("seed"),
+        published_same=curves.same, published_other=curves.other,
+        still_same=still.same, still_other=still.other,
     )  # fmt: skip
 
 
@@ -216,3 +218,18 @@ def write_summary(paths: Iterable[Path], folder: str | Path | None = None) -> Pa
     path = committed.committed_dir(folder) / committed.file_name(dataset)
     results.save(summary, path)
     return path
+
+
+def paper_summaries(
+    results_dir: str | Path | None = None, device: str = "auto"
+) -> "dict[str, xr.Dataset]":
+    """The summaries of the paper profile from runs that are loaded or, in hours, computed; without
+    the data sets whose images cannot be had."""
+    found = {}
+    for dataset in committed.DATASETS:
+        try:
+            runs = [e.run(results_dir, device) for e in class_experiments("paper", dataset)]
+        except DataError:
+            continue
+        found[dataset] = summarise(runs)
+    return found
