@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srel_core import committed, flow_check, results, verdicts
+from srel_core import claims, committed, flow_check, results, verdicts
+from srel_core.claims import Row
 from srel_core.published import PUBLISHED
-from srel_core.verdicts import Agreement, Claim, Exactness, Finding, Row, overall
+from srel_core.verdicts import Agreement, Claim, Exactness, Finding, overall
 from tests.book import ROOT, call, tool
 
 numbers = st.floats(-3, 5) | st.sampled_from([np.nan, np.inf, -np.inf, 1.0])
@@ -99,6 +100,8 @@ def test_agreement_with_a_mean_of_other_runs_is_wider_by_the_root_of_two(ours, d
 def test_agreement_and_exactness_in_words():
     assert [Agreement("r", n, 3).word for n in (0, 2, 3)] == ["does not hold", "depends", "holds"]
     assert "2 of 3 agree" in Agreement("r", 2, 3).text
+    with pytest.raises(ValueError, match="0 of 0"):
+        Agreement("r", 0, 0)
     assert Exactness("r", 1e-9, 1e-6).word == "holds"
     for error in (1e-3, np.inf, np.nan):
         wrong = Exactness("r", error, 1e-6)
@@ -132,7 +135,7 @@ def folder(tmp_path_factory):
 
 
 def test_claims_say_what_the_results_hold(folder):
-    found = verdicts.claims(folder)
+    found = claims.claims(folder)
     summary = committed.load_all(folder)["cifar10"]
     prefers, sharper, again, regression, forms = found
     assert regression.word == "not examined" and "no results" in regression.missing
@@ -152,18 +155,18 @@ def test_claims_say_what_the_results_hold(folder):
     assert got.values == tuple(adam.auc_gain.values.tolist())
     # Two epochs of two curves are compared for each definition, and two of the accuracy.
     assert [f.of for f in again.findings["cifar10"]] == [4, 4, 2]
-    row = verdicts.curve_rows(summary, "cifar10", "original", "other")[1]
+    row = claims.curve_rows(summary, "cifar10", "original", "other")[1]
     assert row.published == PUBLISHED["cifar10"].other["original"][1]
     assert row.low <= row.ours <= row.high
 
 
 def test_data_sets_without_results_say_so(folder):
-    lines = verdicts.details(verdicts.claims(folder)).splitlines()
+    lines = verdicts.details(claims.claims(folder)).splitlines()
     readings = [line for line in lines[2:] if not line.startswith("| **")]
     assert len(readings) == 9 + 4 + 3
     for line in readings:
         assert line.count(verdicts.NOT_RUN) == 2 and line.count(" | ") == 3
-    assert verdicts.details(verdicts.claims(folder / "runs")) == ""
+    assert verdicts.details(claims.claims(folder / "runs")) == ""
 
 
 def test_the_readme_has_the_table_that_the_results_give():

@@ -8,7 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from srel_core.verdicts import Claim, claims, table
+from srel_core.claims import claims
+from srel_core.verdicts import Claim, table
 
 START, END = "<!-- verdicts: written by tools/verdicts.py -->", "<!-- end of verdicts -->"
 
