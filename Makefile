@@ -52,8 +52,10 @@ lint: $(READY)
 	$(BIN)/mypy tools
 	$(BIN)/python tools/pairs.py check
 
-# From the kept runs of the paper profile (`srel run --profile paper --dataset NAME`).
+# From the kept runs of the paper profile (`srel run --profile paper --dataset NAME`), and from
+# the regression experiments, which take minutes.
 results: $(READY)
+	$(BIN)/srel regression
 	$(BIN)/srel summarise --profile paper
 
 # Recompute a part of each committed result with the present code; stamp it, or refuse.

@@ -449,6 +449,7 @@ Markdown("\n".join(lines))
 # Rows have seeds in common, and so data; Holm's method holds whatever depends on what.
 
 # %% [markdown]
+# (sec-two-phases)=
 # ## What was found
 
 # %% tags=["hide-input"]

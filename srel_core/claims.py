@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from srel_core import regression_committed
 from srel_core.committed import ladder_in, load_all
 from srel_core.flow_check import TOLERANCE, flow_errors
 from srel_core.published import PUBLISHED, QUANTITIES
@@ -34,17 +35,31 @@ def claims(folder: str | Path | None = None) -> list[Claim]:
         Claim(title, "paper_scale", label, _of_each(summaries, look), missing)
         for title, label, look in classification
     ]
-    found.append(
-        Claim(
-            "Regression has an elastic and then an inelastic phase", "", "", {},
-            "no results of it are committed yet",
-        )
-    )  # fmt: skip
+    found.append(_regression(folder))
     errors = flow_errors()
     exact = tuple(Exactness(name, error, TOLERANCE) for name, error in errors.items())
     title = "The closed forms of four gradient flows are right"
     found.append(Claim(title, "closed_form_flows", "sec-flows-claim", {"": exact}))
     return found
+
+
+def _regression(folder: str | Path | None) -> Claim:
+    """Over all rows with a network in them: the linear models are the control."""
+    title = "Regression has an elastic and then an inelastic phase, in which S_rel stays large"
+    table = regression_committed.load(folder)
+    if table is None:
+        return Claim(title, "", "", {}, "no results of it are committed yet")
+    networks = table.isel(row=table.family.values != "linear")
+    passed = networks.passed.sum("row")
+    moves = networks.isel(row=networks.passed.sel(check="moves").values)
+    readings = (
+        Agreement(
+            "a rapid phase, then rest", int(passed.sel(check="own scale")), len(networks.row)
+        ),
+        Agreement("… and large in the second", int(passed.sel(check="large")), len(networks.row)),
+        Agreement("S_rel rises", int((moves.plateau > moves.start).sum()), len(moves.row)),
+    )
+    return Claim(title, "regression_two_phase", "sec-two-phases", {"": readings})
 
 
 def _of_each(

@@ -194,6 +194,20 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
         raise ResultError("not all summaries could be verified")
 
 
+@srel.command()
+@click.option("--profile", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@_results_dir
+@_committed_dir
+def regression(profile: str, results_dir: str | None, committed_dir: str | None) -> None:
+    """Run the regression experiments of a profile, and write the verdicts on all settings.
+
+    Experiments that are kept are not run again; the laptop profile takes some minutes.
+    """
+    from srel_core.regression_committed import write
+
+    click.echo(write(results_dir, committed_dir, profile))
+
+
 @srel.command("list")
 @_results_dir
 def list_results(results_dir: str | None) -> None:

@@ -73,8 +73,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many of our values agree with published ones: those within the interval that, were our
-    spread theirs too, holds the mean of as many other runs."""
+    """How many cases agree with the claim: values with published ones, those within the interval
+    that, were our spread theirs too, holds the mean of as many other runs; or settings."""
 
     reading: str
     within: int
@@ -188,6 +188,9 @@ def table(found: Sequence[Claim], link: Callable[[Claim], str]) -> str:
 def _in_short(claim: Claim) -> str:
     if claim.word == "not examined":
         return claim.missing
+    counted = [f for f in claim.findings.get("", ()) if isinstance(f, Agreement)]
+    if counted:
+        return " · ".join(f"{f.reading}: {f.within} of {f.of}" for f in counted)
     by_word: dict[str, list[str]] = {}
     for reading in claim.readings:
         by_word.setdefault(claim.under(reading), []).append(reading)
@@ -213,3 +216,14 @@ def details(found: Sequence[Claim]) -> str:
             ]
             lines.append(f"| {reading} | {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def other_details(found: Sequence[Claim]) -> str:
+    """Every finding of the other claims, as a list."""
+    lines = []
+    for number, claim in enumerate(found, start=1):
+        if "" in claim.findings:
+            lines.append(f"**{number}. {claim.title}**\n")
+            lines += [f"- {evidence.reading}: {evidence.text}" for evidence in claim.findings[""]]
+            lines.append("")
+    return "\n".join(lines)

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srel_core import claims, committed, flow_check, results, verdicts
+from srel_core import claims, committed, flow_check, regression_committed, results, verdicts
 from srel_core.claims import Row
 from srel_core.published import PUBLISHED
+from srel_core.regression_settings import regression_settings
+from srel_core.regression_summary import summarise as summarise_regression
 from srel_core.verdicts import Agreement, Claim, Exactness, Finding, overall
 from tests.book import ROOT, call, tool
 
@@ -186,3 +188,29 @@ def test_the_readme_table_is_written_between_its_markers(tmp_path, monkeypatch):
     assert call(tmp_path, "verdicts", "check").returncode == 0
     with pytest.raises(ValueError, match="once each"):
         keep.rewritten("no markers")
+
+
+def test_regression_is_counted_by_setting(tmp_path):
+    path = regression_committed.write(tmp_path / "runs", tmp_path, "smoke")
+    kept = regression_committed.load(tmp_path)
+    assert path.name == regression_committed.FILE and kept is not None
+    claim = claims.claims(tmp_path)[3]
+    phases, large, rises = claim.findings[""]
+    networks = [
+        row
+        for row in summarise_regression(_smoke_results(tmp_path))
+        if row.setting.family != "linear"
+    ]
+    assert phases.of == large.of == len(networks) < len(kept.row)
+    assert phases.within == sum(row.verdict.two_phases for row in networks)
+    assert large.within == sum(row.verdict.checks["large"] for row in networks)
+    moving = [row for row in networks if row.verdict.checks["moves"]]
+    assert (rises.within, rises.of) == (sum(row.rises for row in moving), len(moving))
+    assert claim.title in verdicts.other_details([claim])
+    results.save(kept.drop_vars("moved"), path)
+    with pytest.raises(results.ResultError, match=r"schema: expected moved .*make results"):
+        regression_committed.load(tmp_path)
+
+
+def _smoke_results(folder):
+    return {e: e.run(folder / "runs") for e in regression_settings("smoke")}
