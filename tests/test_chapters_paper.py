@@ -54,7 +54,7 @@ def check_words(words, effect, threshold):
     low, high = bounds(effect)
     last = [
         word
-        for word, span in re.findall(r"\*\*([a-z ]+)\*\*(?: in epochs? ([\d–, ]+\d))?", words)
+        for word, span in re.findall(r"\*\*([a-z ]+)\*\*(?: in epochs? ([\d–, ]*\d))?", words)
         if not span or span.endswith("3")
     ]
     (word,) = last
