@@ -73,7 +73,7 @@ Markdown(details(found) or "There are no results of the `paper` profile yet.")
 
 # %% [markdown]
 # The other claims are not about a data set. On regression, each setting of network, target and
-# training is a case, and the linear models, in which nothing can move, are left out of the count.
+# training is a case; linear models and single gates, whose course is known beforehand, do not count.
 
 # %% tags=["hide-input"]
 Markdown(other_details(found))
