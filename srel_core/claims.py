@@ -103,7 +103,7 @@ def _sharper(summary: "xr.Dataset", _: str) -> list[Evidence]:
     ):  # fmt: skip
         at = summary.sel(rule=rule, divergence="kl")
         found.append(
-            finding(f"KL against norm of logits, {step} (AUC)", at, "auc_gain", 0, "AUC +")
+            finding(f"KL against norm of logits, {step} (AUC)", at, "auc_gain", 0, "ΔAUC ")
         )
     return found
 
