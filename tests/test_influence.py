@@ -158,7 +158,7 @@ def test_invariants_on_random_shapes(sizes, seed, chunk, rule):
         model, x, y, probes, rule=rule, divergences=VECTOR, method="vmap", chunk_size=chunk
     )
     starved = sc.influence(
-        model, x, y, probes, rule=rule, divergences=VECTOR, method="shared", max_bytes=1
+        model, x, y, probes, rule=rule, divergences=VECTOR, method="shared", max_bytes=4000
     )
     permuted = sc.influence(
         model, x[order], y[order], probes[order_probes], rule=rule, divergences=VECTOR,
