@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from srel_core.problem import Problem
-from srel_core.propagation import _ROWS
+from srel_core.propagation import _CACHE
 
 _SAMPLES = 8
 
@@ -74,10 +74,11 @@ class Footprint:
 
         A pass holds each layer's input and slope in float64 and in float32, and what lies between.
         A few samples are enough to share the reading of the weights, and many parts share out
-        well among the threads. Of several samples change propagation has _ROWS rows on the way.
+        well among the threads. Of several samples change propagation has on its way what fills
+        the cache.
         """
-        rows = max_bytes // 2 // torch.get_num_threads() // self.activations
-        return max(1, min(_SAMPLES, (rows - _ON_THE_WAY * _ROWS) // _GRADIENT))
+        on_thread = max_bytes // 2 // torch.get_num_threads() - _ON_THE_WAY * _CACHE
+        return max(1, min(_SAMPLES, on_thread // (_GRADIENT * self.activations)))
 
     def rows_within(self, max_bytes: int, n_samples: int, n_outputs: int, n_rows: int) -> int:
         """How many samples' gradients to bring together with those at as many inputs, at most

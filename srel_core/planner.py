@@ -254,9 +254,9 @@ def estimate_components(
     if len(layouts) > 1:
         raise ValueError("these pilots differ in classes, sizes or layout: measure all alike")
     values, parts = zip(*(_of_run(pilot, _SUMMARIES[summary]) for pilot in pilots), strict=True)
-    *mean, noise = (float(v) for v in np.mean(parts, axis=0))
+    samples, probes, pairs, together, mutual, noise = np.mean(parts, axis=0).tolist()
     between = None if len(pilots) == 1 else max(0.0, float(np.var(values, ddof=1)) - noise)
-    return float(np.mean(values)), Components(*mean, between)
+    return float(np.mean(values)), Components(samples, probes, pairs, together, mutual, between)
 
 
 def _of_run(pilot: Pilot, scores: "Scores") -> tuple[float, list[float]]:
@@ -289,10 +289,10 @@ def _of_run(pilot: Pilot, scores: "Scores") -> tuple[float, list[float]]:
         covariance = sum(np.cov(of_sample[c], of_probe[c])[0, 1] for c in at_sample)
         together = 2 * float(covariance - mutual / n_samples)
         together = max(together, -(samples + probes))
-    within = [samples, probes, pairs, together, mutual]
     sizes = np.array([n_samples]), np.array([n_probes])
-    noise = Components(*within, None).variance(*sizes, 1, pilot.paired)[0]
-    return value, [*within, float(noise)]
+    components = Components(samples, probes, pairs, together, mutual, None)
+    noise = components.variance(*sizes, 1, pilot.paired)[0]
+    return value, [samples, probes, pairs, together, mutual, float(noise)]
 
 
 def _parts(z: Array, kept: NDArray[np.bool_]) -> tuple[Array, Array, Array]:

@@ -197,9 +197,7 @@ def test_regression_is_counted_by_setting(tmp_path):
     claim = claims.claims(tmp_path)[3]
     phases, large, rises = claim.findings[""]
     networks = [
-        row
-        for row in summarise_regression(_smoke_results(tmp_path))
-        if row.setting.family == "mlp"
+        row for row in summarise_regression(_smoke_results(tmp_path)) if row.setting.family == "mlp"
     ]
     assert phases.of == large.of == len(networks) < len(kept.row)
     assert phases.within == sum(row.verdict.two_phases for row in networks)
