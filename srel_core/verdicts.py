@@ -23,7 +23,7 @@ NOT_RUN = "not run: data not at hand"
 @dataclass(frozen=True)
 class Finding:
     """One reading of a claim: `values` and `intervals` (low, high) at each epoch, as `unit`
-    ("×" for a ratio, "AUC ", "") shows them, to be compared with `threshold`."""
+    ("×" for a ratio, "AUC ", "ΔAUC ") shows them, to be compared with `threshold`."""
 
     reading: str
     values: tuple[float, ...]
