@@ -501,9 +501,9 @@ for title, summary in everything.items():
         sentences.append(
             f"**{title}, `{rule}`.** At the checkpoint where it is farthest (step "
             f"{int(summary.step[worst])}) the median pair is off its limit by a factor of "
-            f"{np.exp(float(half[worst])):.3g}, and one pair in ten by more than "
-            f"{np.exp(float(most[worst])):.3g}; at the last checkpoint by {np.exp(float(half[-1])):.3g} "
-            f"and {np.exp(float(most[-1])):.3g}."
+            f"{digits(float(np.exp(half[worst])))}, and one pair in ten by more than "
+            f"{digits(float(np.exp(most[worst])))}; at the last checkpoint by {digits(float(np.exp(half[-1])))} "
+            f"and {digits(float(np.exp(most[-1])))}."
         )
 Markdown("\n\n".join(sentences))
 

@@ -278,12 +278,10 @@ Markdown("\n".join(lines))
 
 # %% tags=["hide-input"]
 sentences = [
-    f"{TITLES[dataset]} has {n} seeds: one bootstrap resample in {n**n} takes the most extreme of them "
-    f"{n} times, so that an interval reaches "
-    f"{'about as far as that seed' if n**-n > 0.025 else 'less far than that seed'}. Such intervals are "
-    "somewhat too short, and a verdict that hangs by a hair should not be trusted."
-    for dataset, summary in shown.items()
-    for n in [summary.sizes["seed"]]
+    f"With {n} seeds one bootstrap resample in {n**n} takes the most extreme of them {n} times, so that "
+    f"an interval reaches {'about as far as' if n**-n > 0.025 else 'less far than'} that seed. Such "
+    "intervals are somewhat too short, and a verdict that hangs by a hair should not be trusted."
+    for n in sorted({summary.sizes["seed"] for summary in shown.values()})
 ]
 for dataset, summary in shown.items():
     words = {}
@@ -381,15 +379,17 @@ Markdown("\n".join(lines))
 sentences = []
 for dataset, summary in shown.items():
     undefined = float(summary.undefined.sel(divergence="kl").max())
-    precise = ", ".join(
-        f"{float(summary.in_float64.sel(rule=rule).mean()):.0%} under `{rule}`"
+    precise = [
+        f"{share:.1%} under `{rule}`"
         for rule in map(str, summary.rule.values)
-    )
+        if (share := float(summary.in_float64.sel(rule=rule).mean()))
+    ]
     none = "No sample at any checkpoint was without a change of its own"
     some = f"At most {undefined:.1%} of the samples of a checkpoint had no change of their own, and no ratio"
     sentences.append(
         f"**{TITLES[dataset]}.** {none if undefined == 0 else some}. Single precision would have "
-        f"drowned a change in rounding, so that double precision was used, for {precise} of the steps."
+        f"drowned a change in rounding, so that double precision was used, for "
+        f"{listed(precise) if precise else 'none'} of the steps."
     )
 Markdown("\n\n".join(sentences))
 
