@@ -25,9 +25,10 @@ rule book:
     input:
         executed=[f"{EXECUTED}/{path.relative_to('chapters')}" for path in NOTEBOOKS],
         pages=list(map(str, PAGES)),
-        settings=["_config.yml", "_toc.yml", "references.bib"],
+        settings=["_config.yml", "_toc.yml", "references.bib", *files("*.cff")],
         static=files("_static/**/*.*"),
-        tools=tools("build_book", "check_site", "executed", "offline_site", "toc"),
+        library=files("srel_core/**/*.py"),  # the reference is made of its docstrings
+        tools=files("tools/*.py"),
     output:
         f"{BOOK}/_build/html/index.html",
     shell:
@@ -40,7 +41,7 @@ rule chapter:
         notebook="chapters/{name}.ipynb",
         library=files("srel_core/**/*.py"),
         results=files("results/**/*.nc"),
-        tools=tools("executed", "parameters", "run_chapter"),
+        tools=tools("executed", "parameters", "pictures", "record", "run_chapter"),
     output:
         "_build/executed/{profile}/{name}.ipynb",
     wildcard_constraints:

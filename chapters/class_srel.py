@@ -36,8 +36,6 @@ seeds: list[int] = []  # one run for each; empty: as the profile says
 device: str = "auto"  # cpu, cuda; auto: a GPU if there is one
 
 # %% tags=["hide-input"]
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -47,6 +45,7 @@ from matplotlib.colors import LogNorm
 import srel_core as sc
 from srel_core import plots
 from srel_core.profiles import class_experiments
+from srel_core.sources import Sources
 from srel_core.summaries import class_summary, learning_curves, side_of
 
 # %% [markdown]
@@ -375,14 +374,4 @@ Markdown(
 # ## Where these numbers come from
 
 # %% tags=["hide-input"]
-rows = [
-    "| seed | commit | device | threads | run time | computed | data checksum |",
-    "|---|---|---|---|---|---|---|",
-]
-for run in runs:
-    a = run.attrs
-    rows.append(
-        f"| {json.loads(a['config'])['seed']} | `{a['commit']}` | {a['device']} | {a['threads']} "
-        f"| {float(a['wall_seconds']):.0f} s | {a['created'][:10]} | `{a['data_checksum'][:12]}` |"
-    )
-Markdown("\n".join(rows))
+Sources.of(runs)

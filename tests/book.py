@@ -81,7 +81,9 @@ def make_book(folder: Path, chapter: str = CHAPTER) -> Path:
         shutil.copyfile(ROOT / name, folder / name)
     shutil.copytree(TOOLS, folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "chapters/bibliography.md", folder / "chapters/bibliography.md")
-    (folder / "intro.md").write_text("# A small book\n\nIt has $1$ chapter.\n")
+    (folder / "intro.md").write_text(
+        "# A small book\n\nIt has $1$ chapter.\n\n```{chapter-status}\n```\n"
+    )
     (folder / "README.md").write_text("# Not a page\n")
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: intro\nchapters:\n"
@@ -112,3 +114,9 @@ def run(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below `folder` with its content."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def page_names() -> list[str]:
+    """The pages of this book, in the order of _toc.yml, as names of files of the site."""
+    notebooks, pages = tool("toc").sources(ROOT)
+    return [str(path.with_suffix(".html")) for path in (*pages, *notebooks)]

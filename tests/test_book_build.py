@@ -5,7 +5,10 @@ import shutil
 import sys
 
 import pytest
+import torch
+from bs4 import BeautifulSoup
 
+from srel_core import provenance
 from srel_core.profiles import PROFILES
 from tests.book import CHAPTER, ROOT, call, make_book, program, run
 
@@ -40,6 +43,41 @@ def test_the_page_shows_what_the_chapter_computed(built):
     assert 'alt="A straight line from zero to one"' in page
     assert "Definition 1" in page and "tiny-sum" in page
     assert "it/s" not in page  # no progress bar
+
+
+def test_the_page_says_what_made_it(built):
+    page = BeautifulSoup((built / PAGES / "chapters/tiny.html").read_text(), "html.parser")
+    (line,) = page.select("p.made-by")
+    assert line.get_text() == (
+        f"Made by this code, profile smoke, seeds [0, 1], commit {provenance.commit()}."
+    )
+    cell = page.find(id=line.find("a")["href"].removeprefix("#"))
+    assert "plt.plot([0, 1])" in cell.get_text()
+    names = [name.get_text().strip(": ") for name in page.select(".made-by-box dt")]
+    values = [value.get_text().strip() for value in page.select(".made-by-box dd")]
+    said = dict(zip(names, values, strict=True))
+    assert said["code"].startswith("chapters/tiny.py, commit ")
+    assert {"count = 3", "seeds = [0, 1]"} <= set(said["parameters"].split("; "))
+    assert f"torch {torch.__version__}" in said["packages"].replace("+cpu", "")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d, in \d+ s", said["executed"])
+
+
+def test_the_status_table_has_a_row_for_each_chapter(built):
+    page = BeautifulSoup((built / PAGES / "intro.html").read_text(), "html.parser")
+    first, second = (
+        dict(
+            zip(
+                *([cell.get_text() for cell in line.find_all(["th", "td"])] for line in lines),
+                strict=True,
+            )
+        )
+        for table in page.select(".chapter-status table")
+        for lines in [table.find_all("tr")]
+    )
+    assert first["chapter"] == second["chapter"] == "A small chapter"
+    assert (first["profile"], first["commit"]) == ("smoke", provenance.commit())
+    assert re.fullmatch(r"\d+ s", first["run\N{NO-BREAK SPACE}time"])
+    assert "count = 3" in second["parameters"] and "torch 2" in second["packages"]
 
 
 def test_the_pages_need_no_network(built):
@@ -112,6 +150,8 @@ def test_plain_jupyter_book_builds_the_bare_sources(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert call(book, "check_site", "_build/html").returncode == 0
     assert not (book / "_build/html/README.html").exists()
+    assert "not executed" in (book / "_build/html/intro.html").read_text()
+    assert "made-by" not in (book / "_build/html/chapters/tiny.html").read_text()
 
 
 def test_make_book_knows_the_profiles_of_the_library(tmp_path):

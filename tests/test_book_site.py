@@ -93,6 +93,8 @@ def test_an_exception_that_left_no_output_is_noticed():
         "\nlayer:  50%|█████     | 1/2 [00:00<00:00,  1.2s/step, loss=0.1]\x1b[A\n",
         "\r3step [00:01, 2.9step/s]",
         "Matplotlib is building the font cache; this may take a moment.\n",
+        '/lib/pylabtools.py:158: UserWarning: Creating legend with loc="best" can be slow with '
+        "large amounts of data.\n  fig.canvas.print_figure(bytes_io, **kw)\n",
     ],
 )
 def test_progress_bars_are_dropped(text):

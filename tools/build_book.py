@@ -23,7 +23,8 @@ def assemble(root: Path, executed: Path, book: Path) -> list[str]:
     notebooks, pages = sources(root)
     shutil.rmtree(book, ignore_errors=True)
     found = []
-    for page in [*pages, Path("_toc.yml"), Path("references.bib")]:
+    quoted = [path.relative_to(root) for path in root.glob("*.cff")]
+    for page in [*pages, Path("_toc.yml"), Path("references.bib"), *quoted]:
         copy(root / page, book / page)
     for chapter in notebooks:
         source = executed / chapter.relative_to("chapters")

@@ -10,10 +10,13 @@ from typing import Any
 
 import nbformat
 
-# What a cell may leave on stderr: progress bars, and what matplotlib says the first time it runs.
+# What a cell may leave on stderr: progress bars, and what matplotlib says when it runs for the
+# first time, or on a busy machine.
 HARMLESS = re.compile(
     r"(.*\d+%\|.*\|.*\[.*\].*|.*\d+\w* \[\d+:\d+.*\].*"
-    r"|Matplotlib is building the font cache; this may take a moment\.)?"
+    r"|Matplotlib is building the font cache; this may take a moment\."
+    r'|.*UserWarning: Creating legend with loc="best" can be slow with large amounts of data\.'
+    r"|fig\.canvas\.print_figure\(bytes_io, \*\*kw\))?"
 )
 CURSOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 

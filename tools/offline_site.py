@@ -44,6 +44,8 @@ def copy_mathjax(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    # Or pages without formulas get no MathJax, and show the formulas in the contents as TeX.
+    app.set_html_assets_policy("always")
     app.connect("config-inited", use_local_mathjax)
     app.connect("builder-inited", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,9 +16,11 @@ from typing import Any, NoReturn
 
 import nbformat
 import papermill  # type: ignore[import-untyped]
+import pictures
+import record
 from executed import drop_progress, one_line, problems
 from papermill.exceptions import PapermillExecutionError  # type: ignore[import-untyped]
-from parameters import ParameterError, read
+from parameters import ParameterError, declared, read
 
 
 def arguments() -> argparse.Namespace:
@@ -88,10 +90,14 @@ def execute(notebook: Path, out: Path, values: dict[str, Any]) -> str | None:
             kernel_name="python3",
             language="python",
             progress_bar=False,
+            start_timeout=600,  # seconds: a busy machine starts a kernel slowly
             stderr_file=sys.stderr,  # progress bars, as they come
             extra_arguments=["--log-level=CRITICAL"],  # errors of the chapter arrive anyway
         )
         tidy(result, out)
+        pictures.shrink(result)
+        defaults = {name: parameter.default for name, parameter in declared(result).items()}
+        record.keep(result, defaults | {name: repr(value) for name, value in values.items()})
         nbformat.write(result, partial)
         reason = "; ".join(problems(result))
     except PapermillExecutionError as error:

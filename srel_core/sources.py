@@ -1,0 +1,49 @@
+"""Which results a chapter shows: a table to read, and the same as data for the book's tools."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MIME = "application/vnd.srel-core.sources+json"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where results of `ClassExperiment.run` come from, one row each; a notebook shows the table.
+
+    rows   seed, data, checksum of the data, commit, device, threads, run time, date
+    """
+
+    rows: tuple[dict[str, str], ...]
+
+    @classmethod
+    def of(cls, results: "Iterable[xr.Dataset]") -> "Sources":
+        return cls(tuple(_row(result.attrs) for result in results))
+
+    @property
+    def markdown(self) -> str:
+        """The table; no results make no table."""
+        lines = [f"| {' | '.join(row.values())} |" for row in self.rows]
+        if lines:
+            lines[:0] = [f"| {' | '.join(self.rows[0])} |", "|---" * len(self.rows[0]) + "|"]
+        return "\n".join(lines)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/markdown": self.markdown, MIME: list(self.rows)}
+
+
+def _row(attributes: dict[str, Any]) -> dict[str, str]:
+    return {
+        "seed": str(json.loads(attributes["config"])["seed"]),
+        "data": attributes["data_source"],
+        "data checksum": attributes["data_checksum"][:12],
+        "commit": attributes["commit"],
+        "device": attributes["device"],
+        "threads": attributes["threads"],
+        "run time": f"{float(attributes['wall_seconds']):.0f} s",
+        "computed": attributes["created"][:10],
+    }

@@ -1,0 +1,33 @@
+"""The sources of results: a table to read, and the same data for tools."""
+
+import xarray as xr
+
+from srel_core.sources import MIME, Sources
+from tests.book import tool
+
+ATTRIBUTES = {
+    "config": '{"seed": 7}', "data_source": "digits", "data_checksum": "abcdef0123456789",
+    "commit": "c0ffee", "device": "a CPU", "threads": "2", "wall_seconds": 12.6,
+    "created": "2026-01-02T03:04:05+00:00",
+}  # fmt: skip
+
+
+def test_the_tools_look_for_them_where_they_are():
+    assert tool("record").MIME == MIME
+
+
+def test_table_and_data_say_the_same():
+    sources = Sources.of([xr.Dataset(attrs=ATTRIBUTES), xr.Dataset(attrs=ATTRIBUTES)])
+    bundle = sources._repr_mimebundle_(include=None, exclude=None)
+    header, rule, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in bundle["text/markdown"].split("\n")
+    )
+    assert len(rule) == len(header) and len(rows) == len(bundle[MIME]) == 2
+    for row, data in zip(rows, bundle[MIME], strict=True):
+        assert dict(zip(header, row, strict=True)) == data
+    assert rows[0] == ["7", "digits", "abcdef012345", "c0ffee", "a CPU", "2", "13 s", "2026-01-02"]
+
+
+def test_no_results_make_no_table():
+    assert Sources.of([]).markdown == ""

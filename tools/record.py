@@ -1,0 +1,68 @@
+"""The record of the run that executed a chapter: kept in the notebook, shown on its page."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import nbformat
+
+KEY = "srel_core"
+MIME = "application/vnd.srel-core.sources+json"
+SEEDS = ("seed", "seeds")
+SHOWN = ("srel-core", "torch", "numpy", "scipy", "xarray")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The run in words, as pages show them. `results` has what a chapter passed on about the
+    results it shows, one mapping each (`srel_core.sources`)."""
+
+    profile: str
+    parameters: dict[str, str]
+    commit: str
+    date: str
+    seconds: str
+    device: str
+    versions: str
+    results: list[dict[str, str]]
+
+    @property
+    def seeds(self) -> str:
+        """The seeds among the parameters, as the beginning of a list; empty if there are none."""
+        found = [f"{name} {self.parameters[name]}" for name in SEEDS if name in self.parameters]
+        return "".join(f"{text}, " for text in found if not text.endswith("[]"))
+
+
+def keep(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
+    """Put what only the runner knows into an executed `notebook`: parameters as text, machine."""
+    # Not above: it takes seconds, and a mistake on the command line is to be answered at once.
+    import torch
+
+    from srel_core.provenance import environment
+
+    found = environment("cuda" if torch.cuda.is_available() else "cpu")
+    del found["threads"]  # this process's, not the kernel's
+    notebook.metadata[KEY] = {"parameters": parameters, "environment": found}
+
+
+def find(notebook: nbformat.NotebookNode) -> Record | None:
+    """The record of an executed notebook; None if there is none."""
+    kept, run = notebook.metadata.get(KEY), notebook.metadata.get("papermill")
+    if kept is None or run is None:
+        return None
+    here: dict[str, str] = kept.environment
+    return Record(
+        profile=kept.parameters.get("profile", "none").strip("'\""),
+        parameters=dict(kept.parameters),
+        commit=here["commit"],
+        date=run.start_time[:10],
+        seconds=f"{run.duration:.0f} s",
+        device=f"{here['device']}, {here['machine']}",
+        versions=", ".join(["python " + here["python"], *(f"{n} {here[n]}" for n in SHOWN)]),
+        results=[dict(row) for output in displayed(notebook) for row in output],
+    )
+
+
+def displayed(notebook: nbformat.NotebookNode) -> list[Any]:
+    """What the chapter's cells passed on about their results, in their order."""
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    return [o.data[MIME] for o in outputs if MIME in o.get("data", {})]
