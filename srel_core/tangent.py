@@ -81,14 +81,9 @@ def _changes_per_lr(problem: Problem, max_bytes: int) -> Tensor:
                 ),
                 1,
             )
-        return torch.stack(
-            workers.map(
-                lambda own, i: _by_directional_derivative(
-                    own, own.gradient(own.x[i], own.y[i]), n_inputs
-                ),
-                range(len(problem.x)),
-            )
-        )
+    # Forward derivatives have one state for the whole process, so not side by side.
+    gradients = (problem.gradient(x, y) for x, y in zip(problem.x, problem.y, strict=True))
+    return torch.stack([_by_directional_derivative(problem, g, n_inputs) for g in gradients])
 
 
 def _at_some_inputs(problem: Problem, at_samples: list[Slopes], inputs: Tensor) -> Tensor:
