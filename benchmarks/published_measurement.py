@@ -61,24 +61,27 @@ def constructed(model):
     return copied
 
 
-def one_by_one(copied, model, images, labels):
-    """One copy, one step, four predictions for each (class pair, sample): changes (P, S)."""
+def combinations(labels):
+    """The (sample, class of the probes) pairs for which the notebooks start anew."""
+    return [(i, c) for i in range(len(labels)) for c in range(N_CLASSES)]
+
+
+def one_by_one(copied, model, images, labels, pairs=None):
+    """One copy, one step, four predictions for each (sample, class of probes): changes (P, S)."""
     change = torch.zeros(len(images), len(images), dtype=torch.float64)
-    for c_sample in range(N_CLASSES):
-        for c_probe in range(N_CLASSES):
-            probes = labels == c_probe
-            for i in torch.nonzero(labels == c_sample).flatten():
-                with torch.no_grad():
-                    before = model(images[probes])
-                stepped = copied(model)
-                optimizer = torch.optim.Adam(stepped.parameters(), lr=LR)
-                optimizer.zero_grad()
-                F.cross_entropy(stepped(images[i : i + 1]), labels[i : i + 1]).backward()
-                optimizer.step()
-                with torch.no_grad():
-                    stepped(images[i : i + 1])
-                after = stepped(images[probes]).detach()
-                change[probes, i] = kl(before.double(), after.double() - before.double())
+    for i, c_probe in pairs or combinations(labels):
+        probes = labels == c_probe
+        with torch.no_grad():
+            before = model(images[probes])
+        stepped = copied(model)
+        optimizer = torch.optim.Adam(stepped.parameters(), lr=LR)
+        optimizer.zero_grad()
+        F.cross_entropy(stepped(images[i : i + 1]), labels[i : i + 1]).backward()
+        optimizer.step()
+        with torch.no_grad():
+            stepped(images[i : i + 1])
+        after = stepped(images[probes]).detach()
+        change[probes, i] = kl(before.double(), after.double() - before.double())
     return change
 
 

@@ -4,8 +4,8 @@ A small convolutional network is measured by each method while one of the number
 probes, channels or classes grows. Memory is the peak above what was in use before the measurement,
 in a fresh process. Then larger images, whose activations weigh more than the weights, are measured
 within bounds of several sizes: the peak is to stay below the bound, the copies of the weights, the
-result and ALLOWANCE together. Run as `python benchmarks/scaling.py`, about two minutes: prints a
-table and writes it to benchmarks/results/scaling.json.
+result and ALLOWANCE together. Run as `python benchmarks/scaling.py`: prints a table and writes it
+to benchmarks/results/scaling.json. Takes about two minutes.
 """
 
 import argparse
@@ -44,11 +44,11 @@ Row = dict[str, Any]
 
 def network(channels: int, classes: int, size: int) -> nn.Module:
     """Two convolutions and two linear layers on 3×size×size images."""
+    flat = (size // 4) ** 2 * channels
     return nn.Sequential(
         nn.Conv2d(3, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(channels, channels, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
-        nn.Linear((size // 4) ** 2 * channels, 4 * channels), nn.ReLU(),
-        nn.Linear(4 * channels, classes),
+        nn.Linear(flat, 4 * channels), nn.ReLU(), nn.Linear(4 * channels, classes),
     )  # fmt: skip
 
 

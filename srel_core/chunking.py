@@ -38,18 +38,20 @@ class _OutputBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of the trainable weights, of the largest, and of all activations of one input."""
+    """Bytes of the trainable weights, of the largest kernel of a convolution among them, and of all
+    activations of one input."""
 
     weights: int
-    largest: int
+    kernel: int
     activations: int
 
     @classmethod
     def of(cls, problem: Problem) -> "Footprint":
         with torch.no_grad(), _OutputBytes() as count:
             problem.predict(problem.weights, problem.inputs[:1])
-        sizes = [w.nbytes for w in problem.weights.values()]
-        return cls(sum(sizes), max(sizes), max(count.total, 1))
+        weights = problem.weights.values()
+        kernel = max((w.nbytes for w in weights if w.ndim > 2), default=0)
+        return cls(sum(w.nbytes for w in weights), kernel, max(count.total, 1))
 
     def inputs_within(self, max_bytes: int, n_inputs: int) -> int:
         """How many inputs to predict at a time, within half of the bound.
@@ -84,12 +86,13 @@ class Footprint:
         """How many samples' gradients to bring together with those at as many inputs, at most
         n_rows, on each thread; the slopes of all samples are there throughout.
 
-        An input has slopes for each output, and the patches that its layers read. ValueError, with
-        what is needed, if the bound is too low for one.
+        An input has slopes for each output, the patches that its layers read, and gradients of
+        kernels: those of dense layers are never formed. ValueError, with what is needed, if the
+        bound is too low for one.
         """
         threads, held = torch.get_num_threads(), 2 * n_samples * self.activations
         slopes = (_GRADIENT + _PATCHES + 4 * n_outputs) * self.activations
-        each = threads * (slopes + (1 + n_outputs) * self.largest)
+        each = threads * (slopes + (1 + n_outputs) * self.kernel)
         if max_bytes < held + each:
             raise ValueError(
                 f"max_bytes={max_bytes} is too low: the slopes of {n_samples} samples and the "

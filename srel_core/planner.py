@@ -15,7 +15,7 @@ do e_ij and e_ji: then Var T = (V_runs + V_inputs / n + V_mutual / n²) / R.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -155,9 +155,9 @@ class MeasurementCost:
 class MeasurementPlan:
     """What to measure: `runs` runs of so many samples and probes a class.
 
-    `width` is the predicted width of the interval of `summary` at `level`, `seconds` the predicted
-    time of all runs on one machine, one after the other; `estimate` is the pilot's own value.
-    `paired` says that the probes are the samples.
+    `width` is the predicted width of the summary's interval at `level`, `seconds` the predicted
+    time of all runs on one machine, one after the other. `paired` says that the probes are the
+    samples.
     """
 
     samples_per_class: int
@@ -165,10 +165,8 @@ class MeasurementPlan:
     runs: int
     paired: bool
     width: float
-    seconds: float
-    summary: str
     level: float
-    estimate: float
+    seconds: float
     components: Components
 
 
@@ -194,40 +192,53 @@ def plan_measurement(
     If the pilot's probes are its samples, so are the plan's. ValueError if no measurement within
     the limits is so precise; the line says how precise the best one is.
     """
+    _, components = estimate_components(pilots, summary)
+    n_classes = len(np.unique(pilots[0].sample_classes))
+    return cheapest(
+        components, cost, width, n_classes, pilots[0].paired,
+        level=level, max_per_class=max_per_class, max_runs=max_runs,
+    )  # fmt: skip
+
+
+def cheapest(
+    components: Components,
+    cost: MeasurementCost,
+    width: float,
+    n_classes: int,
+    paired: bool,
+    *,
+    level: float = 0.95,
+    max_per_class: int = 1000,
+    max_runs: int = 20,
+) -> MeasurementPlan:
+    """The same from variance components that are known: every number of samples and of runs is
+    tried, each with the fewest probes that do."""
     if not 0 < width < np.inf or not 0 < level < 1:
         raise ValueError(f"width must be positive and level between 0 and 1: {width}, {level}")
     if max_per_class < 2 or max_runs < 1:
         raise ValueError(f"nothing to choose from: {max_per_class} a class, {max_runs} runs")
-    estimate, components = estimate_components(pilots, summary)
-    paired, n_classes = pilots[0].paired, len(np.unique(pilots[0].sample_classes))
-    across = interval_width(1.0, level)
+    wanted = (width / interval_width(1.0, level)) ** 2
     runs = range(1, 1 + (1 if components.runs is None else max_runs))
-    sizes = np.arange(2.0, max_per_class + 1)
-    wanted = (width / across) ** 2
-    best: tuple[float, int, int, int] | None = None
+    samples, best = np.arange(2.0, max_per_class + 1), None
     for r in runs:
-        probes = sizes if paired else _probes_needed(components, sizes, r, wanted)
-        enough = components.variance(sizes, probes, r, paired) <= wanted * (1 + 1e-12)
-        enough &= probes <= max_per_class
-        if not enough.any():
-            continue
-        s, p = n_classes * sizes[enough], n_classes * probes[enough]
-        seconds = r * cost.seconds(s, p if paired else p + s)
+        probes = samples if paired else _probes_needed(components, samples, r, wanted)
+        variance = components.variance(samples, probes, r, paired)
+        enough = (variance <= wanted * (1 + 1e-12)) & (probes <= max_per_class)
+        inputs = n_classes * (probes if paired else probes + samples)
+        seconds = np.where(enough, r * cost.seconds(n_classes * samples, inputs), np.inf)
         at = int(seconds.argmin())
-        if best is None or seconds[at] < best[0]:
-            best = (float(seconds[at]), r, int(sizes[enough][at]), int(probes[enough][at]))
+        if enough[at] and (best is None or seconds[at] < best.seconds):
+            best = MeasurementPlan(
+                int(samples[at]), int(probes[at]), r, paired,
+                interval_width(float(variance[at]), level), level, float(seconds[at]), components,
+            )  # fmt: skip
     if best is None:
-        most = float(components.variance(sizes[-1:], sizes[-1:], runs[-1], paired)[0])
+        most = float(components.variance(samples[-1:], samples[-1:], runs[-1], paired)[0])
         raise ValueError(
             f"no measurement of up to {max_per_class} a class in {runs[-1]} runs has an interval "
             f"of {width:g}: the largest has one of {interval_width(most, level):.3g}"
         )
-    seconds_taken, r, s_best, p_best = best
-    reached = components.variance(np.array([s_best]), np.array([p_best]), r, paired)[0]
-    return MeasurementPlan(
-        s_best, p_best, r, paired, interval_width(float(reached), level), seconds_taken,
-        summary, level, estimate, components,
-    )  # fmt: skip
+    return best
 
 
 def interval_width(variance: float, level: float = 0.95) -> float:
@@ -254,13 +265,21 @@ def estimate_components(
     if len(layouts) > 1:
         raise ValueError("these pilots differ in classes, sizes or layout: measure all alike")
     values, parts = zip(*(_of_run(pilot, _SUMMARIES[summary]) for pilot in pilots), strict=True)
-    samples, probes, pairs, together, mutual, noise = np.mean(parts, axis=0).tolist()
-    between = None if len(pilots) == 1 else max(0.0, float(np.var(values, ddof=1)) - noise)
-    return float(np.mean(values)), Components(samples, probes, pairs, together, mutual, between)
+    mean = _mean([of_run for of_run, _ in parts])
+    if len(pilots) > 1:
+        noise = float(np.mean([variance for _, variance in parts]))
+        mean = replace(mean, runs=max(0.0, float(np.var(values, ddof=1)) - noise))
+    return float(np.mean(values)), mean
 
 
-def _of_run(pilot: Pilot, scores: "Scores") -> tuple[float, list[float]]:
-    """The summary, its five components within a run, and the variance they give this pilot."""
+def _mean(components: list[Components]) -> Components:
+    names = [field.name for field in fields(Components) if field.name != "runs"]
+    means = {n: float(np.mean([getattr(of, n) for of in components])) for n in names}
+    return Components(**means, runs=None)
+
+
+def _of_run(pilot: Pilot, scores: "Scores") -> tuple[float, tuple[Components, float]]:
+    """The summary, its components within a run, and the variance that they give this pilot."""
     value, z = scores(pilot)
     kept = ~pilot.same_input
     labels = np.unique(pilot.sample_classes)
@@ -289,10 +308,9 @@ def _of_run(pilot: Pilot, scores: "Scores") -> tuple[float, list[float]]:
         covariance = sum(np.cov(of_sample[c], of_probe[c])[0, 1] for c in at_sample)
         together = 2 * float(covariance - mutual / n_samples)
         together = max(together, -(samples + probes))
+    within = Components(samples, probes, pairs, together, mutual, runs=None)
     sizes = np.array([n_samples]), np.array([n_probes])
-    components = Components(samples, probes, pairs, together, mutual, None)
-    noise = components.variance(*sizes, 1, pilot.paired)[0]
-    return value, [samples, probes, pairs, together, mutual, float(noise)]
+    return value, (within, float(within.variance(*sizes, 1, pilot.paired)[0]))
 
 
 def _parts(z: Array, kept: NDArray[np.bool_]) -> tuple[Array, Array, Array]:

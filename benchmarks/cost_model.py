@@ -1,0 +1,369 @@
+"""Cost model of the published measurement, against the machine: python benchmarks/cost_model.py
+
+ResNet-18 without normalisation, 32×32 images, 60 samples that are the probes, on this machine's
+threads, each of which steps samples of its own. Three ways: "shared" (Adam), "low_rank" (SGD) and
+the tangent limit. Operations are those of `srel_core.cost`; bytes are those of the weights, read
+and written (activations stay in the cache). The machine's rates are measured on the same threads
+and between the measurements: products of square matrices of size 1024, and the copying of an
+array as large as the weights that move, and of one that no cache holds.
+
+The floor takes for each layer and phase the larger of the time to compute and the time to move:
+a core computes while it waits for memory, so their sum would not be a bound; it is given beside.
+Times are medians of repeats by the clock. On a machine that does other work too the CPU time of one
+thread alone, against the floor of one thread, says more; there the time is also taken apart, by
+phases, by kinds of operation (torch's profiler) and by layers. Takes about two minutes.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+from unittest import mock
+
+import published_measurement as published
+import torch
+from torch import Tensor, nn
+
+import srel_core as sc
+from srel_core import methods, propagation, steps, tangent
+from srel_core.compact import compact
+from srel_core.cost import LayerCost, layer_costs, multiply_adds, phases_of
+from srel_core.gradients import Slopes
+from srel_core.problem import Problem, measuring
+from srel_core.provenance import environment
+
+RESULT = Path(__file__).parent / "results" / "cost_model.json"
+LR = published.LR
+PRODUCT_SIZE, BEYOND_CACHE = 1024, 2**28
+PUBLISHED_PAIRS = 6  # of its 180 combinations of a sample and a class of probes
+Row = dict[str, Any]
+
+
+def shared(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    sc.influence(model, images, labels, images, rule=sc.Adam(LR), method="shared")
+
+
+def low_rank(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    sc.influence(model, images, labels, images, rule=sc.SGD(LR), method="low_rank")
+
+
+def limit(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    sc.tangent_influence(model, images, labels, images)
+
+
+WAYS: dict[str, Callable[[nn.Module, Tensor, Tensor], None]] = {
+    "shared": shared,
+    "low_rank": low_rank,
+    "tangent": limit,
+}
+
+
+def on_threads(
+    prepare: Callable[[], Callable[[], object]], n: int, repeats: int = 5
+) -> tuple[float, float]:
+    """Seconds of one call by the clock and by CPU time, when n threads make it at once.
+
+    `prepare` gives each thread what it calls.
+    """
+    start, torch_threads = Barrier(n), torch.get_num_threads()
+
+    def one(_: int) -> list[tuple[float, float]]:
+        torch.set_num_threads(1)
+        work = prepare()
+        work()
+        taken = []
+        for _ in range(repeats):
+            start.wait()
+            clock, cpu = time.perf_counter(), time.thread_time()
+            work()
+            taken.append((time.perf_counter() - clock, time.thread_time() - cpu))
+        return taken
+
+    with ThreadPoolExecutor(n) as pool:
+        taken = [pair for of_one in pool.map(one, range(n)) for pair in of_one]
+    torch.set_num_threads(torch_threads)
+    clock, cpu = zip(*taken, strict=True)
+    return statistics.median(clock), statistics.median(cpu)
+
+
+def machine_rates(n_threads: int, moved_bytes: int) -> dict[str, tuple[float, float]]:
+    """Rates of all threads together, (by the clock, by CPU time): flop/s and bytes/s."""
+    rates = {}
+    for name, dtype in (("float32", torch.float32), ("float64", torch.float64)):
+        a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, dtype=dtype)
+        seconds = on_threads(lambda a=a: lambda: a @ a, n_threads)
+        rates[name] = tuple(2 * PRODUCT_SIZE**3 * n_threads / s for s in seconds)
+    for name, size in (("weights", moved_bytes), ("memory", BEYOND_CACHE)):
+
+        def copying(size: int = size) -> Callable[[], object]:
+            source = torch.ones(size // 4)
+            copied = torch.empty_like(source)
+            return lambda: copied.copy_(source)
+
+        seconds = on_threads(copying, n_threads)
+        rates[name] = tuple(2 * size * n_threads / s for s in seconds)
+    return rates
+
+
+def floor(layers: list[LayerCost], way: str, n: int, n_outputs: int, rate: dict[str, float]) -> Row:
+    """The least seconds by phase for n samples that are the probes, and their sum with and
+    without computing and moving at the same time."""
+    by_phase: dict[str, float] = dict.fromkeys(("slopes", "steps", "predictions"), 0.0)
+    without_overlap = 0.0
+    for layer in layers:
+        done = phases_of(layer, way, n, n, n_outputs)
+        w = layer.weights
+        # Slopes read each weight forwards and backwards, in float64, once for all samples. A
+        # shared step reads w and writes w⁺, and predictions read w⁺; else weights are read once.
+        moved = {
+            "slopes": 2 * 8 * w,
+            "steps": n * 8 * w if way == "shared" else 0,
+            "predictions": n * 4 * w if way == "shared" else 4 * w,
+        }
+        for phase, operations in done.items():
+            compute = 2 * operations / rate["float64" if phase == "slopes" else "float32"]
+            traffic = moved[phase] / rate["weights"]
+            by_phase[phase] += max(compute, traffic)
+            without_overlap += compute + traffic
+    return {
+        "by_phase": by_phase,
+        "seconds": sum(by_phase.values()),
+        "seconds_without_overlap": without_overlap,
+    }
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock, and of CPU time of all threads together."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - cpu
+
+
+# The functions whose time makes up a phase, on one thread.
+PHASES = {
+    "shared": {
+        "slopes": [(methods, "loss_slopes")],
+        "steps": [(Slopes, "step")],
+        "predictions": [(methods, "_in_parts")],
+    },
+    "low_rank": {
+        "slopes": [(steps, "loss_slopes")],
+        "predictions": [(propagation.Propagation, "changes")],
+    },
+    "tangent": {
+        "slopes": [(tangent, "loss_slopes"), (tangent, "output_slopes")],
+        "predictions": [(tangent, "_by_layers")],
+    },
+}
+
+
+@contextmanager
+def phase_clock(way: str) -> Iterator[dict[str, float]]:
+    """Adds up the seconds spent in each phase within the block."""
+    spent = dict.fromkeys(PHASES[way], 0.0)
+
+    def watched(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[phase] += time.thread_time() - started
+
+        return call
+
+    patches = [
+        mock.patch.object(owner, name, watched(getattr(owner, name), phase))
+        for phase, functions in PHASES[way].items()
+        for owner, name in functions
+    ]
+    for patch in patches:
+        patch.start()
+    try:
+        yield spent
+    finally:
+        for patch in patches:
+            patch.stop()
+
+
+KINDS = {
+    "matrix products": ("mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "einsum", "dot"),
+    "convolutions": ("conv",),
+    "moving and shaping": (
+        "copy_", "clone", "cat", "stack", "fill_", "zero_", "pad", "im2col", "unfold", "empty",
+        "contiguous", "zeros", "expand", "reshape", "view", "permute", "transpose", "select",
+        "slice", "unbind", "as_strided", "detach", "_to_copy", "to", "flatten", "unflatten",
+        "split", "narrow", "alias", "resize", "set_", "lift", "movedim", "squeeze", "unsqueeze",
+        "t", "resolve", "result_type", "item", "_local_scalar", "arange", "index",
+    ),
+}  # fmt: skip
+
+
+def kind_of(operation: str) -> str:
+    """Of one of torch's operations, such as aten::mm; what is in no list works element by element
+    or reduces."""
+    name = operation.removeprefix("aten::")
+    if not operation.startswith("aten::"):
+        return "Python and other"
+    if "conv" in name:
+        return "convolutions"
+    for kind, names in KINDS.items():
+        if any(name == n or (n in ("im2col", "pad", "empty", "view") and n in name) for n in names):
+            return kind
+    return "element by element and reductions"
+
+
+def by_kind(work: Callable[[], None]) -> dict[str, float]:
+    """Shares of the time of a call on one thread, by kind of operation, as the profiler sees it."""
+    started = time.thread_time()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        work()
+        seconds = time.thread_time() - started
+    spent: dict[str, float] = {}
+    for event in profile.key_averages():
+        kind = kind_of(event.key)
+        spent[kind] = spent.get(kind, 0) + event.self_cpu_time_total / 1e6
+    known = sum(v for kind, v in spent.items() if kind != "Python and other")
+    spent["Python and other"] = max(0.0, seconds - known)
+    total = sum(spent.values())
+    return {kind: v / total for kind, v in sorted(spent.items(), key=lambda item: -item[1])}
+
+
+def layer_times(problem: Problem, layers: list[LayerCost], rate: float) -> list[Row]:
+    """Each layer by itself at all inputs, on one thread, against its multiply-adds at `rate`."""
+    small, given = compact(problem), {}
+
+    def keep(name: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        given[name] = (module, args[0].clone(memory_format=torch.preserve_format))
+
+    names = {layer.name for layer in layers}
+    hooks = [
+        module.register_forward_pre_hook(lambda m, args, name=name: keep(name, m, args))
+        for name, module in small.model.named_modules()
+        if name in names
+    ]
+    rows = []
+    with torch.no_grad():
+        small.model(small.inputs)
+        for hook in hooks:
+            hook.remove()
+        for layer in layers:
+            module, inputs = given[layer.name]
+            _, seconds = on_threads(lambda m=module, x=inputs: torch.no_grad()(lambda: m(x)), 1)
+            least = 2 * layer.multiply_adds * len(inputs) / rate
+            rows.append(
+                {
+                    "layer": layer.name,
+                    "multiply_adds": layer.multiply_adds,
+                    "dense_multiply_adds": layer.dense_multiply_adds,
+                    "weights": layer.weights,
+                    "all_weights": layer.all_weights,
+                    "seconds_for_all_inputs": seconds,
+                    "over_floor": seconds / least,
+                }
+            )
+    return rows
+
+
+def measured(way: str, arguments: tuple[Any, ...], repeats: int) -> Row:
+    """One way, timed on all threads, and taken apart on one."""
+    n_threads, work = torch.get_num_threads(), lambda: WAYS[way](*arguments)
+    work()
+    clock, cpu = zip(*(timed(work) for _ in range(repeats)), strict=True)
+    torch.set_num_threads(1)
+    with phase_clock(way) as spent:
+        _, alone = timed(work)
+    kinds = by_kind(work)
+    torch.set_num_threads(n_threads)
+    return {
+        "seconds": statistics.median(clock),
+        "cpu_seconds_per_thread": statistics.median(cpu) / n_threads,
+        "cpu_seconds_on_one_thread": alone,
+        "cpu_seconds_by_phase_on_one_thread": {**spent, "rest": alone - sum(spent.values())},
+        "shares_by_kind": kinds,
+    }
+
+
+def published_algorithm(arguments: tuple[Any, ...], repeats: int) -> Row:
+    """Some of its 180 combinations, extrapolated to all."""
+    every = published.combinations(arguments[2])
+    few = every[:: len(every) // PUBLISHED_PAIRS][:PUBLISHED_PAIRS]
+
+    def work() -> None:
+        published.one_by_one(published.constructed, *arguments, few)
+
+    work()
+    clock, cpu = zip(*(timed(work) for _ in range(repeats)), strict=True)
+    scale = len(every) / len(few)
+    return {
+        "seconds": statistics.median(clock) * scale,
+        "cpu_seconds": statistics.median(cpu) * scale,
+        "combinations_timed": len(few),
+        "combinations": len(every),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    arguments = published.problem()
+    model, images, labels = arguments
+    layers = layer_costs(model, images[:1])
+    n, moved_bytes = len(images), 4 * sum(layer.weights for layer in layers)
+    rates, ways = [machine_rates(options.threads, moved_bytes)], {}
+    for way in WAYS:
+        ways[way] = measured(way, arguments, options.repeats)
+        rates.append(machine_rates(options.threads, moved_bytes))
+    reference = published_algorithm(arguments, options.repeats)
+    by_clock, by_cpu = (
+        {name: statistics.median(r[name][i] for r in rates) for name in rates[0]} for i in (0, 1)
+    )
+    for way, row in ways.items():
+        row["multiply_adds"] = multiply_adds(layers, way, n, n, published.N_CLASSES)
+        row["floor"] = floor(layers, way, n, published.N_CLASSES, by_clock)
+        on_cpu = floor(layers, way, n, published.N_CLASSES, by_cpu)
+        row["floor_in_cpu_time"] = on_cpu
+        row["over_floor"] = row["seconds"] / row["floor"]["seconds"]
+        alone = row["cpu_seconds_on_one_thread"] / options.threads
+        row["over_floor_on_one_thread"] = alone / on_cpu["seconds"]
+        row["published_over_this"] = reference["seconds"] / row["seconds"]
+        row["published_over_floor"] = reference["seconds"] / row["floor"]["seconds"]
+        print(
+            f"{way:9s} {row['seconds']:6.2f} s, floor {row['floor']['seconds']:.2f} s: "
+            f"{row['over_floor']:.2f} times ({row['over_floor_on_one_thread']:.2f} on one thread); "
+            f"published / this {row['published_over_this']:.1f}, / floor "
+            f"{row['published_over_floor']:.1f}"
+        )
+    with measuring(model):
+        problem = Problem.make(model, images, labels, images, "cross_entropy")
+        by_layer = layer_times(problem, layers, by_cpu["float32"] / options.threads)
+    dense = sum(layer.dense_multiply_adds for layer in layers)
+    result = {
+        "samples_and_probes": n,
+        "multiply_adds_of_one_input": sum(layer.multiply_adds for layer in layers),
+        "dense_multiply_adds_of_one_input": dense,
+        "weights": sum(layer.all_weights for layer in layers),
+        "weights_that_move": sum(layer.weights for layer in layers),
+        "rates": {"by_clock": by_clock, "by_cpu_time": by_cpu},
+        "ways": ways,
+        "published": reference,
+        "layers": by_layer,
+        "repeats": options.repeats,
+        "threads": options.threads,
+        "environment": environment(),
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""How precise the runs of the paper profile are: python benchmarks/paper_precision.py
+
+Takes the kept runs of every data set, all seeds, at the last checkpoint, and writes the variance
+components of the class-level summaries (KL, `srel_core.planner`) and the seconds that a run took to
+benchmarks/results/paper_precision.json. A data set without runs is named and left out; without
+any, nothing is written. Takes seconds.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from srel_core import results
+from srel_core.committed import DATASETS
+from srel_core.planner import Pilot, estimate_components
+from srel_core.profiles import class_experiments
+from srel_core.summarise import kept_runs
+
+RESULT = Path(__file__).parent / "results" / "paper_precision.json"
+SUMMARIES = ("log_preference", "auc")
+
+
+def precision(paths: list[Path]) -> dict[str, Any]:
+    """Variance components by rule and summary, of the runs of one data set."""
+    runs = [results.load(path) for path in paths]
+    last = runs[0].sizes["step"] - 1
+    by_rule: dict[str, Any] = {}
+    for rule in runs[0].rule.values:
+        pilots = []
+        for run in runs:
+            at = run.isel(step=last).sel(rule=rule, divergence="kl")
+            pilots.append(
+                Pilot(
+                    at.change.transpose("probe", "sample").values,
+                    at.own.values,
+                    run.probe_class.values,
+                    run.sample_class.values,
+                    run.same_input.transpose("probe", "sample").values,
+                )
+            )
+        estimates = {name: estimate_components(pilots, name) for name in SUMMARIES}
+        by_rule[str(rule)] = {
+            name: {"estimate": value, "components": dataclasses.asdict(components)}
+            for name, (value, components) in estimates.items()
+        }
+    return {
+        "per_class": runs[0].sizes["probe"] // len(runs[0].class_name),
+        "runs": len(runs),
+        "step": int(runs[0].step[last]),
+        "checkpoints": runs[0].sizes["step"],
+        "seconds": [float(run.attrs["wall_seconds"]) for run in runs],
+        "created": max(str(run.attrs["created"]) for run in runs),
+        "device": str(runs[0].attrs["device"]),
+        "rules": by_rule,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results-dir", help="where kept runs are; default: the book's own")
+    options = parser.parse_args()
+    found = {}
+    for dataset in DATASETS:
+        try:
+            paths = kept_runs(class_experiments("paper", dataset), options.results_dir)
+        except results.ResultError as error:
+            print(error)
+            continue
+        found[dataset] = precision(paths)
+    if not found:
+        print(f"no runs of the paper profile are kept: {RESULT.name} stays as it is")
+        return
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{', '.join(found)}: written to {RESULT.name}")
+
+
+if __name__ == "__main__":
+    main()
