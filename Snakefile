@@ -40,7 +40,7 @@ rule chapter:
     input:
         notebook="chapters/{name}.ipynb",
         library=files("srel_core/**/*.py"),
-        results=files("results/**/*.nc"),
+        results=files("results/**/*.nc", "benchmarks/results/*.json"),
         tools=tools("executed", "parameters", "pictures", "record", "run_chapter"),
     output:
         "_build/executed/{profile}/{name}.ipynb",

@@ -1,9 +1,9 @@
 """How precise the runs of the paper profile are: python benchmarks/paper_precision.py
 
 Takes the kept runs of every data set, all seeds, at the last checkpoint, and writes the variance
-components of the class-level summaries (KL, `srel_core.planner`) and the seconds that a run took to
-benchmarks/results/paper_precision.json. A data set without runs is named and left out; without
-any, nothing is written. Takes seconds.
+components of the class-level summaries (KL, `srel_core.components`) and the seconds that a run
+took to benchmarks/results/paper_precision.json. A data set without runs is named and left out;
+without any, nothing is written. Takes seconds.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 
 from srel_core import results
 from srel_core.committed import DATASETS
-from srel_core.planner import Pilot, estimate_components
+from srel_core.components import Pilot, estimate_components
 from srel_core.profiles import class_experiments
 from srel_core.summarise import kept_runs
 

@@ -113,6 +113,18 @@ def one(task: Row) -> Row:
     }
 
 
+def in_fresh_process(task: Row) -> Row:
+    """`one` in a fork of this process, which has done nothing but its imports."""
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    process = fork.Process(target=lambda: sender.send(one(task)))
+    process.start()
+    sender.close()  # here: a process that dies is then an end of its messages
+    row = receiver.recv()
+    process.join()
+    return row
+
+
 def tasks(threads: int, repeats: int) -> list[Row]:
     growing = [
         {**BASE, "max_bytes": 2**31, "method": method, "varied": name, name: value}
@@ -133,17 +145,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    # Each process is fresh, and starts with the imports done.
-    fresh = multiprocessing.get_context("forkserver")
-    fresh.set_forkserver_preload(["srel_core"])
     rows = []
-    with fresh.Pool(1, maxtasksperchild=1) as pool:
-        for row in pool.imap(one, tasks(options.threads, options.repeats)):
-            rows.append(row)
-            print(
-                f"{row['method']:9s} {row['varied']} = {row[row['varied']]}: "
-                f"{row['seconds']:.3f} s, peak {row['peak_bytes'] / 2**20:.1f} MiB"
-            )
+    for task in tasks(options.threads, options.repeats):
+        row = in_fresh_process(task)
+        rows.append(row)
+        print(
+            f"{row['method']:9s} {row['varied']} = {row[row['varied']]}: "
+            f"{row['seconds']:.3f} s, peak {row['peak_bytes'] / 2**20:.1f} MiB"
+        )
     result = {
         "rows": rows,
         "allowance_bytes": ALLOWANCE,

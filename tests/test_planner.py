@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srel_core.planner import (
-    Components,
-    MeasurementCost,
-    Pilot,
-    estimate_components,
-    interval_width,
-    plan_measurement,
-)
+from srel_core.components import Components, Pilot, estimate_components, interval_width
+from srel_core.planner import MeasurementCost, plan_measurement
 
 C = 3
 COST = MeasurementCost(0.5, 0.02, 0.001)

@@ -1,0 +1,572 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What a measurement costs
+#
+# $S_{\rm rel}$ asks for one training step for each sample, each from the same weights, and for a
+# prediction after each of them at each probe. That is why the experiments of
+# {cite:t}`dan2021dynamics` look at twenty images a class and not at two thousand. This chapter
+# counts what such a measurement has to compute, compares it with what the machine can do, and turns
+# the question round: how many samples and probes does a wanted interval need, and what is the
+# cheapest way to get it?
+#
+# Times and rates in the text are read from the committed results of the benchmarks (`make bench`),
+# with the machine that they come from. The pilot measurement near the end is made on this page.
+
+# %% tags=["parameters"]
+profile: str = "laptop"  # smoke, laptop or paper: how often the plan is put to the test
+results_dir: str = ""  # as in every chapter; here nothing is kept
+benchmarks_dir: str = ""  # where the benchmarks' results are; empty: those of the book
+wanted_share: float = 0.5  # of the pilot's interval: how wide the planned one may be
+seed: int = 0  # of every random number
+
+# %% tags=["hide-input"]
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown
+from scipy.stats import chi2
+from torchvision.models import resnet50
+
+import srel_core as sc
+from srel_core import cost_plots, data, plots
+from srel_core.components import Components, Pilot, estimate_components, interval_width
+from srel_core.cost import layer_costs, multiply_adds
+from srel_core.models import build_model, resnet18
+from srel_core.names import check_known
+from srel_core.planner import MeasurementCost, cheapest, plan_measurement
+
+check_known("profile", profile, ("smoke", "laptop", "paper"))
+REPEATS = {"smoke": 6, "laptop": 20, "paper": 40}[profile]
+results = Path(benchmarks_dir or Path(sc.__file__).parents[1] / "benchmarks" / "results")
+
+
+def benchmark(name):
+    """The committed result of a benchmark."""
+    return json.loads((results / f"{name}.json").read_text())
+
+
+def table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def duration(seconds):
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} s"
+
+
+# %% [markdown]
+# ## What has to be computed
+#
+# :::{prf:definition} Cost of a layer
+# :label: def-layer-cost
+#
+# A linear or convolution layer has $m$ multiply-adds for one input: those whose weight meets the
+# input. A tap of a convolution that lies on padding multiplies a zero; it is not counted, its gradient
+# is exactly zero, and neither SGD nor the first step of Adam moves it.
+# :::
+#
+# :::{prf:definition} Cost of a measurement
+# :label: def-measurement-cost
+#
+# With $S$ samples and $I$ inputs at which predictions are compared (the probes, and those samples
+# that are not among them), each layer contributes
+#
+# - $2 S m$ for the *slopes*, one pass forwards and one backwards for each sample, in double precision;
+# - $S m$ for the *steps*, the gradients of its weights;
+# - $S I m$ for the *predictions*, in single precision, after each step.
+#
+# Change propagation, the way of computing SGD steps, pushes changes in place of predictions: $S I m$
+# for the same, and in place of the $S m$ the effect of the step within the layer, by its factors of low
+# rank or by the step written out, whichever is less. The tangent limit needs no prediction, only
+# slopes of every output at every input, and products of gradients.
+# :::
+#
+# So a measurement is mostly its predictions, $I$ of them for each sample. For the published network,
+# a ResNet-18 {cite:p}`he2016resnet` without normalisation on 32×32 images:
+
+
+# %% tags=["hide-input"]
+def shapes(network, size):
+    """Layers of a network, built and called on the meta device: nothing is computed."""
+    with torch.device("meta"):
+        return layer_costs(network(), torch.empty(1, 3, size, size))
+
+
+layers = shapes(lambda: resnet18(3), 32)
+stages: dict[str, list] = {}
+for layer in layers:
+    stages.setdefault(layer.name.split(".")[0], []).append(layer)
+rows = []
+for stage, of in [*stages.items(), ("**all**", layers)]:
+    m, dense = (sum(getattr(la, n) for la in of) for n in ("multiply_adds", "dense_multiply_adds"))
+    live, weights = (sum(getattr(la, n) for la in of) for n in ("weights", "all_weights"))
+    rows.append(
+        [
+            stage,
+            of[-1].positions,
+            f"{m / 1e6:.2f}",
+            f"{m / dense:.0%}",
+            f"{weights / 1e6:.2f}",
+            f"{live / weights:.0%}",
+        ]
+    )
+header = ["layers", "positions at the end", "10⁶ multiply-adds", "of those with padding"]
+Markdown(table([*header, "10⁶ weights", "that move"], rows))
+
+# %% tags=["hide-input"]
+m, dense = (sum(getattr(la, n) for la in layers) for n in ("multiply_adds", "dense_multiply_adds"))
+live, weights = (sum(getattr(la, n) for la in layers) for n in ("weights", "all_weights"))
+last = stages["layer4"]
+taps = last[-1].all_weights // last[-1].weights
+Markdown(
+    f"In the last stage the maps have {last[-1].positions} position, and of the {taps} taps of a kernel "
+    f"there {taps - 1} only ever see padding. **{1 - live / weights:.0%} of the network's weights never move** in "
+    f"the published experiment, and {1 - m / dense:.0%} of the multiply-adds of a prediction that is "
+    "computed without this knowledge are products with zero."
+)
+
+# %% [markdown]
+# ## The floor
+#
+# The benchmark `benchmarks/cost_model.py` measures, in the same run, how fast this count could be
+# worked off: the rate of products of large matrices in single and double precision, and how fast an array
+# as large as the weights is copied. The *floor* adds up, over layers and phases, the larger of the time to
+# compute and the time to move the weights. It takes the larger, and not the sum, because a core
+# goes on computing while it waits for memory; so it is a bound that no program with these operations
+# beats, and one that none reaches: activations, pooling and sums are free in it, and small products
+# run as fast as large ones.
+
+# %% tags=["hide-input"]
+model_of_cost = benchmark("cost_model")
+ways, published = model_of_cost["ways"], model_of_cost["published"]
+NAMES = {"shared": "Adam (`shared`)", "low_rank": "SGD (`low_rank`)", "tangent": "tangent limit"}
+rows = []
+for way, row in ways.items():
+    done = multiply_adds(layers, way, 60, 60, 3)
+    rows.append(
+        [
+            NAMES[way],
+            f"{sum(done.values()) / 1e9:.1f}",
+            f"{done['predictions'] / sum(done.values()):.0%}",
+            f"{row['floor']['seconds']:.2f} s",
+            f"{row['seconds']:.2f} s",
+            f"{row['over_floor']:.2f}",
+            f"{row['over_floor_on_one_thread']:.2f}",
+            f"{row['published_over_this']:.1f}×",
+            f"{row['published_over_floor']:.1f}×",
+        ]
+    )
+header = ["way", "10⁹ multiply-adds", "last phase", "floor", "measured", "measured / floor"]
+header += ["on one thread", "published / measured", "published / floor"]
+Markdown(table(header, rows))
+
+# %% tags=["hide-input"]
+rates, machine = model_of_cost["rates"]["by_clock"], model_of_cost["environment"]
+best = ways["shared"]
+reach = best["published_over_floor"]
+verdict = (
+    "so thirty times faster than the published algorithm is within the floor"
+    if reach >= 30
+    else "so **thirty times faster than the published algorithm is below the floor**: no program that "
+    "does these multiply-adds in single precision can be, however it is written"
+)
+Markdown(
+    f"Measured on {machine['device']} with {model_of_cost['threads']} threads (commit "
+    f"`{machine['commit']}`): {rates['float32'] / 1e9:.0f} and {rates['float64'] / 1e9:.0f} Gflop/s in single and "
+    f"double precision, {rates['weights'] / 1e9:.0f} GB/s for arrays of the size of the weights, "
+    f"{rates['memory'] / 1e9:.0f} GB/s beyond any cache. The published algorithm takes "
+    f"{published['seconds']:.1f} s there (from {published['combinations_timed']} of its {published['combinations']} "
+    f"combinations of a sample and a class of probes). For the published step, a fresh Adam, the floor is "
+    f"{best['floor']['seconds']:.2f} s, {reach:.1f} times less, {verdict}. "
+    f"Without overlap of computing and moving, the floor would be {best['floor']['seconds_without_overlap']:.2f} s."
+)
+
+# %% [markdown]
+# The floor speaks of these multiply-adds in these precisions. Schemes that need fewer of them for a
+# 3×3 kernel, or numbers of fewer digits, would have another floor, and other rounding.
+#
+# Where the time goes, as torch's profiler sees it on one thread:
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Time of the published measurement by kind of operation, on one thread, under the profiler, which makes Python look more expensive than it is.", "name": "fig-shares"}, "image": {"alt": "Three stacked bars, one for each way of measuring: shares of the time by kind of operation."}}
+with plots.style():
+    figure, axes = plt.subplots(figsize=(7.5, 2.2))
+    cost_plots.stacked_shares(axes, {way: row["shares_by_kind"] for way, row in ways.items()})
+plt.show()
+
+# %% tags=["hide-input"]
+slow = sorted(model_of_cost["layers"], key=lambda row: -row["seconds_for_all_inputs"])
+heavy = slow[:5]
+total = sum(row["seconds_for_all_inputs"] for row in slow)
+share = sum(row["seconds_for_all_inputs"] for row in heavy) / total
+ratios = [row["over_floor"] for row in heavy]
+kernels = total * model_of_cost["samples_and_probes"] / model_of_cost["threads"]
+Markdown(
+    f"The {len(heavy)} layers that take longest ({', '.join('`' + row['layer'] + '`' for row in heavy)}) make up "
+    f"{share:.0%} of a prediction, at {min(ratios):.1f} to {max(ratios):.1f} times what large matrix products "
+    f"of as many multiply-adds would take. All layers together, each timed by itself, come to {kernels:.2f} s for the "
+    f"predictions of the whole measurement on {model_of_cost['threads']} threads, beside a floor of "
+    f"{best['floor_in_cpu_time']['by_phase']['predictions']:.2f} s at the rates of those threads: what is in between is the "
+    "price of small products. In the measurement they take "
+    f"{best['cpu_seconds_by_phase_on_one_thread']['predictions'] / model_of_cost['threads']:.2f} s."
+)
+
+# %% [markdown]
+# ## How it grows
+#
+# A small convolutional network on 16×16 images, with one size changed at a time
+# (`benchmarks/scaling.py`). Time is a sum of a part for each measurement, a part for each sample and a
+# part for each pair of a sample and an input, and the panels show which one rules.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Time (above) and peak memory beside what was in use before (below) as samples, probes, channels or classes grow, by method. All axes are logarithmic.", "name": "fig-growth"}, "image": {"alt": "Eight panels in two rows, time and peak memory, against the number of samples, probes, channels and classes, a line for each method."}}
+growing = benchmark("scaling")
+panels_of = ("samples", "probes", "channels", "classes")
+with plots.style():
+    figure, panels = plt.subplots(2, 4, figsize=(12, 5.4), sharey="row", layout="constrained")
+    mebi = [{**row, "peak": row["peak_bytes"] / 2**20} for row in growing["rows"]]
+    for column, varied in enumerate(panels_of):
+        cost_plots.growth(panels[0, column], mebi, varied, "seconds")
+        cost_plots.growth(panels[1, column], mebi, varied, "peak")
+    panels[0, 0].set_ylabel("seconds")
+    panels[1, 0].set_ylabel("peak (MiB)")
+    panels[0, 0].legend()
+plt.show()
+
+# %% [markdown]
+# Memory is bounded on request (`max_bytes`). The bound is on what is worked on at a time:
+# activations, slopes, stacked weights. The result itself and some copies of the weights come on top,
+# since no order of computing spares them. Measured with larger images, in a fresh process each:
+
+# %% tags=["hide-input"]
+bounded = [row for row in growing["rows"] if row["varied"] == "max_bytes"]
+bounds = sorted({row["max_bytes"] for row in bounded})
+by_method: dict[str, dict[int, dict]] = {}
+for row in bounded:
+    by_method.setdefault(row["method"], {})[row["max_bytes"]] = row
+rows = [
+    [
+        f"`{method}`",
+        *(
+            f"{max(0, of[b]['peak_bytes'] - of[b]['beside_bound_bytes']) / 2**20:.0f}"
+            for b in bounds
+        ),
+    ]
+    for method, of in by_method.items()
+]
+kept = all(
+    row["peak_bytes"] <= row["max_bytes"] + row["beside_bound_bytes"] + growing["allowance_bytes"]
+    for row in bounded
+)
+Markdown(
+    table(["peak beyond copies and result (MiB)", *(f"bound {b // 2**20}" for b in bounds)], rows)
+    + f"\n\nEvery peak is {'' if kept else '**not** '}within its bound and an allowance of "
+    f"{growing['allowance_bytes'] // 2**20} MiB for what libraries take by themselves."
+)
+
+# %% [markdown]
+# ## How much to measure
+#
+# An interval shrinks as samples and probes are added, but not by the number of pairs: two thousand
+# pairs of ten samples know little about samples. A pilot can tell how much each counts.
+#
+# :::{prf:proposition} Variance of a class-level summary
+# :label: prop-components
+#
+# Let $T$ be a sum over cells $(c', c)$ of means of scores $z_{ji}$ over $P$ probes $j$ of class $c'$
+# and $S$ samples $i$ of class $c$, both drawn independently, $z_{ji} = \mu + a_j + b_i + e_{ji}$ in each
+# cell with $a_j = \mathbb{E}[z_{ji} - \mu \mid j]$ and $b_i = \mathbb{E}[z_{ji} - \mu \mid i]$.
+# Then
+#
+# $$
+# \operatorname{Var} T = \frac{V_{\rm samples}}{S} + \frac{V_{\rm probes}}{P} + \frac{V_{\rm pairs}}{SP},
+# $$ (eq-components)
+#
+# where $V_{\rm samples}$ is the sum over classes of the variance of a sample's parts $b_i$ added up over
+# probe classes, $V_{\rm probes}$ the same with the roles exchanged, and $V_{\rm pairs}$ the sum over cells
+# of the variance of $e_{ji}$.
+# :::
+#
+# :::{prf:proof}
+# Given $j$, $e_{ji}$ has mean zero, and given $i$ as well; so $a_j$, $b_i$ and $e_{ji}$ are
+# uncorrelated, and so are $e_{ji}$ and $e_{j'i'}$ unless $j = j'$ and $i = i'$. Samples of different
+# classes are independent. A sample is in the cells of all probe classes and its parts there add up
+# before they are squared; a pair is in one cell. $\square$
+# :::
+#
+# Log preference, $\log$ of the mean of $S[c, c]$ over the mean of $S[c', c]$, $c' \neq c$, is not a sum of
+# means, but to first order it is, with scores $z_{ji}$ from its derivative by each $\operatorname{change}(x_j', x_i)$
+# and $\operatorname{own}(x_i)$. The same holds for the same-class AUC, by Hoeffding's projections
+# {cite:p}`hoeffding1948`. The components are estimated from a pilot by the method of moments
+# {cite:p}`searle1992components`. If the probes are the samples, as published, the parts of an
+# image as a probe and as a sample vary together, and the same is true of $e_{ji}$ and $e_{ij}$; then two covariances are
+# added. Several runs add a component of their own, divided by their number alone.
+#
+# With the seconds that a measurement takes, $t = a + bS + cSI$, the cheapest sizes for a wanted
+# width can be searched for exactly: for each number of samples and runs,
+# {eq}`eq-components` gives the fewest probes.
+
+# %% [markdown]
+# ### A pilot
+#
+# A small dense network on the digits of scikit-learn {cite:p}`pedregosa2011sklearn`, after
+# some steps of training. The pilot takes a few samples and as many other images as probes.
+
+# %%
+PILOT = 8
+SIZES = ((3, 12), (3, 60), (12, 12), (30, 60))  # samples and inputs whose time is taken
+
+digits = data.load_images("digits")
+images = data.normalise(digits.images)
+network = build_model("mlp", 3, seed)
+generator = torch.Generator().manual_seed(seed)
+optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+for _ in range(10):
+    batch = torch.randperm(len(images), generator=generator)[:64]
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(network(images[batch]), digits.labels[batch]).backward()
+    optimizer.step()
+
+rng = np.random.default_rng(seed)
+members = [np.flatnonzero(digits.labels.numpy() == c) for c in range(3)]
+
+
+def measured(samples, probes):
+    """So many samples and other probes of each class, drawn anew."""
+    drawn = [rng.permutation(of)[: samples + probes] for of in members]
+    at = [torch.from_numpy(np.concatenate(part)) for part in zip(
+        *((of[:samples], of[samples:]) for of in drawn), strict=True)]  # fmt: skip
+    (x, y), (x_probe, y_probe) = ((images[rows], digits.labels[rows]) for rows in at)
+    result = sc.influence(network, x, y, x_probe, rule=sc.SGD(1e-4), divergences=["kl"])
+    return Pilot(
+        result.change["kl"].numpy(), result.own["kl"].numpy(), y_probe.numpy(), y.numpy(),
+        result.same_input.numpy(),
+    )  # fmt: skip
+
+
+def seconds_of(samples, inputs):
+    """Median time of three measurements of so many samples at so many inputs, themselves among
+    them."""
+    x, probes = images[:samples], images[:inputs]
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        sc.influence(network, x, digits.labels[:samples], probes, rule=sc.SGD(1e-4))
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+pilot = measured(PILOT, PILOT)
+cost = MeasurementCost.fit([(s, i, seconds_of(s, i)) for s, i in SIZES])
+value, components = estimate_components([pilot], "auc")
+width = interval_width(float(components.variance(float(PILOT), float(PILOT), 1, False)))
+plan = plan_measurement([pilot], cost, wanted_share * width, summary="auc", max_per_class=85)
+
+# %% tags=["hide-input"]
+n = float(PILOT)
+terms = {"samples": components.samples / n, "probes": components.probes / n}
+terms["pairs"] = components.pairs / n**2
+even = np.arange(2.0, 86)
+square = even[components.variance(even, even, 1, False) <= (plan.width / interval_width(1.0)) ** 2]
+beside = ""
+if len(square):
+    s = float(square[0])
+    beside = (
+        f" With as many samples as probes it would take {s:.0f} of each, and "
+        f"{duration(float(cost.seconds(3 * s, 6 * s)))}."
+    )
+Markdown(
+    f"The pilot, {PILOT} samples and {PILOT} probes a class, has a same-class AUC of {value:.2f} with "
+    f"an interval {width:.3f} wide, of whose variance "
+    f"{', '.join(f'{term / sum(terms.values()):.0%} comes from {name}' for name, term in terms.items())}. "
+    f"An interval {wanted_share * width:.3f} wide takes **{plan.samples_per_class} samples and "
+    f"{plan.probes_per_class} probes a class**, in about {duration(plan.seconds)}.{beside}"
+)
+
+# %% [markdown]
+# Does the plan keep its promise? We measure at the planned size again and again, with samples and
+# probes drawn anew, and compare the spread with the prediction, for the log preference as well.
+
+# %% tags=["hide-input"]
+size = max(plan.samples_per_class, 4), max(plan.probes_per_class, 4)
+again, rows, agrees = [measured(*size) for _ in range(REPEATS)], [], {}
+for name, words in (("auc", "AUC"), ("log_preference", "log preference")):
+    found = estimate_components([pilot], name)[1]
+    promised = interval_width(float(found.variance(float(size[0]), float(size[1]), 1, False)))
+    values = [estimate_components([other], name)[0] for other in again]
+    seen = interval_width(float(np.var(values, ddof=1)))
+    lo, hi = (seen * np.sqrt((REPEATS - 1) / chi2.ppf(q, REPEATS - 1)) for q in (0.975, 0.025))
+    agrees[words] = lo <= promised <= hi
+    verdict = "as seen" if agrees[words] else "too wide" if promised > hi else "too narrow"
+    rows.append([words, f"{promised:.3f}", f"{seen:.3f}", f"{lo:.3f} to {hi:.3f}", verdict])
+header = [
+    "summary",
+    "width predicted by the pilot",
+    "width seen",
+    "95 % interval of that",
+    "prediction",
+]
+Markdown(
+    table(header, rows)
+    + f"\n\nSeen in {REPEATS} measurements of {size[0]} samples and {size[1]} probes a class. The interval is that "
+    f"of the chi-squared distribution. The pilot itself, of {PILOT} a class, knows a component "
+    f"to about {np.sqrt(2 / (3 * (PILOT - 1))):.0%}."
+)
+
+# %% [markdown]
+# Prediction is of the first order. It serves for the AUC, which is made of ranks. Log preference is the
+# log of a ratio of means, and where a few samples with large changes rule the means, a pilot that has not
+# met them promises too much. The plan of a log preference should be put to the test as here, or
+# be left with a margin.
+
+# %% [markdown]
+# ### The published size
+#
+# What do twenty images a class, each a sample and a probe, give in the runs of the `paper` profile, at
+# their last checkpoint? The components come from `benchmarks/paper_precision.py`; that of
+# the runs comes from very few of them and is the least certain number here.
+
+# %% tags=["hide-input"]
+precision = benchmark("paper_precision")
+SIZES_SHOWN = np.unique(np.geomspace(5, 1000, 40).round())
+
+
+def per_class_for(components, share, runs, now):
+    """The fewest images a class, of up to ten thousand, for this share of the present width."""
+    n = np.arange(2.0, 10_001)
+    wanted = share**2 * float(components.variance(float(now), float(now), runs, True))
+    enough = n[components.variance(n, n, runs, True) <= wanted]
+    return f"{enough[0]:,.0f}" if len(enough) else "more runs"
+
+
+rows = []
+for dataset, of in precision.items():
+    for rule, by_summary in of["rules"].items():
+        for name, words in (("log_preference", "log preference"), ("auc", "AUC")):
+            found = Components(**by_summary[name]["components"])
+            now, runs = of["per_class"], of["runs"]
+            spread = float(found.variance(float(now), float(now), runs, True))
+            of_runs = (found.runs or 0.0) / runs / spread
+            rows.append(
+                [
+                    dataset,
+                    f"`{rule}`",
+                    words,
+                    f"{by_summary[name]['estimate']:.2f}",
+                    f"{interval_width(spread):.2f}",
+                    f"{of_runs:.0%}",
+                    per_class_for(found, 0.5, runs, now),
+                ]
+            )
+header = ["data", "step", "summary", "value", "width of its interval", "of its variance from runs"]
+Markdown(table([*header, "images a class for half of it"], rows))
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images a class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images a class, a line for each step rule."}}
+with plots.style():
+    figure, panels = plt.subplots(
+        1, len(precision), figsize=(4.5 * len(precision), 3.4), squeeze=False, sharey=True,
+        layout="constrained",
+    )  # fmt: skip
+    for axes, (dataset, of) in zip(panels[0], precision.items(), strict=True):
+        curves = {}
+        for rule, by_summary in of["rules"].items():
+            found = Components(**by_summary["auc"]["components"])
+            variances = found.variance(SIZES_SHOWN, SIZES_SHOWN, of["runs"], True)
+            curves[rule] = [interval_width(float(v)) for v in variances]
+        cost_plots.widths(axes, SIZES_SHOWN, curves, of["per_class"])
+        axes.set_title(dataset)
+    panels[0, 0].set_ylabel("width")
+    panels[0, 0].legend()
+plt.show()
+
+# %% [markdown]
+# The intervals in the other chapters resample the samples within each class and the runs. The draw
+# of the probes enters them through the runs alone, each of which draws its own; with few runs the
+# components above are the more complete account.
+
+# %% [markdown]
+# ## Larger networks, more machines
+#
+# For another network the count of {prf:ref}`def-measurement-cost` changes and the rest stays: the time of
+# the published measurement is taken from the benchmark, split into a part for each sample and a part for
+# each pair, and scaled by the multiply-adds. This supposes that a larger network runs as close to its
+# floor as this one; larger maps and products come closer, weights that fit no cache less close. Counts
+# are exact, times are extrapolated.
+
+# %% tags=["hide-input"]
+row = ways["shared"]
+phases, images_measured = row["cpu_seconds_by_phase_on_one_thread"], 60
+scale = row["seconds"] / row["cpu_seconds_on_one_thread"]
+published_cost = MeasurementCost(
+    max(0.0, phases["rest"]) * scale,
+    (phases["slopes"] + phases["steps"]) * scale / images_measured,
+    phases["predictions"] * scale / images_measured**2,
+)
+first = next(iter(precision))
+target = {name: value for name, value in precision[first].items() if name != "rules"}
+adam = Components(**precision[first]["rules"]["adam:1e-4"]["auc"]["components"])
+now = float(target["per_class"])
+half = interval_width(float(adam.variance(now, now, target["runs"], True))) / 2
+# A run is trained, and measured at all its checkpoints, whatever its number of images.
+with_training = replace(published_cost, fixed=statistics.mean(target["seconds"]))
+try:
+    finer = cheapest(adam, with_training, half, 3, True, max_per_class=1500, max_runs=50)
+    fine = f"{finer.samples_per_class} images a class in {finer.runs} runs"
+except ValueError as error:
+    finer, fine = None, str(error)
+
+
+NETWORKS = {
+    "ResNet-18, 32×32 (published)": (lambda: resnet18(3), 32),
+    "ResNet-18, 64×64": (lambda: resnet18(3), 64),
+    "ResNet-18, 224×224": (lambda: resnet18(3), 224),
+    "ResNet-50, 224×224": (lambda: resnet50(norm_layer=torch.nn.Identity), 224),
+}
+rows = []
+for name, (network_of, pixels) in NETWORKS.items():
+    count = sum(layer.multiply_adds for layer in shapes(network_of, pixels))
+    at_scale = published_cost.scaled(count / m)
+    one = float(at_scale.seconds(60, 60))
+    whole = one * target["checkpoints"] * target["runs"]
+    rows.append([name, f"{count / 1e6:,.0f}", duration(one), duration(whole)])
+    rows[-1].append(duration(one * target["checkpoints"]))
+    if finer is not None:
+        n = 3 * finer.samples_per_class
+        rows[-1].append(duration(finer.runs * float(at_scale.seconds(n, n))))
+header = ["network", "10⁶ multiply-adds an image", "one measurement", "all checkpoints and runs"]
+header += [f"on {target['runs']} machines"]
+if finer is not None:
+    header += ["one checkpoint at half the width"]
+Markdown(
+    table(header, rows)
+    + f"\n\nOne measurement is 60 images, samples and probes at once, one rule (a fresh Adam), on the machine "
+    f"above; there are {target['checkpoints']} checkpoints and {target['runs']} runs, training not counted. Half the "
+    f"width of the interval of the AUC on {first} takes, at least cost with the "
+    f"{duration(statistics.mean(target['seconds']))} that a run took in all, {fine}."
+)
+
+# %% [markdown]
+# Runs are independent jobs: `make sweep` gives each data set and seed a process of its own, on one
+# machine or on a cluster, so that time falls with the number of machines up to the number of runs, and
+# costs no precision. A larger training set changes the time of training, not of a measurement: that one
+# depends on the samples and probes that are looked at. Within one run
+# the samples are independent too; beyond the threads of one machine the library does not spread them.
