@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 METHODS = {"shared": "#D55E00", "vmap": "#CC79A7", "low_rank": "#0072B2", "tangent": "#009E73"}
 _KINDS = ("#0072B2", "#56B4E9", "#E69F00", "#999999", "#D55E00")
@@ -35,6 +36,9 @@ def growth(axes: Axes, rows: Sequence[Mapping[str, Any]], varied: str, quantity:
             color=colour, marker="o", markersize=4, label=method,
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=varied)
+    sizes = sorted({row[varied] for row in rows if row["varied"] == varied})
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(sizes, [str(size) for size in sizes])
     return axes
 
 
