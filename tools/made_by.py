@@ -25,6 +25,9 @@ def mark(app: Sphinx, document: nodes.document) -> None:
     if record is None:
         return
     url = app.config.html_theme_options.get("repository_url", "").rstrip("/")
+    for strong in document.findall(nodes.strong):
+        if strong.astext() == "STALE.":  # what chapters say of results of code that has changed
+            strong["classes"].append("stale")
     for cell in document.findall(is_picture_cell):
         number = cell["exec_count"]
         cell["ids"].append(f"cell-{number}")
