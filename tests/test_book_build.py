@@ -3,9 +3,9 @@
 import re
 import shutil
 import sys
+from importlib.metadata import version
 
 import pytest
-import torch
 from bs4 import BeautifulSoup
 
 from srel_core import provenance
@@ -58,7 +58,7 @@ def test_the_page_says_what_made_it(built):
     said = dict(zip(names, values, strict=True))
     assert said["code"].startswith("chapters/tiny.py, commit ")
     assert {"count = 3", "seeds = [0, 1]"} <= set(said["parameters"].split("; "))
-    assert f"torch {torch.__version__}" in said["packages"].replace("+cpu", "")
+    assert f"torch {version('torch')}," in said["packages"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d, in \d+ s", said["executed"])
 
 
