@@ -13,7 +13,7 @@ SHOTS = ROOT / "_build" / "screenshots"
 # TeX that is seen as such counts too, as in the contents beside the page.
 BROKEN_FORMULAS = r"""() => [
     ...[...document.querySelectorAll("a, p, h1, h2, h3, figcaption")]
-        .filter(e => /\\[(\[]|\{\\rm/.test(e.innerText)),
+        .filter(e => e.checkVisibility() && /\\[(\[]|\{\\rm/.test(e.innerText)),
     ...[...document.querySelectorAll("article .math")].filter(e =>
         !e.querySelector("mjx-container") || e.querySelector("mjx-merror, [data-mjx-error]"))
     ].map(e => e.textContent.slice(0, 80))"""
