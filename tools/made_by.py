@@ -48,7 +48,8 @@ def figure_line(record: Record, number: int) -> nodes.paragraph:
     line = nodes.paragraph(classes=["made-by"])
     line += nodes.Text("Made by ")
     line += nodes.reference("", "this code", internal=True, refid=f"cell-{number}")
-    line += nodes.Text(f", profile {record.profile}, {record.seeds}commit {record.commit}.")
+    line += nodes.Text(f", profile {record.profile}, {record.seeds}commit ")
+    line += [varying(record.commit), nodes.Text(".")]
     return line
 
 
@@ -73,7 +74,7 @@ def facts(record: Record, chapter: str, url: str) -> Iterator[tuple[str, list[no
     file = f"chapters/{chapter}.py"
     address = f"{url}/blob/{record.commit.removesuffix('+changes')}/{file}"
     code = nodes.reference("", file, refuri=address) if url else nodes.literal("", file)
-    yield "code", [code, nodes.Text(f", commit {record.commit}")]
+    yield "code", [code, nodes.Text(", commit "), varying(record.commit)]
     yield "profile", [nodes.Text(record.profile)]
     yield (
         "parameters",
@@ -129,8 +130,9 @@ def table(
 
 
 def run_of(record: Record) -> list[str]:
-    times = [f'<span class="varies">{text}</span>' for text in (record.seconds, record.date)]
-    return [record.profile, *times, f"`{record.commit}`", record.device]
+    run = (record.seconds, record.date, record.commit)
+    varying = [f'<span class="varies">{text}</span>' for text in run]
+    return [record.profile, *varying, record.device]
 
 
 def made_with(record: Record) -> list[str]:
