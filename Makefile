@@ -1,12 +1,12 @@
-# make book | sweep | test | cluster-test | bench | lint: each sets up .venv from
-# requirements.lock when it has to.
+# make book | sweep | results | verify-results | test | cluster-test | bench | lint: each sets up
+# .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book sweep test cluster-test bench lint lock
+.PHONY: book sweep results verify-results test cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -51,6 +51,16 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy tools
 	$(BIN)/python tools/pairs.py check
+
+# From the kept runs of the paper profile (`srel run --profile paper --dataset NAME`), and from
+# the regression experiments, which take minutes.
+results: $(READY)
+	$(BIN)/srel regression
+	$(BIN)/srel summarise --profile paper
+
+# Recompute a part of each committed result with the present code; stamp it, or refuse.
+verify-results: $(READY)
+	$(BIN)/srel verify
 
 # Resolve every dependency anew, in an environment of its own, and pin what came out.
 lock:

@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Class-based $S_{\rm rel}$
+# # Class-based local elasticity
 #
 # A network has just taken one training step on a picture of a ship. Its predictions moved a little
 # everywhere: on that picture, on other ships, on airplanes. Local elasticity asks *where they moved

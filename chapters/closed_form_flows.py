@@ -876,6 +876,7 @@ with plots.style():
 plt.show()
 
 # %% [markdown]
+# (sec-flows-claim)=
 # ## What the closed forms say about the claim
 #
 # The claim: $S_{\rm rel}$ changes rapidly in an early phase and is nearly constant in a late one, in

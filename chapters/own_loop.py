@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # $S_{\rm rel}$ in your own training loop
+# # Local elasticity in your own training loop
 #
 # The other chapters measure networks of the library's own. This page measures one of *yours*: a
 # module written here, trained by a loop written here, on a folder of images. It serves as a pattern;

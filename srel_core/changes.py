@@ -72,7 +72,8 @@ def of_tanh(h: Tensor, delta: Tensor) -> Tensor:
     """tanh(h + Δ) − tanh(h) = sinh Δ / (cosh h · cosh(h + Δ))."""
     a, d = h.double(), delta.double()
     # Beyond these bounds cosh overflows, and a tanh is ±1 to the last digit.
-    exact = d.clamp(-700, 700).sinh() / (a.cosh() * (a + d).cosh())
+    within = d.clamp(-700, 700)
+    exact = within.sinh() / (a.cosh() * (a + within).cosh())
     return torch.where(a.abs() < 340, exact, (a + d).tanh() - a.tanh()).to(delta.dtype)
 
 

@@ -1,4 +1,9 @@
-"""How much memory a measurement takes, and so how much of it to do at once."""
+"""How much memory a measurement takes, and so how much of it to do at once.
+
+`max_bytes` bounds what grows with the number of samples and inputs that are worked on together, on
+all threads: activations, slopes, stacked weights. It cannot bound the result, nor the copies of the
+weights that every measurement of a float32 model makes: about 6, and one for each thread.
+"""
 
 from dataclasses import dataclass
 
@@ -8,8 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from srel_core.problem import Problem
+from srel_core.propagation import _CACHE
 
 _SAMPLES = 8
+
+# Bytes, in units of the activations of one input, as measured (benchmarks/scaling.py): what a
+# gradient pass holds for a sample; what change propagation keeps of an input, and has on its way;
+# the patches of 3×3 kernels.
+_GRADIENT, _KEPT, _ON_THE_WAY, _PATCHES = 5, 5, 2, 9
 
 
 class _OutputBytes(TorchDispatchMode):
@@ -27,36 +38,70 @@ class _OutputBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of the trainable weights, and of all activations of one input (an upper bound)."""
+    """Bytes of the trainable weights, of the largest, and of all activations of one input."""
 
     weights: int
+    largest: int
     activations: int
 
     @classmethod
     def of(cls, problem: Problem) -> "Footprint":
         with torch.no_grad(), _OutputBytes() as count:
             problem.predict(problem.weights, problem.inputs[:1])
-        return cls(sum(w.nbytes for w in problem.weights.values()), max(count.total, 1))
+        sizes = [w.nbytes for w in problem.weights.values()]
+        return cls(sum(sizes), max(sizes), max(count.total, 1))
 
     def inputs_within(self, max_bytes: int, n_inputs: int) -> int:
-        """How many inputs to predict at a time, on each thread with its own stepped weights."""
-        return max(1, min(n_inputs, self._beside_weights(max_bytes) // self.activations))
+        """How many inputs to predict at a time, within half of the bound.
+
+        Change propagation takes most: it keeps what each operation gives at every input, the
+        constants of its formula and, while it is at it, the same in float64. Each thread has the
+        activations, or changes of them, on its way. ValueError, with what is needed, if the bound
+        is too low for one sample and one input at a time.
+        """
+        threads = torch.get_num_threads()
+        each = (_KEPT + _ON_THE_WAY * threads) * self.activations
+        least = 2 * max(each, _GRADIENT * threads * self.activations)
+        if max_bytes < least:
+            raise ValueError(
+                f"max_bytes={max_bytes} is too low: one sample and one input at a time need about "
+                f"{least} bytes with {threads} threads"
+            )
+        return min(n_inputs, max_bytes // 2 // each)
 
     def samples_within(self, max_bytes: int) -> int:
-        """How many samples' gradients to take in one pass, on each thread.
+        """How many samples' gradients to take in one pass on each thread, within half of the bound.
 
         A pass holds each layer's input and slope in float64 and in float32, and what lies between.
         A few samples are enough to share the reading of the weights, and many parts share out
-        well among the threads.
+        well among the threads. Of several samples change propagation has on its way what fills
+        the cache.
         """
-        return max(1, min(_SAMPLES, self._beside_weights(max_bytes) // (8 * self.activations)))
+        on_thread = max_bytes // 2 // torch.get_num_threads() - _ON_THE_WAY * _CACHE
+        return max(1, min(_SAMPLES, on_thread // (_GRADIENT * self.activations)))
 
-    def _beside_weights(self, max_bytes: int) -> int:
-        return max_bytes // torch.get_num_threads() - self.weights
+    def rows_within(self, max_bytes: int, n_samples: int, n_outputs: int, n_rows: int) -> int:
+        """How many samples' gradients to bring together with those at as many inputs, at most
+        n_rows, on each thread; the slopes of all samples are there throughout.
+
+        An input has slopes for each output, and the patches that its layers read. ValueError, with
+        what is needed, if the bound is too low for one.
+        """
+        threads, held = torch.get_num_threads(), 2 * n_samples * self.activations
+        slopes = (_GRADIENT + _PATCHES + 4 * n_outputs) * self.activations
+        each = threads * (slopes + (1 + n_outputs) * self.largest)
+        if max_bytes < held + each:
+            raise ValueError(
+                f"max_bytes={max_bytes} is too low: the slopes of {n_samples} samples and the "
+                f"gradients at one input need about {held + each} bytes with {threads} threads; "
+                "raise it, or measure fewer samples at a time"
+            )
+        return min(n_rows, (max_bytes - held) // each)
 
     def stacked_within(self, max_bytes: int, n_inputs: int) -> int:
         """How many samples' gradients, steps and weights to stack, with their activations."""
-        return max(1, max_bytes // (3 * self.weights + n_inputs * self.activations))
+        activations = (_GRADIENT + n_inputs) * self.activations
+        return max(1, max_bytes // (4 * self.weights + activations))
 
     def gains_from_stacking(self, problem: Problem, samples: int) -> bool:
         """Whether samples at once beat one at a time.

@@ -1,4 +1,4 @@
-"""The command line: `srel run`, `srel list`, `srel check`, `srel env`.
+"""The command line: `srel run`, `summarise`, `verify`, `list`, `check`, `env`.
 
 Exit codes: 0 done; 1 the work failed (a damaged file, a full disk); 2 what was asked for has no
 meaning (an unknown name, data that are not there); 130 interrupted.
@@ -118,6 +118,96 @@ def run(
         click.echo(path)
 
 
+_committed_dir = click.option(
+    "--committed-dir",
+    metavar="DIR",
+    help="Where the committed summaries are. Default: results/ of the book.",
+)
+
+
+@srel.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--profile", default="paper", show_default=True, help="smoke, laptop or paper.")
+@click.option("--datasets", callback=_words, metavar="A,B,…", help="Default: all published ones.")
+@_results_dir
+@_committed_dir
+def summarise(
+    files: tuple[Path, ...], profile: str, datasets: tuple[str, ...] | None,
+    results_dir: str | None, committed_dir: str | None,
+) -> None:  # fmt: skip
+    """Write the committed summary of each data set from its kept runs, all seeds of a profile.
+
+    A data set without runs is named and left out; with --datasets that is an error. With FILES,
+    the kept runs of one experiment, these are summarised.
+    """
+    from srel_core.committed import DATASETS
+    from srel_core.profiles import class_experiments
+    from srel_core.results import ResultError
+    from srel_core.summarise import kept_runs, write_summary
+
+    if files:
+        click.echo(write_summary(files, committed_dir))
+        return
+    written = 0
+    for dataset in datasets or DATASETS:
+        try:
+            paths = kept_runs(class_experiments(profile, dataset), results_dir)
+        except ResultError as error:
+            how = f"{error}: srel run --profile {profile} --dataset {dataset}"
+            if datasets:
+                raise ResultError(how) from error
+            click.echo(f"srel: {how}", err=True)
+            continue
+        click.echo(write_summary(paths, committed_dir))
+        written += 1
+    if not written:
+        raise ResultError(f"no runs of the {profile} profile are kept: nothing to summarise")
+
+
+@srel.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@_committed_dir
+def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str | None) -> None:
+    """Recompute a part of each committed summary with the present code, and stamp it if it agrees.
+
+    That part is the first epoch of the first seed, with its first checkpoint: a minute or so. A
+    file that does not agree stays as it is, and the exit code is 1.
+    """
+    from srel_core.committed import committed_dir as resolve
+    from srel_core.results import ResultError
+    from srel_core.verification import verify as verify_file
+
+    refused = 0
+    paths = files or sorted(resolve(committed_dir).glob("class_srel-*.nc"))
+    if not paths:
+        click.echo(f"no summaries in {resolve(committed_dir)}", err=True)
+    for path in paths:
+        try:
+            first, later = verify_file(path, device, progress=not quiet)
+        except (ResultError, ValueError) as error:
+            refused = _say(str(error), 1)
+            continue
+        click.echo(f"{path.name}: agrees (S_rel and own to {first:.1e}, losses to {later:.1e})")
+    if refused:
+        raise ResultError("not all summaries could be verified")
+
+
+@srel.command()
+@click.option("--profile", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@_results_dir
+@_committed_dir
+def regression(profile: str, results_dir: str | None, committed_dir: str | None) -> None:
+    """Run the regression experiments of a profile, and write the verdicts on all settings.
+
+    Experiments that are kept are not run again; the laptop profile takes some minutes.
+    """
+    from srel_core.regression_committed import write
+
+    click.echo(write(results_dir, committed_dir, profile))
+
+
 @srel.command("list")
 @_results_dir
 def list_results(results_dir: str | None) -> None:
@@ -136,9 +226,10 @@ def list_results(results_dir: str | None) -> None:
             click.echo(f"{path.name}  UNREADABLE  {error}")
             continue
         config = json.loads(attributes["config"])
-        what = "  ".join(str(config.get(name, "?")) for name in ("dataset", "model"))
+        names = ("dataset", "model", "family", "target")
+        what = "  ".join(str(config[name]) for name in names if name in config)
         click.echo(
-            f"{path.name}  {what}  seed {config.get('seed', '?')}  "
+            f"{path.name}  {what}  seed {config.get('seed', config.get('seeds', '?'))}  "
             f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
             f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
         )

@@ -3,7 +3,6 @@
 That is where taps only ever see padding, so that no step moves them, and where maps are small.
 """
 
-import copy
 import dataclasses
 from collections import Counter
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from srel_core.checks import rounding_of
 from srel_core.map_conv import SMALL_MAP, MapConv
-from srel_core.problem import Problem
+from srel_core.problem import Problem, own_modules
 from srel_core.rules import Rule
 
 
@@ -28,7 +27,7 @@ def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     zero = torch.zeros(1, dtype=problem.before.dtype, device=problem.before.device)
     if rule is not None and rule.change(zero).any():
         return problem
-    model = copy.deepcopy(problem.model)
+    model = own_modules(problem.model)
     replacements = _replacements(model, problem)
     for name, module in replacements.items():
         parent, _, last = name.rpartition(".")

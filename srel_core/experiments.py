@@ -10,7 +10,6 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from srel_core import data, results
 from srel_core.divergence import DIVERGENCES, find_divergences
 from srel_core.models import MODELS, build_model
 from srel_core.names import check_known
-from srel_core.provenance import code_digest, environment
+from srel_core.provenance import code_digest, provenance
 from srel_core.recorder import SrelRecorder
 from srel_core.rules import parse_rule
 from srel_core.stores import folder_fingerprint
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
 _CODE = (
     "changes", "checks", "chunking", "compact", "data", "divergence", "experiments", "gradients",
-    "influence", "map_conv", "methods", "models", "problem", "propagation", "recorder", "rules",
-    "stores", "tangent", "training", "workers",
+    "graph", "influence", "map_conv", "methods", "models", "problem", "propagation", "recorder",
+    "rules", "steps", "stores", "tangent", "training", "workers",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 
@@ -110,12 +109,9 @@ class ClassExperiment:
         """
         place = choose_device(device)
         path = results.results_dir(results_dir) / self.file_name
-        if path.exists():
-            try:
-                return results.load(path)
-            except results.ResultError as error:
-                aside = results.set_aside(path)
-                warnings.warn(f"{error}; set aside as {aside.name}, computing anew", stacklevel=2)
+        kept = results.load_kept(path)
+        if kept is not None:
+            return kept
         dataset = self._begin(path, place).complete(progress)
         results.save(dataset, path)
         _state_path(path).unlink(missing_ok=True)
@@ -261,16 +257,10 @@ class _Run:
         ).assign_attrs(self._provenance())  # fmt: skip
 
     def _provenance(self) -> dict[str, Any]:
-        here = environment(str(self.device))
+        e, device = self.experiment, str(self.device)
         return {
-            "schema": results.SCHEMA,
-            "kind": "class_srel",
-            "config": self.experiment.config,
-            "code_digest": self.experiment.code,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "wall_seconds": round(self.seconds, 1),
+            **provenance("class_srel", e.config, e.code, self.seconds, device),
             "data_source": self.train.source,
             "data_checksum": self.train.checksum,
             "test_checksum": self.test.checksum,
-            **here,
         }

@@ -115,16 +115,21 @@ def influence(
     loss    "cross_entropy", "mse" (mean over outputs, as in torch), or a callable
             (prediction (C,), target) → scalar for one sample
     divergences  names from `srel_core.DIVERGENCES`; all come from the same steps
-    method  "auto", "loop" (the oracle), "shared" or "vmap"
+    method  "auto", "loop" (the oracle), "shared", "vmap", or, for SGD, "low_rank": the ways of
+            `srel_core.methods`; that which ran is in the result
     chunk_size  samples stacked at a time by "vmap"; None fits them into `max_bytes`
-    max_bytes   bound on the memory of stacked weights and activations, in bytes
+    max_bytes   bound on the memory, in bytes and on all threads together, of the activations,
+            slopes and stacked weights that are worked on at a time; the result and about 6 copies
+            of the weights, and one for each thread, come on top
 
-    A float32 model is measured in float32 with gradients from float64, and those samples again in
-    float64 whose change would drown in rounding: results are within 1e-3 relative of a float64
-    computation.
+    A float32 model is measured in float32 with gradients from float64. Under "low_rank" the change
+    itself is computed, to about 1e-6 of its size whatever that is. The other ways subtract
+    predictions, and do those samples again in float64 whose change would drown in rounding: results
+    are within 1e-3 relative of a float64 computation.
 
     Errors: ValueError, one line, for anything that has no meaning: wrong shapes, labels out of
-    range, NaN or infinite values, unknown names, a module that mixes the samples of a batch.
+    range, NaN or infinite values, unknown names, a module that mixes the samples of a batch; and
+    for `max_bytes` below what one sample and one input need.
     """
     check_known("method", method, METHODS)
     if not isinstance(rule, Rule):

@@ -15,7 +15,14 @@ import numpy as np
 from srel_core import classes
 from srel_core.names import check_known
 from srel_core.published import QUANTITIES, Quantity, published_l2
-from srel_core.summaries import BOUNDS, check_comparable, log_ratio, over_runs, sample_weights
+from srel_core.summaries import (
+    BOUNDS,
+    check_comparable,
+    log_ratio,
+    mean_over_epochs,
+    over_runs,
+    sample_weights,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -125,7 +132,6 @@ def ladder(
     check_known("published definition", definition, LADDERS)
     check_comparable(runs)
     rungs, first = LADDERS[definition], runs[0]
-    of_epoch = first.epoch_of_step.values == first.epoch.values[:, None]
     names = [f"{kept}{name}" for kept in _KEPT for name in ("same", "other", "preference")]
     # for each run, one (1 + n_resamples,) array for each rung and step or epoch
     values: dict[str, list[list[classes.Array]]] = {name: [[] for _ in runs] for name in names}
@@ -134,7 +140,7 @@ def ladder(
         weights = sample_weights(run.sample_class.values, n_resamples, seed=r)
         for k, rung in enumerate(rungs):
             same, other, undefined[r, k] = _same_and_other(run, rung, weights)
-            by_epoch = [np.stack([v[steps].mean(0) for steps in of_epoch]) for v in (same, other)]
+            by_epoch = [mean_over_epochs(run, v) for v in (same, other)]
             for kept, pair in zip(_KEPT, ((same, other), by_epoch), strict=True):
                 values[f"{kept}same"][r].extend(pair[0])
                 values[f"{kept}other"][r].extend(pair[1])
@@ -153,6 +159,34 @@ def ladder(
         "epoch": first.epoch.values, "bound": list(BOUNDS),
     }  # fmt: skip
     return xr.Dataset(data, coords, {"definition": definition, "level": level, "runs": len(runs)})
+
+
+def gain_as_published(
+    runs: "Sequence[xr.Dataset]", *, n_resamples: int = 500, level: float = 0.95
+) -> "xr.Dataset":
+    """How much more the class-based S_rel prefers the sample's class than the original, both as
+    published.
+
+    published_gain (epoch): preference of the class-based over that of the original, from the
+    means of `ladder`'s first rungs over the checkpoints of an epoch, averaged over runs on the log
+    scale; its interval is paired, both definitions being taken on the same resamples.
+    """
+    import xarray as xr
+
+    check_comparable(runs)
+    values: list[list[classes.Array]] = []
+    for r, run in enumerate(runs):
+        weights = sample_weights(run.sample_class.values, n_resamples, seed=r)
+        class_based, original = (
+            log_ratio(
+                *(mean_over_epochs(run, v) for v in _same_and_other(run, rungs[0], weights)[:2])
+            )
+            for rungs in (LADDERS["class-based"], LADDERS["original"])
+        )
+        values.append(list(class_based - original))
+    shape = (runs[0].sizes["epoch"],)
+    data = over_runs("published_gain", values, ("epoch",), shape, (), level, np.exp)
+    return xr.Dataset(data, {"epoch": runs[0].epoch.values, "bound": list(BOUNDS)})
 
 
 def _same_and_other(

@@ -20,9 +20,11 @@ from torch.func import vmap
 from srel_core.chunking import Footprint
 from srel_core.compact import compact
 from srel_core.gradients import loss_slopes
+from srel_core.graph import CannotPropagateError, trace
 from srel_core.problem import Problem
-from srel_core.propagation import CannotPropagateError, Propagation, Steps, trace
+from srel_core.propagation import Propagation
 from srel_core.rules import SGD, Rule
+from srel_core.steps import Steps
 from srel_core.workers import Workers
 
 METHODS = ("auto", "loop", "shared", "vmap", "low_rank")
@@ -58,8 +60,9 @@ def measure(
             return Changes(*_by_propagation(fast, rule, plan), never, "low_rank")
         except CannotPropagateError as error:
             if method == "low_rank":
+                reason = str(error).splitlines()[0]
                 raise ValueError(
-                    f"changes cannot be pushed through this model ({error}): use method='shared'"
+                    f"changes cannot be pushed through this model ({reason}): use method='shared'"
                 ) from error
             plan = Plan.make(fast, rule, "shared", chunk_size, max_bytes)
     try:
@@ -120,11 +123,11 @@ class Plan:
         inputs = size.inputs_within(max_bytes, len(problem.inputs))
         stacked = chunk_size or size.stacked_within(max_bytes, inputs)
         on_cpu = problem.before.device.type == "cpu"
-        if method == "auto" and isinstance(rule, SGD) and on_cpu:
+        if method == "auto" and type(rule) is SGD and on_cpu:
             method = "low_rank"
         elif method == "auto":
             method = "vmap" if size.gains_from_stacking(problem, stacked) else "shared"
-        elif method == "low_rank" and not isinstance(rule, SGD):
+        elif method == "low_rank" and type(rule) is not SGD:
             raise ValueError(f"method='low_rank' is for SGD, not {rule!r}: use method='shared'")
         samples = stacked if method == "vmap" else size.samples_within(max_bytes)
         return cls(method, samples, inputs)

@@ -59,6 +59,11 @@ def measuring(model: nn.Module) -> Iterator[None]:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
+def own_modules(model: nn.Module) -> nn.Module:
+    """A copy of a model, buffers and all, around the same weights."""
+    return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+
+
 def predict(
     model: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor
 ) -> Tensor:

@@ -24,87 +24,17 @@ from torch.nn import functional as F
 
 from srel_core import changes
 from srel_core.checks import rounding_of
-from srel_core.gradients import Gradient, Slopes, loss_slopes
+from srel_core.graph import CannotPropagateError, Keeping
 from srel_core.map_conv import MapConv
 from srel_core.problem import Problem, to_model
-from srel_core.rules import SGD
+from srel_core.steps import Steps
 
 Deltas = dict[fx.Node, Tensor | None]
 """The change of what each operation gives, (n, I, ...); None where nothing has changed."""
 
 
-# Rows of a batch, of steps times inputs, to push through at a time: more leave the cache.
-_ROWS = 64
-
-
-class CannotPropagateError(Exception):
-    """The operations of this model cannot be followed."""
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, MapConv) or super().is_leaf_module(m, module_qualified_name)
-
-
-def trace(model: nn.Module) -> fx.Graph:
-    """The operations of a model, in order. CannotPropagateError if they depend on values, or
-    cannot be followed for another reason."""
-    if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
-        raise CannotPropagateError("hooks run in it")
-    try:
-        return _Tracer().trace(model)
-    except Exception as error:  # whatever a model does with what stands for its input
-        raise CannotPropagateError(str(error)) from error
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The changes of the weights by one SGD step on each of n samples.
-
-    From `slopes` where the model's layers have them, else from each sample's gradient.
-    """
-
-    lr: float
-    slopes: Slopes | None
-    gradients: list[Gradient]
-    n: int
-
-    @classmethod
-    def of(cls, problem: Problem, rule: SGD, x: Tensor, y: Tensor) -> "Steps":
-        """Of the samples x (n, ...) with targets y (n, ...)."""
-        slopes = loss_slopes(problem, x, y)
-        samples = [] if slopes is not None else list(zip(x, y, strict=True))
-        return cls(rule.lr, slopes, [problem.gradient(*sample) for sample in samples], len(x))
-
-    def split(self, n: int) -> list["Steps"]:
-        """The same steps, at most n at a time."""
-        parts = [slice(i, min(i + n, self.n)) for i in range(0, self.n, n)]
-        return [
-            Steps(
-                self.lr,
-                self.slopes and self.slopes.part(rows),
-                self.gradients[rows],
-                rows.stop - rows.start,
-            )
-            for rows in parts
-        ]
-
-    def factors(self, layer: str) -> tuple[Tensor, Tensor] | None:
-        """a (n, k, places) and −η δ (n, o, places), whose products are the steps of the layer's
-        weight; None where only the products themselves are to be had."""
-        if self.slopes is None:
-            return None
-        a, slope = self.slopes.grouped(layer)
-        return None if a.shape[1] > 1 else (a[:, 0], -self.lr * slope[:, 0])
-
-    def of_weight(self, name: str, i: int) -> Tensor:
-        """The change of one weight by the step on sample i, in the weight's own shape."""
-        if self.slopes is None:
-            return -self.lr * self.gradients[i][name]
-        layer, _, which = name.rpartition(".")
-        if which == "bias":
-            return -self.lr * self.slopes.slopes_of(layer, slice(i, i + 1)).sum((0, 3)).flatten()
-        return -self.lr * self.slopes.of_weight(layer, i)
+# Bytes of the largest change to push through at a time: about what a core's cache holds.
+_CACHE = 4 * 2**20
 
 
 class Propagation:
@@ -117,7 +47,7 @@ class Propagation:
     def __init__(self, problem: Problem, graph: fx.Graph, inputs: Tensor) -> None:
         self.graph = graph
         exact = problem.precise or problem
-        keeping = _Keeping(exact.model, graph, problem.before.dtype)
+        keeping = Keeping(exact.model, graph, problem.before.dtype)
         with torch.no_grad():
             self.before: Tensor = keeping.run(to_model(inputs, exact.before))
             # Tracing fixes what a model decides by anything but its input.
@@ -125,6 +55,8 @@ class Propagation:
         if (self.before[:1] - like).abs().max() > rounding_of(like):
             raise CannotPropagateError("its operations are not the same at each call")
         self.base = keeping.kept
+        largest = max(value.nbytes for value in self.base.values() if isinstance(value, Tensor))
+        self.at_a_time = max(1, _CACHE // largest)
         self.last_use = {used: node for node in graph.nodes for used in node.all_input_nodes}
         self.kinds = {node: _kind(node, problem.model) for node in graph.nodes}
         self.prepared = {
@@ -142,8 +74,7 @@ class Propagation:
 
     def changes(self, own: Problem, steps: Steps) -> Tensor:
         """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call."""
-        at_a_time = max(1, _ROWS // len(self.before))
-        parts = [self._changes(own, part) for part in steps.split(at_a_time)]
+        parts = [self._changes(own, part) for part in steps.split(self.at_a_time)]
         return torch.cat(parts).double()
 
     def _changes(self, own: Problem, steps: Steps) -> Tensor:
@@ -174,27 +105,6 @@ def _prepare(node: fx.Node, kind: Any, base: Mapping[fx.Node, Any], model: nn.Mo
         if not (pool.ceil_mode or pool.return_indices or pool.dilation != 1):
             return changes.OfMaxPool(pool, base[node.all_input_nodes[0]])
     return None
-
-
-class _Keeping(fx.Interpreter):
-    """Runs a graph and keeps what each operation gives."""
-
-    def __init__(self, model: nn.Module, graph: fx.Graph, dtype: torch.dtype) -> None:
-        super().__init__(model, garbage_collect_values=False, graph=graph)
-        self.dtype = dtype
-        self.kept: dict[fx.Node, Any] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        for used in n.all_input_nodes:
-            if isinstance(self.kept[used], Tensor):
-                now = self.env[used].to(self.kept[used].dtype)
-                if not torch.equal(now, self.kept[used]):
-                    raise CannotPropagateError(f"{used} is changed in place and then used again")
-        value = super().run_node(n)
-        real = isinstance(value, Tensor) and value.is_floating_point()
-        # a copy: an operation in place may come next
-        self.kept[n] = value.to(self.dtype, copy=True) if real else value
-        return value
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,29 @@ import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+SCHEMA = "srel-core result 1"
 _PACKAGES = ("srel-core", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "xarray")
 _HERE = Path(__file__).parent
+
+
+def provenance(
+    kind: str, config: str, code: str, seconds: float, device: str = "cpu"
+) -> dict[str, Any]:
+    """What every result says of itself: its config (JSON), the digest of its code, its run time
+    and when it ended, and the environment."""
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "config": config,
+        "code_digest": code,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(seconds, 1),
+        **environment(device),
+    }
 
 
 def environment(device: str = "cpu") -> dict[str, str]:

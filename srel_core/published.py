@@ -164,6 +164,16 @@ def published_class_curves(
     )  # fmt: skip
 
 
+def published_without_change(run: "xr.Dataset", rule: str = "adam:1e-4") -> "xr.Dataset":
+    """The published class-based curves of a step that changes no prediction at all: what
+    `published_class_curves` gives where the network is evaluated twice and no step is taken."""
+    import xarray as xr
+
+    changes = ("prediction_change", "own_prediction_change")
+    still = run.assign({name: xr.zeros_like(run[name]) for name in changes})
+    return published_class_curves(still, "class-based", rule)
+
+
 @dataclass(frozen=True)
 class Figures:
     """Published figures of one data set: means over 3 runs, for each of the epochs 1 to 7.

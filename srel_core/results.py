@@ -1,18 +1,20 @@
 """Results on disk: NetCDF files written at once or not at all, and checked when read."""
 
 import os
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
+
+from srel_core.provenance import SCHEMA
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SCHEMA = "srel-core result 1"
 _REQUIRED_ATTRIBUTES = ("schema", "kind", "config", "code_digest", "commit", "created")
 
 
@@ -126,14 +128,50 @@ def load(path: Path) -> "xr.Dataset":
     try:
         dataset = xr.load_dataset(path, engine="h5netcdf")
     except Exception as error:
-        raise ResultError(
-            f"{path} is damaged or not NetCDF ({_one_line(error)}): remove it and run again"
-        ) from error
-    missing = [name for name in _REQUIRED_ATTRIBUTES if name not in dataset.attrs]
-    if missing or dataset.attrs["schema"] != SCHEMA:
-        found = dataset.attrs.get("schema", f"no {missing[0] if missing else 'schema'}")
-        raise ResultError(f"{path} is not a {SCHEMA!r} file ({found}): made by something else?")
+        raise _damaged(path, error) from error
+    _check_attributes(path, dataset.attrs)
     return dataset
+
+
+def load_kept(path: Path) -> "xr.Dataset | None":
+    """The result that is kept there, or None if it is still to be computed.
+
+    A damaged file is set aside, with a warning at the caller's caller.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except ResultError as error:
+        aside = set_aside(path)
+        warnings.warn(f"{error}; set aside as {aside.name}, computing anew", stacklevel=3)
+        return None
+
+
+def _damaged(path: Path, error: Exception) -> ResultError:
+    return ResultError(
+        f"{path} is damaged or not NetCDF ({_one_line(error)}): remove it and run again"
+    )
+
+
+def _check_attributes(path: Path, attributes: Mapping[Any, Any]) -> None:
+    missing = [name for name in _REQUIRED_ATTRIBUTES if name not in attributes]
+    if missing or attributes["schema"] != SCHEMA:
+        found = attributes.get("schema", f"no {missing[0] if missing else 'schema'}")
+        raise ResultError(f"{path} is not a {SCHEMA!r} file ({found}): made by something else?")
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a result, without reading its arrays. ResultError as for `load`."""
+    import xarray as xr
+
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            found = dict(dataset.attrs)
+    except Exception as error:
+        raise _damaged(path, error) from error
+    _check_attributes(path, found)
+    return found
 
 
 def set_aside(path: Path) -> Path:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 BOUNDS = ("low", "high")
+Variables = dict[str, tuple[tuple[str, ...], classes.Array]]
+Finish = Callable[[classes.Array], classes.Array]
 
 
 def class_summary(
@@ -30,6 +32,10 @@ def class_summary(
     preference  (rule, divergence, step)   mean S[c, c] / mean S[c' ≠ c, c]: above 1, a step moves
                 the predictions of its sample's own class more. Runs are averaged on the log scale
     auc         (rule, divergence, step)   same-class AUC; 0.5 is no class structure
+    epoch_preference, epoch_auc (rule, divergence, epoch)   the same from the means of S[c, c], of
+                S[c' ≠ c, c] and of the AUC over the checkpoints of an epoch
+    auc_gain    (rule, divergence, epoch)   epoch_auc less that of l2_logits, sample by sample on
+                the same resamples; there only if l2_logits was measured
     undefined   (rule, divergence, step)   fraction of samples with own = 0
 
     ValueError for no runs, or runs that do not belong together.
@@ -41,7 +47,6 @@ def class_summary(
     dims = ("rule", "divergence", "step")
     # for each run, one (1 + n_resamples, …) array for each cell of `dims`
     matrices: list[list[classes.Array]] = [[] for _ in runs]
-    preferences: list[list[classes.Array]] = [[] for _ in runs]
     aucs: list[list[classes.Array]] = [[] for _ in runs]
     for r, run in enumerate(runs):
         labels = (run.probe_class.values, run.sample_class.values)
@@ -56,14 +61,16 @@ def class_summary(
             auc = classes.same_class_auc(changes[cell], *labels, exclude=exclude)
             counted = weights * np.isfinite(auc)
             matrices[r].append(matrix)
-            preferences[r].append(log_ratio(*classes.same_and_other(matrix)))
             aucs[r].append(counted @ np.nan_to_num(auc) / counted.sum(1))
     shape = tuple(first.sizes[d] for d in dims)
     cells = ("probe_class", "sample_class")
+    same, other = classes.same_and_other(np.array(matrices))  # (R, cells of `shape`, 1 + B) each
+    auc = np.array(aucs)
     data = {
         **over_runs("matrix", matrices, dims, shape, cells, level),
-        **over_runs("preference", preferences, dims, shape, (), level, np.exp),
-        **over_runs("auc", aucs, dims, shape, (), level),
+        **over_runs("preference", log_ratio(same, other), dims, shape, (), level, np.exp),
+        **over_runs("auc", auc, dims, shape, (), level),
+        **_by_epoch(first, same, other, auc, level),
         "undefined": (
             dims,
             np.mean([(r.own.transpose(*dims, "sample") == 0).mean("sample") for r in runs], 0),
@@ -73,9 +80,38 @@ def class_summary(
     coords = {
         **{d: first[d].values for d in dims},
         "bound": list(BOUNDS), "probe_class": names, "sample_class": names,
-        "epoch_of_step": ("step", first.epoch_of_step.values),
+        "epoch_of_step": ("step", first.epoch_of_step.values), "epoch": first.epoch.values,
     }  # fmt: skip
     return xr.Dataset(data, coords, {"reduce": reduce, "level": level, "runs": len(runs)})
+
+
+def _by_epoch(
+    run: "xr.Dataset", same: classes.Array, other: classes.Array, auc: classes.Array, level: float
+) -> Variables:
+    """The epochs' quantities of `class_summary`, from those of each run, cell and resample."""
+    sizes = run.sizes["rule"], run.sizes["divergence"], run.sizes["step"]
+    # (R, rules, divergences, epochs, 1 + B)
+    same, other, auc = (
+        mean_over_epochs(run, v.reshape(len(v), *sizes, -1), axis=3) for v in (same, other, auc)
+    )
+    dims, shape = ("rule", "divergence", "epoch"), auc.shape[1:4]
+
+    def finished(name: str, values: classes.Array, finish: Finish = np.asarray) -> Variables:
+        flat = values.reshape(len(values), -1, values.shape[-1])
+        return over_runs(name, flat, dims, shape, (), level, finish)
+
+    data = finished("epoch_preference", log_ratio(same, other), np.exp)
+    data |= finished("epoch_auc", auc)
+    names = [str(name) for name in run.divergence.values]
+    if "l2_logits" in names:
+        data |= finished("auc_gain", auc - auc[:, :, [names.index("l2_logits")]])
+    return data
+
+
+def mean_over_epochs(run: "xr.Dataset", values: classes.Array, axis: int = 0) -> classes.Array:
+    """Means over the checkpoints of each epoch, along an axis of values that holds the steps."""
+    epochs = [np.flatnonzero(run.epoch_of_step.values == epoch) for epoch in run.epoch.values]
+    return np.stack([np.take(values, steps, axis).mean(axis) for steps in epochs], axis)
 
 
 def sample_weights(sample_classes: classes.Labels, n_resamples: int, seed: int) -> classes.Array:
@@ -92,19 +128,19 @@ def log_ratio(same: classes.Array, other: classes.Array) -> classes.Array:
 
 def over_runs(
     name: str,
-    values: list[list[classes.Array]],
+    values: classes.Array | list[list[classes.Array]],
     dims: tuple[str, ...],
     shape: tuple[int, ...],
     extra: tuple[str, ...],
     level: float,
-    finish: Callable[[classes.Array], classes.Array] = np.asarray,
-) -> dict[str, tuple[tuple[str, ...], classes.Array]]:
+    finish: Finish = np.asarray,
+) -> Variables:
     """Mean over runs, and its interval, of a quantity: two variables of a dataset.
 
     values   for each run and each cell of `shape`, the estimate and its B resamples, (1 + B, …)
     finish   is applied to the mean and to the bounds
     """
-    stacked = np.array([np.stack(run) for run in values])  # (R, cells, 1 + B, …)
+    stacked = np.asarray(values)  # (R, cells, 1 + B, …)
     per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
     tail = per_run.shape[3:]
     estimate = finish(per_run[:, 0].mean(0)).reshape(*shape, *tail)

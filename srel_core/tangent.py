@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
+from srel_core.chunking import Footprint
 from srel_core.compact import compact
 from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
@@ -24,8 +25,9 @@ from srel_core.methods import Changes
 from srel_core.problem import Loss, Problem, measuring
 from srel_core.workers import Workers
 
-# Samples, and inputs, whose gradients are held at a time on each thread.
-_ROWS = 16
+# Of samples, and of inputs, at least these many at a time on each thread, and more as long as
+# their activations take no more bytes; fewer if memory is short.
+_ROWS, _BYTES = 16, 16 * 2**20
 
 
 def tangent_influence(
@@ -36,28 +38,34 @@ def tangent_influence(
     *,
     loss: Loss = "cross_entropy",
     divergences: Sequence[str] = ("kl", "l2_logits"),
+    max_bytes: int = 2 * 2**30,
 ) -> Influence:
     """The limit η → 0 of `influence` under `SGD(η)`, per unit of learning rate.
 
     Arguments, shapes and errors as in `srel_core.influence`. `change` and `own` are the leading
     terms divided by η (norms) or η² (kl, reverse_kl), so that their ratios are the limits of
-    S_rel. Linear in the gradient, hence free of cancellation in float32.
+    S_rel. Linear in the gradient, hence free of cancellation in float32. The slopes of all samples
+    are in memory at once, and count within `max_bytes`.
     """
     with measuring(model):
         problem = Problem.make(model, x, y, probes, loss)
         wanted = find_divergences(divergences, problem.before.shape[1])
-        delta = _changes_per_lr(compact(problem).with_precise_gradients())
+        delta = _changes_per_lr(compact(problem).with_precise_gradients(), max_bytes)
         measures = {d.name: d.tangent for d in wanted}
         never = torch.zeros(len(x), dtype=torch.bool)
         found = Changes(problem.before.double(), delta, never, "tangent")
         return summarise(problem, found, measures)
 
 
-def _changes_per_lr(problem: Problem) -> Tensor:
+def _changes_per_lr(problem: Problem, max_bytes: int) -> Tensor:
     """−Θ(x', x_i) r(x_i) for all samples x_i and inputs x', (S, I, C) in float64."""
+    size, n_outputs = Footprint.of(problem), problem.before.shape[1]
+    wanted = max(_ROWS, _BYTES // size.activations)
+    n_rows = size.rows_within(max_bytes, len(problem.x), n_outputs, wanted)
+    n_inputs = size.inputs_within(max_bytes, len(problem.inputs))
 
     def rows_of(values: Tensor) -> list[slice]:
-        return [slice(start, start + _ROWS) for start in range(0, len(values), _ROWS)]
+        return [slice(start, start + n_rows) for start in range(0, len(values), n_rows)]
 
     with Workers(problem, lambda own: own) as workers:
         at_samples = workers.map(
@@ -73,12 +81,9 @@ def _changes_per_lr(problem: Problem) -> Tensor:
                 ),
                 1,
             )
-        return torch.stack(
-            workers.map(
-                lambda own, i: _by_directional_derivative(own, own.gradient(own.x[i], own.y[i])),
-                range(len(problem.x)),
-            )
-        )
+    # Forward derivatives have one state for the whole process, so not side by side.
+    gradients = (problem.gradient(x, y) for x, y in zip(problem.x, problem.y, strict=True))
+    return torch.stack([_by_directional_derivative(problem, g, n_inputs) for g in gradients])
 
 
 def _at_some_inputs(problem: Problem, at_samples: list[Slopes], inputs: Tensor) -> Tensor:
@@ -134,11 +139,17 @@ def _product(a: Tensor, slope: Tensor, b: Tensor, others: Tensor) -> Tensor:
     return _dot(slope @ a.mT, others @ b.mT)
 
 
-def _by_directional_derivative(problem: Problem, gradient: dict[str, Tensor]) -> Tensor:
-    """−Θ(x', x) r(x) at all inputs x', (I, C) in float64: one forward-mode derivative."""
+def _by_directional_derivative(
+    problem: Problem, gradient: dict[str, Tensor], n_inputs: int
+) -> Tensor:
+    """−Θ(x', x) r(x) at all inputs x', (I, C) in float64: forward-mode derivatives, at n_inputs
+    inputs each."""
     down = {name: -g for name, g in gradient.items()}
     with torch.no_grad(), warnings.catch_warnings():
         # Forward mode loads torch's own scripted decompositions, which torch itself deprecates.
         warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
-        slope = jvp(lambda w: problem.predict(w, problem.inputs), (problem.weights,), (down,))[1]
-    return slope.double()
+        slopes = [
+            jvp(lambda w, at=part: problem.predict(w, at), (problem.weights,), (down,))[1]
+            for part in problem.inputs.split(n_inputs)
+        ]
+    return torch.cat(slopes).double()

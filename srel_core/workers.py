@@ -4,7 +4,6 @@ A one-sample step is made of many small operations, which two threads share badl
 a thread each take half the time. The result does not depend on how many threads there are.
 """
 
-import copy
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from srel_core.problem import Problem
+from srel_core.problem import Problem, own_modules
 
 Own = TypeVar("Own")
 Item = TypeVar("Item")
@@ -73,7 +72,5 @@ class Workers(Generic[Own]):
 
 def _with_own_modules(problem: Problem) -> Problem:
     """The same problem with modules of its own around the same weights."""
-    tensors = [*problem.model.parameters(), *problem.model.buffers()]
-    model = copy.deepcopy(problem.model, {id(tensor): tensor for tensor in tensors})
     precise = problem.precise and _with_own_modules(problem.precise)
-    return dataclasses.replace(problem, model=model, precise=precise)
+    return dataclasses.replace(problem, model=own_modules(problem.model), precise=precise)

@@ -60,6 +60,13 @@ def test_list_names_data_seed_and_provenance(computed):
     assert all("digits  linear  seed" in line and "commit" in line for line in lines)
 
 
+def test_list_names_what_a_regression_was_about(tmp_path):
+    from srel_core.regression import RegressionExperiment
+
+    RegressionExperiment(n_steps=2, n_points=2, width=3, seeds=(4, 5)).run(tmp_path)
+    assert "mlp  teacher  seed [4, 5]  commit" in srel("list", "--results-dir", tmp_path).stdout
+
+
 def test_check_tells_whole_from_damaged(computed, tmp_path):
     _, printed = computed
     done = srel("check", printed[0])

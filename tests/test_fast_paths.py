@@ -164,5 +164,5 @@ def test_the_tangent_by_layers_equals_directional_derivatives(name):
     at_samples = loss_slopes(problem, problem.x, problem.y)
     by_layers = _at_some_inputs(problem, [at_samples], problem.inputs)
     for i, slope in enumerate(by_layers):
-        want = _by_directional_derivative(problem, problem.gradient(problem.x[i], problem.y[i]))
+        want = _by_directional_derivative(problem, problem.gradient(problem.x[i], problem.y[i]), 2)
         torch.testing.assert_close(slope, want, rtol=1e-9, atol=1e-12)

@@ -82,7 +82,12 @@ def test_what_cannot_be_propagated_names_the_way_out():
     x, y, probes = networks.batch(2, 3)
     hooked = networks.make("mlp")
     hooked[1].register_forward_hook(lambda _, __, out: 2 * out)
+
+    class Momentum(sc.SGD):
+        """A step of one's own is more than its learning rate."""
+
     for model, rule, reason in [
+        (networks.make("mlp"), Momentum(0.1), "is for SGD, not"),
         (hooked, sc.SGD(0.1), "hooks run in it"),
         (networks.make("vit"), sc.SGD(0.1), "cannot be pushed through"),
         (networks.make("mlp"), sc.Adam(0.1), "is for SGD, not Adam"),
@@ -153,7 +158,7 @@ def test_invariants_on_random_shapes(sizes, seed, chunk, rule):
         model, x, y, probes, rule=rule, divergences=VECTOR, method="vmap", chunk_size=chunk
     )
     starved = sc.influence(
-        model, x, y, probes, rule=rule, divergences=VECTOR, method="shared", max_bytes=1
+        model, x, y, probes, rule=rule, divergences=VECTOR, method="shared", max_bytes=4000
     )
     permuted = sc.influence(
         model, x[order], y[order], probes[order_probes], rule=rule, divergences=VECTOR,

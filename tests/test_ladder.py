@@ -102,6 +102,15 @@ def test_it_is_the_same_every_time(runs, ladders):
     assert ladder.ladder(runs, "original", n_resamples=100).identical(ladders["original"])
 
 
+def test_the_gain_as_published_is_that_of_the_first_rungs(runs, ladders):
+    gain = ladder.gain_as_published(runs, n_resamples=100)
+    first = [ladders[name].sel(rung="as published") for name in ("class-based", "original")]
+    want = first[0].epoch_preference / first[1].epoch_preference
+    np.testing.assert_allclose(gain.published_gain, want, rtol=1e-9)
+    low, high = gain.published_gain_interval.values
+    assert (low < high).all() and (low <= want).all() and (want <= high).all()
+
+
 def test_bad_input_gets_one_clear_line(runs):
     with pytest.raises(ValueError, match="unknown published definition 'class based'"):
         ladder.ladder(runs, "class based")

@@ -104,3 +104,38 @@ def test_figures_draw_what_the_summary_holds(runs, summary):
     auc = summary.auc.sel(rule="tangent", divergence="kl")
     np.testing.assert_array_equal(axes[2].lines[0].get_ydata(), auc)
     plt.close(figure)
+
+
+@pytest.mark.parametrize("reduce", ["ratio_of_means", "median"])
+def test_an_epoch_averages_its_checkpoints(runs, reduce):
+    summary = class_summary(runs, reduce=reduce, n_resamples=100)
+    ratios, aucs = [], []
+    for run in runs:
+        matrices, samples = [], []
+        for step in (4, 6):  # the checkpoints of the second epoch
+            (change, own, *labels), exclude = _cell(
+                run, rule="sgd:1e-4", divergence="kl", step=step
+            )
+            matrices.append(
+                classes.class_matrix(change, own, *labels, exclude=exclude, reduce=reduce)
+            )
+            samples.append(classes.same_class_auc(change, *labels, exclude=exclude))
+        same, other = classes.same_and_other(np.stack(matrices))
+        ratios.append(np.log(same.mean() / other.mean()))
+        aucs.append(np.mean(samples))
+    at = summary.sel(rule="sgd:1e-4", divergence="kl", epoch=2)
+    assert float(at.epoch_preference) == pytest.approx(np.exp(np.mean(ratios)), rel=1e-9)
+    assert float(at.epoch_auc) == pytest.approx(np.mean(aucs), rel=1e-9)
+    for name in ("epoch_preference", "epoch_auc"):
+        low, high = at[f"{name}_interval"].values
+        assert low <= at[name] <= high and low < high
+
+
+def test_the_gain_of_a_divergence_is_paired(summary):
+    """Over l2_logits itself there is none, and no interval either."""
+    own = summary.sel(divergence="l2_logits")
+    assert (own.auc_gain == 0).all() and (own.auc_gain_interval == 0).all()
+    kl = summary.sel(divergence="kl")
+    np.testing.assert_allclose(kl.auc_gain, kl.epoch_auc - own.epoch_auc, atol=1e-12)
+    low, high = kl.auc_gain_interval.values
+    assert (low < high).any() and (low <= kl.auc_gain).all() and (kl.auc_gain <= high).all()

@@ -87,3 +87,16 @@ def test_float32_is_within_a_thousandth_of_float64():
     x, probes = x.float(), probes.float()
     single = sc.tangent_influence(networks.make("resnet18").float(), x, y, probes)
     torch.testing.assert_close(single.change["kl"], exact.change["kl"], rtol=1e-3, atol=0)
+
+
+def test_a_model_without_layers_of_its_own_on_several_threads():
+    """Forward derivatives cannot be taken side by side."""
+    model, (x, y, probes) = networks.make("vit"), networks.batch(8, 4)
+    want = sc.tangent_influence(model, x, y, probes)
+    torch.set_num_threads(3)
+    try:
+        for _ in range(3):
+            got = sc.tangent_influence(model, x, y, probes)
+            torch.testing.assert_close(got.delta, want.delta)
+    finally:
+        torch.set_num_threads(1)

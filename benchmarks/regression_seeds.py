@@ -1,0 +1,133 @@
+"""Seeds trained together against one after another: python benchmarks/regression_seeds.py
+
+The experiments of the chapter on regression, shortened to 600 steps: ten seeds and five as one
+stack, and each of them as a stack of its own, by the same code on one thread; the least of three
+rounds, the two taken in turns. Both must give the same numbers.
+
+Then, how often the interval of a break holds what it promises for other seeds: 300 seeds in 30
+groups of ten. Each group has its interval, and the truth is the break of the mean over all 300
+(whose own error is a fifth of a group's). Prints the tables and writes them, with the environment,
+to benchmarks/results/regression_seeds.json. Takes about a minute.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from srel_core.phases import fit_two_phase
+from srel_core.regression import RegressionExperiment
+from srel_core.two_phase_verdict import case_of
+
+RESULT = Path(__file__).parent / "results" / "regression_seeds.json"
+REQUIRED_RATIO = 3.0
+ROUNDS = 3
+SHORT = RegressionExperiment(n_steps=600, n_points=40)
+SETTINGS = {
+    "relu 3×50": SHORT,
+    "tanh 3×50": replace(SHORT, activation="tanh"),
+    "relu 2×20": replace(SHORT, depth=2, width=20),
+    "relu 5×50": replace(SHORT, depth=5),
+    "gate": replace(SHORT, family="relu_gate"),
+}
+N_GROUPS, GROUP = 30, 10
+Row = dict[str, Any]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def train(experiment: RegressionExperiment) -> NDArray[np.float64]:
+    """The work itself, without files and provenance: S_rel, (rule, seed, step, pair)."""
+    return experiment._train(experiment.data())["s_rel"]
+
+
+def speed(name: str, n_seeds: int) -> Row:
+    together = replace(SETTINGS[name], seeds=tuple(range(n_seeds)))
+    alone = [replace(together, seeds=(seed,)) for seed in together.seeds]
+    at_once = train(together)
+    for seed, experiment in enumerate(alone):
+        np.testing.assert_allclose(train(experiment)[:, 0], at_once[:, seed], rtol=1e-6)
+    stacked, sequential = zip(
+        *(
+            (seconds(lambda: train(together)), sum(seconds(lambda e=e: train(e)) for e in alone))
+            for _ in range(ROUNDS)
+        ),
+        strict=True,
+    )
+    return {
+        "network": name,
+        "seeds": n_seeds,
+        "one after another, s": min(sequential),
+        "together, s": min(stacked),
+        "ratio": min(sequential) / min(stacked),
+    }
+
+
+def coverage(name: str, activation: str) -> Row:
+    experiment = RegressionExperiment(
+        depth=2, width=20, activation=activation, n_points=100, more_rules=("tangent",),
+        seeds=tuple(range(1000, 1000 + N_GROUPS * GROUP)),
+    )  # fmt: skip
+    case = case_of(experiment._compute(), "any")
+    truth = fit_two_phase(case.steps, case.curves).break_step
+    fits = [fit_two_phase(case.steps, group) for group in np.split(case.curves, N_GROUPS)]
+    inside = [fit.interval[0] <= truth <= fit.interval[1] for fit in fits]
+    return {
+        "network": name,
+        "break of all seeds": truth,
+        "groups": N_GROUPS,
+        "seeds in each": GROUP,
+        "intervals that hold it": float(np.mean(inside)),
+        "median width": float(np.median([fit.interval[1] - fit.interval[0] for fit in fits])),
+    }
+
+
+def show(rows: list[Row]) -> None:
+    print("\n" + " | ".join(rows[0]))
+    for row in rows:
+        print(" | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+
+
+def environment() -> Row:
+    cpu = Path("/proc/cpuinfo")
+    names = [x for x in cpu.read_text().splitlines() if "model name" in x] if cpu.exists() else []
+    return {
+        "cpu": names[0].split(":")[1].strip() if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "load before": round(os.getloadavg()[0], 1),
+        "threads": 1,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    here = environment()
+    speeds = [speed("relu 3×50", 5), *(speed(name, 10) for name in SETTINGS)]
+    show(speeds)
+    held = [coverage("relu 2×20", "relu"), coverage("tanh 2×20", "tanh")]
+    show(held)
+    RESULT.parent.mkdir(exist_ok=True)
+    result = {"environment": here, "speed": speeds, "other seeds": held}
+    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    base = next(row for row in speeds if row["network"] == "relu 3×50" and row["seeds"] == 10)
+    if base["ratio"] < REQUIRED_RATIO:
+        raise SystemExit(f"seeds together must be at least {REQUIRED_RATIO} times as fast")
+
+
+if __name__ == "__main__":
+    main()

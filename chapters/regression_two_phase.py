@@ -1,0 +1,646 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Regression: are there two phases?
+#
+# The claim of {cite:t}`dan2021dynamics` about regression, in our words: training begins with an
+# *elastic* phase, in which the original $S_{\rm rel}$ changes rapidly, and ends with an *inelastic*
+# one, in which it is nearly constant and stays large.
+#
+# A plot can always be read that way. Any quantity of a training that converges comes to rest if one
+# waits, and any curve has a place where it bends most. So this chapter first says what would count
+# for the claim and against it, as five questions with numbers in them. They were fixed, as code with
+# tests, before the first network was looked at (`srel_core.two_phase_verdict`). Then it asks them of
+# networks of several kinds, depths and widths, on made-up and on real data, and of two predictors
+# for which the answer is known: a linear model, in which $S_{\rm rel}$ cannot move, and a single
+# ReLU gate, whose motion has a closed form.
+
+# %% tags=["parameters"]
+profile: str = "laptop"  # smoke, laptop or paper
+results_dir: str = ""  # where results are kept; empty: the book's own
+seeds: list[int] = []  # at least 3, trained together; empty: as the profile says
+
+# %% tags=["hide-input"]
+from collections import Counter
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown, display
+from tqdm import tqdm
+
+from srel_core import plots, regression_plots
+from srel_core import two_phase_verdict as rule
+from srel_core.phases import NoBreakError, fit_two_phase
+from srel_core.regression import BATCH_SIZE
+from srel_core.regression_data import DIMENSION, NOISE
+from srel_core.regression_settings import bases, regression_settings, sweep
+from srel_core.regression_summary import LEARNT, gate_movement, summarise
+
+# %% [markdown]
+# ## What is measured
+#
+# For a predictor $f_w$ with one output and the loss $\frac12 (f_w(x) - y)^2$, take one step of
+# stochastic gradient descent on the sample $(x, y)$ alone, with the learning rate $\eta$ of the
+# training, $w \to w^+$. The original $S_{\rm rel}$ {cite:p}`he2020local` is
+#
+# $$
+# S_{\rm rel}(x', x) = \frac{|f_{w^+}(x') - f_w(x')|}{|f_{w^+}(x) - f_w(x)|}
+# \;\xrightarrow{\;\eta \to 0\;}\; \frac{|\Theta(x', x)|}{\Theta(x, x)},
+# \qquad \Theta(x', x) = \nabla_w f_w(x') \cdot \nabla_w f_w(x) .
+# $$ (eq-original)
+#
+# The limit is that of the tangent kernel $\Theta$ {cite:p}`jacot2018ntk`. Both points of a pair are
+# held out: the network is trained on neither.
+#
+# :::{prf:proposition} A linear model has no phases
+# :label: prop-linear-control
+#
+# If $f_w(x) = w \cdot x + b$, then $S_{\rm rel}(x', x) = |x' \cdot x + 1| / (\lVert x \rVert^2 + 1)$
+# for every step size and all weights, wherever $f_w(x) \neq y$.
+# :::
+#
+# :::{prf:proof}
+# The step is $w^+ = w - \eta r x$, $b^+ = b - \eta r$ with $r = f_w(x) - y$. So the prediction at $x'$
+# changes by $-\eta r (x \cdot x' + 1)$, and $\eta r$ cancels in the ratio. $\square$
+# :::
+#
+# So where $S_{\rm rel}$ moves, the nonlinearity of the network moves it. And the linear model's
+# $S_{\rm rel}$ on the same pairs is a yardstick for *large*: it says how much a step at $x$ moves
+# $x'$ if nothing but the inner product of the two inputs counts.
+
+# %% [markdown]
+# ## What counts as two phases
+#
+# The pairs of a setting are averaged to one curve a seed. Two straight lines that meet at a break
+# are fitted to the mean over seeds, with a bootstrap interval of the break and a test against one
+# line (`fit_two_phase`; several curves, so that neither noise that is correlated along the steps nor
+# seeds that differ spoil the test). The fit is against the step itself, at evenly spaced steps,
+# because *rapidly* means per step. Against the logarithm of the step nearly every curve would have a
+# break at its first motion, which is not the claim.
+
+# %% tags=["hide-input"]
+Markdown(f"""
+:::{{prf:definition}} The rule
+:label: def-two-phases
+
+A setting has **two phases** if, in this order,
+
+1. *moves*: the range of the mean curve is at least {rule.MOVES:.0%} of its largest value;
+2. *breaks*: two lines fit better than one, $p \\le {rule.ALPHA}$, where $p$ is adjusted by Holm's method
+   for all rows of the table below {{cite:p}}`holm1979simple`;
+3. *rests*: the break lies in the first half of the steps, the slope after it is at most {rule.REST:.0%} of
+   that before, and from the break to the end $S_{{\\rm rel}}$ drifts by at most {rule.REST:.0%} of the plateau;
+4. *own scale*: the first half of the steps alone gives a break at no less than {rule.OWN_SCALE:.2f} times the
+   break of all steps, and the break is late enough for the grid of steps to tell.
+
+The plateau is **large** if, besides,
+
+5. it exceeds the $S_{{\\rm rel}}$ of a linear model on the same pairs (95 % interval of the ratio over seeds
+   above 1), and is at least {rule.LIKE_TANGENT:.0%} of the tangent-kernel $S_{{\\rm rel}}$ of the final network.
+:::
+""")
+
+# %% [markdown]
+# The fourth question is there because of curves such as the logarithm. They bend, and two lines fit
+# them far better than one, but where they bend depends on when one stops looking: half the steps,
+# half the break. A break that belongs to the training stays where it is.
+#
+# The rule has not been touched since it was fixed. Things around it were, after a first look at the
+# results. $S_{\rm rel}$ is measured at finer steps, because for some rows the fourth question had been
+# answered with "too early to tell". Only pairs that are defined at every step are averaged, because the
+# linear control had seemed to move: pairs with a residual of exactly zero had dropped out. Gates have
+# more pairs than the others, because most of theirs never move. And settings with smaller and larger
+# first weights were added, because $S_{\rm rel}$ seemed to remember them.
+#
+# Against the claim would count: curves that do not move; that move all the way; that rest below what a
+# linear model has. The claim does not say whether $S_{\rm rel}$ rises or falls to its plateau, so the
+# direction is no part of the rule; we report it.
+
+# %% [markdown]
+# ## The experiments
+
+# %% tags=["hide-input"]
+settings = regression_settings(profile, tuple(seeds) or None)
+results = {
+    setting: setting.run(results_dir or None)
+    for setting in tqdm(settings, desc="settings", unit="setting")
+}
+rows = summarise(results)
+networks = [row for row in rows if row.setting.family == "mlp"]
+by_setting = {(row.setting, row.kind): row for row in rows}
+base = bases(settings)
+first = base["relu"]
+
+
+def row_of(setting, kind="any"):
+    return by_setting[setting, kind]
+
+
+def listed(found):
+    if len(found) > 10:
+        return "see the table"
+    return "; ".join(row.name for row in found) if found else "none"
+
+
+trainings = {s.n_steps for s in settings}
+Markdown(
+    f"{len(settings)} settings, each from {len(first.seeds)} seeds, which share nothing: a seed draws "
+    f"the data, the target, the first weights, the batches and the pairs ({first.n_pairs} of each kind). "
+    f"Around a ReLU and a tanh network of depth {first.depth} (layers of weights) and width {first.width}, "
+    f"with torch's own initialisation, which learn from {first.n_train} points by SGD in batches of {BATCH_SIZE} with "
+    f"$\\eta = {first.lr:g}$ for {first.n_steps:,} steps, one thing is changed at a time: depth, width (at "
+    "depth 2), learning rate, size of the first weights (×2 means twice as large), the way of training "
+    "(gd: all points at every step; adam), target and inputs. Single gates and linear models learn for "
+    f"{min(trainings):,} steps. Weights and measurements are in double precision, and changes are "
+    "propagated through the layers instead of being subtracted, so that there is no rounding to mistake for motion."
+)
+
+# %% tags=["hide-input"]
+Markdown(
+    "Targets: a *teacher* of the student's own kind, so that the student can learn it exactly; a *noisy "
+    f"teacher*, with noise of {NOISE} standard deviations on the labels; a *smooth* function, "
+    "$\\sin(2\\,u\\cdot x) + \\frac12 (v \\cdot x)^2$; and *diabetes*, real data: 10 measurements on each of 442 "
+    "patients and the progression of their disease {cite:p}`efron2004lars`. Inputs have "
+    f"{DIMENSION} dimensions: "
+    "Gaussian, or a *mixture* of a near and a far Gaussian, so that the two points of a pair lie *within* "
+    "a cluster or *across* the two."
+)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel and training loss against the step for four predictors: a ReLU and a tanh network, a single gate, a linear model. Thin lines are seeds; the two fitted lines are dashed and the break is marked with its interval."}, "figure": {"name": "fig-phases", "caption": "S_rel of held-out pairs (top) and losses (bottom, logarithmic) while four predictors learn their teacher. Thin: seeds; thick: their mean. Dashed: the two lines of the fit; dotted with grey band: the break and its 95 % interval. Blue line across: a linear model on the same pairs, which is what the linear predictor itself has at every step."}}
+shown = {
+    f"relu {first.depth}×{first.width}": base["relu"],
+    f"tanh {first.depth}×{first.width}": base["tanh"],
+    "gate": next(s for s in settings if s.family == "relu_gate" and s.training == "gd"),
+    "linear": next(s for s in settings if s.family == "linear"),
+}
+with plots.style():
+    figure, panels = plt.subplots(2, 4, figsize=(13, 6), sharex="col", layout="constrained")
+    for (name, setting), (top, bottom) in zip(shown.items(), panels.T, strict=True):
+        row, result = row_of(setting), results[setting]
+        steps = result.step.values
+        regression_plots.seeds(
+            top, row.case.steps, row.case.curves, plots.OTHERS[0], "$S_{\\rm rel}$"
+        )
+        top.axhline(row.case.linear.mean(), color=plots.SAME, linewidth=1, label="linear model")
+        if row.verdict.fit:
+            regression_plots.hinge(
+                top, row.case.steps, row.verdict.fit, row.verdict.checks["breaks"]
+            )
+        regression_plots.seeds(bottom, steps, result.train_loss.values, plots.SAME, "training")
+        bottom.plot(steps, result.held_loss.mean("seed"), color=plots.OTHERS[0], label="held out")
+        top.set(title=name, ylim=(0, None))
+        bottom.set(xlabel="training step", yscale="log")
+    panels[0, 0].set_ylabel("mean $S_{\\rm rel}$")
+    panels[1, 0].set_ylabel("loss")
+    panels[0, 1].legend(loc="lower right")
+    panels[1, 0].legend(loc="upper right")
+plt.show()
+
+# %% tags=["hide-input"]
+control = [row for row in rows if row.setting.family == "linear"]
+deviation = max(
+    float(abs(results[row.setting].s_rel / results[row.setting].s_rel_linear - 1).max())
+    for row in control
+)
+missing = {s: float(r.s_rel.isel(rule=0).isnull().mean()) for s, r in results.items()}
+asleep = [share for s, share in missing.items() if s.family == "relu_gate"]
+elsewhere = max(share for s, share in missing.items() if s.family != "relu_gate")
+Markdown(
+    f"*The control.* In the linear models no pair departs from {{prf:ref}}`prop-linear-control` by more "
+    f"than {deviation:.0e} of its value at any step, in any of {len(control)} rows. "
+    f"*Undefined pairs.* In a gate {min(asleep):.0%} to {max(asleep):.0%} of the values are undefined, because a "
+    f"step on a sample at which the gate is shut changes nothing; elsewhere at most {elsewhere:.1%} are. "
+    "Only pairs that are defined at every measured step "
+    "count: if pairs came and went, their average would move though none of them does."
+)
+
+# %% [markdown]
+# ## Data and targets
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and the diabetes data."}, "figure": {"name": "fig-targets", "caption": "Mean S_rel over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
+LINES = {"any": "-", "within": "-", "across": "--"}
+with plots.style():
+    figure, panels = plt.subplots(2, 3, figsize=(12, 6.6), sharex=True, layout="constrained")
+    for row_of_panels, (activation, about) in zip(panels, base.items(), strict=True):
+        colour = dict(zip(("teacher", "noisy_teacher", "smooth", "diabetes"),
+                          (plots.SAME, *plots.OTHERS[:2], plots.RULES["tangent"]), strict=True))  # fmt: skip
+        for row in rows:
+            s = row.setting
+            if (
+                replace(s, target="teacher", inputs="gaussian", more_rules=about.more_rules)
+                != about
+            ):
+                continue
+            panel = 1 if s.inputs == "mixture" else 2 if s.target == "diabetes" else 0
+            axes = row_of_panels[panel]
+            mean = (
+                results[s]
+                .s_rel.isel(rule=0)
+                .where(results[s].kind == row.kind)
+                .mean(("seed", "pair"))
+            )
+            late = slice(1, None)
+            label = s.target.replace("_", " ") if row.kind != "across" else None
+            axes.plot(
+                mean.step[late],
+                mean[late],
+                color=colour[s.target],
+                linestyle=LINES[row.kind],
+                label=label,
+            )
+            axes.axhline(row.case.linear.mean(), color="black", linestyle=":", linewidth=1)
+        row_of_panels[0].set_ylabel(f"mean $S_{{\\rm rel}}$, {activation}")
+    for axes, title in zip(panels[0], ("Gaussian inputs", "mixture", "diabetes"), strict=True):
+        axes.set_title(title)
+        axes.legend(loc="lower left")
+    for axes in panels.ravel():
+        axes.set(xscale="log", ylim=(0, None))
+    for axes in panels[1]:
+        axes.set_xlabel("training step")
+plt.show()
+
+# %% [markdown]
+# ## Where the break falls, against the loss
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of S_rel, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
+broken = [row for row in networks if row.verdict.checks["breaks"]]
+with plots.style():
+    figure, axes = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
+    for activation, colour in regression_plots.COLOURS.items():
+        some = [r for r in broken if r.setting.activation == activation]
+        regression_plots.against(
+            axes, [float(np.median(r.learnt_at)) for r in some], [r.verdict.fit.break_step for r in some],
+            np.array([r.verdict.fit.interval for r in some]), colour, activation,
+        )  # fmt: skip
+    ends = np.array([first.n_steps / 100, first.n_steps])
+    axes.plot(ends, ends, color="black", linewidth=1)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlim=ends,
+        ylim=ends,
+        xlabel="90 % of the fall of the loss done by step",
+        ylabel="break of $S_{\\rm rel}$ (step)",
+    )
+    axes.legend(loc="lower right")
+plt.show()
+
+# %% tags=["hide-input"]
+if broken:
+    before = [r for r in broken if r.verdict.fit.break_step < np.median(r.learnt_at)]
+    share = np.array([np.median(r.at_break) for r in broken])
+    text = (
+        f"Of {len(broken)} rows with networks that move and break, the break comes before {LEARNT:.0%} of the fall of the loss is done in "
+        f"{len(before)}, and after it in {len(broken) - len(before)}. At the break the loss has done "
+        f"{np.median(share):.0%} of its fall in the median row, between {share.min():.0%} and {share.max():.0%} in all of them."
+    )
+else:
+    text = "No row moves and breaks, so there is nothing to compare with the loss."
+Markdown(text)
+
+# %% [markdown]
+# ## What moves the break and the plateau
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six columns, one for each quantity varied: width, depth, learning rate, size of the first weights, training, step rule. Top row the break of S_rel with its interval, bottom row S_rel at the start and at the plateau over that of a linear model."}, "figure": {"name": "fig-sweeps", "caption": "One thing changed at a time, for ReLU and tanh networks that learn a teacher. Top: the break with its 95 % interval (hollow where the row does not move or has no break by the rule). Bottom: S_rel over that of a linear model, at the start (hollow) and on the plateau (with its 95 % interval). The last column measures one and the same training under three steps."}}
+FIELDS = {
+    "width": "width (depth 2)",
+    "depth": "depth",
+    "lr": "learning rate",
+    "gain": "first weights ×",
+    "training": "training",
+}
+
+
+def swept(about, field):
+    """(label, row) for each value of a field."""
+    centre = replace(about, depth=2) if field == "width" else about
+    found = [
+        (f"{getattr(s, field):g}" if field != "training" else s.training, row_of(s))
+        for s in sweep(settings, centre, field)
+    ]
+    if field == "training":
+        found += [
+            ("adam", row_of(s))
+            for s in settings
+            if s.training == "adam" and s.activation == about.activation
+        ]
+    return found
+
+
+under_rule = {  # judged by themselves: the same training, another step
+    activation: dict(
+        zip(
+            ("sgd", "limit", "adam"),
+            rule.judge({n: rule.case_of(results[s], "any", n) for n in s.rules}).values(),
+            strict=True,
+        )
+    )
+    for activation, s in base.items()
+}
+columns = {
+    title: {a: [(label, row.verdict) for label, row in swept(s, field)] for a, s in base.items()}
+    for field, title in FIELDS.items()
+} | {"step rule": {a: list(v.items()) for a, v in under_rule.items()}}  # fmt: skip
+with plots.style():
+    figure, panels = plt.subplots(
+        2, 6, figsize=(15, 6), sharey="row", sharex="col", layout="constrained"
+    )
+    for (top, bottom), (title, lines) in zip(panels.T, columns.items(), strict=True):
+        for shift, (activation, points) in zip((-0.08, 0.08), lines.items(), strict=True):
+            regression_plots.sweep(
+                top, bottom, points, regression_plots.COLOURS[activation], activation, shift
+            )
+        bottom.axhline(1, color="black", linestyle=":", linewidth=1)
+        top.set(title=title, yscale="log")
+    panels[0, 0].set_ylabel("break (step)")
+    panels[1, 0].set_ylabel("$S_{\\rm rel}$ / linear model")
+    panels[0, 0].legend(loc="upper left")
+plt.show()
+
+
+# %% tags=["hide-input"]
+def at_values(activation, field, value):
+    """Value → a number of the row, for the rows of a sweep."""
+    return {label: value(row.verdict) for label, row in swept(base[activation], field)}
+
+
+sentences = []
+for activation in base:
+    breaks = at_values(
+        activation, "lr", lambda v: v.fit.break_step if v.checks["breaks"] else np.nan
+    )
+    times = [float(lr) * b for lr, b in breaks.items() if np.isfinite(b)]
+    starts = at_values(activation, "gain", lambda v: v.start)
+    moved = at_values(activation, "gain", lambda v: v.moved)
+    wide = at_values(activation, "width", lambda v: v.moved)
+    deep = at_values(activation, "depth", lambda v: v.start)
+    sgd, _, adam = under_rule[activation].values()
+    narrow, *_, widest = wide
+    spread = (
+        f"Over learning rates, the break comes at a time $\\eta s$ between {min(times):.1f} and {max(times):.1f}, "
+        f"a factor of {max(times) / min(times):.1f} where the learning rate itself varies by a factor of "
+        f"{max(map(float, breaks)) / min(map(float, breaks)):.0f}. "
+        if len(times) > 1 else ""
+    )  # fmt: skip
+    sentences.append(
+        f"*{activation}.* {spread}"
+        f"With the first weights larger, $S_{{\\rm rel}}$ starts "
+        f"{'lower' if [*starts.values()] == sorted(starts.values(), reverse=True) else 'at'} "
+        f"({', '.join(f'×{g}: {v:.2f}' for g, v in starts.items())}) and moves "
+        f"by {', '.join(f'{v:.0%}' for v in moved.values())} of its largest value. "
+        f"With depth its start goes {', '.join(f'{d}: {v:.2f}' for d, v in deep.items())}. "
+        f"From width {narrow} to width {widest}, the range of the curve goes from {wide[narrow]:.0%} to {wide[widest]:.0%} of its largest value. "
+        f"The same training measured with the first step of a fresh Adam gives {adam.start:.2f} → {adam.plateau:.2f} "
+        f"({adam.words}), where the SGD step gives {sgd.start:.2f} → {sgd.plateau:.2f} ({sgd.words})."
+    )
+display(Markdown("\n\n".join(sentences)))
+
+# %% [markdown]
+# The wider such a network, the less its tangent kernel changes while it learns
+# {cite:p}`jacot2018ntk`, and where the kernel stays, {eq}`eq-original` stays: a wide network is as
+# inelastic as a linear model, from the first step on.
+
+# %% [markdown]
+# ## All settings
+
+
+# %% tags=["hide-input"]
+def number(p):
+    return f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+
+
+lines = [
+    "| setting | $S_{\\rm rel}$: start → plateau (range) | break, step | late / early slope | drift | half / all | $p$ | plateau / linear | plateau / final kernel | verdict |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+]
+for row in rows:
+    v, fit = row.verdict, row.verdict.fit
+    cells = ["—"] * 5
+    if fit:
+        low, high = fit.interval
+        cells = [
+            f"{fit.break_step:.0f} [{low:.0f}, {high:.0f}]", f"{v.slopes:.3f}",
+            f"{v.drift:.0%}", f"{v.half_break:.2f}", number(v.p_adjusted),
+        ]  # fmt: skip
+    estimate, low, high = v.to_linear
+    lines.append(
+        f"| {row.name} | {v.start:.2f} → {v.plateau:.2f} ({v.moved:.0%}) | {' | '.join(cells)} "
+        f"| {estimate:.2f} [{low:.2f}, {high:.2f}] | {v.to_tangent:.2f} | {v.words} |"
+    )
+Markdown("\n".join(lines))
+
+# %% [markdown]
+# The columns are those of {prf:ref}`def-two-phases`: *range* and *drift* as shares of the largest value
+# and of the plateau, $p$ adjusted for all rows, the ratio to the linear model with its 95 % interval
+# over seeds. Where there is no fit the curve is constant up to rounding. Most $p$ are equal because the
+# bootstrap can give none below one in its number of curves, which is then multiplied by that of rows.
+# Rows have seeds in common, and so data; Holm's method holds whatever depends on what.
+
+# %% [markdown]
+# (sec-two-phases)=
+# ## What was found
+
+# %% tags=["hide-input"]
+groups = {
+    "two phases, large": "**Two phases with a large plateau, as claimed,** in",
+    "two phases, not large": "Two phases, but **a plateau that is not large,** in",
+    "a break too early to tell": "**A break too early** for these steps to place it, in",
+    "no scale of its own": "A break that **moves with the length of the training,** in",
+    "a break, no rest": "A break, but **no rest after it,** in",
+    "one trend, no break": "**No break** that these seeds can tell from one straight trend, in",
+    "does not move": "**No motion** to speak of in",
+}
+for words, said in groups.items():
+    found = [row for row in rows if row.verdict.words == words]
+    display(Markdown(f"{said} {len(found)} of {len(rows)} rows ({listed(found)})."))
+
+# %% tags=["hide-input"]
+moving = [row for row in networks if row.verdict.checks["moves"]]
+rising = [row for row in moving if row.rises]
+holds = [row for row in networks if row.verdict.words == "two phases, large"]
+higher = [row for row in networks if row.verdict.to_linear[1] > 1]
+lower = [row for row in networks if row.verdict.to_linear[2] < 1]
+if len(holds) == len(networks):
+    verdict = "holds in all of them"
+elif not holds:
+    verdict = "holds as a whole in none of them"
+else:
+    verdict = f"holds as a whole in {len(holds)}, and in the others it does not"
+steep = [r for r in moving if r.verdict.checks["breaks"] and abs(r.verdict.slopes) <= rule.REST]
+Markdown(
+    f"**Verdict,** on the {len(networks)} rows with networks of more than one layer. By the rule, {sum(row.verdict.two_phases for row in networks)} have two phases, and the claim {verdict}. Its parts fare differently. *An early phase of rapid "
+    f"change:* of {len(moving)} in which $S_{{\\rm rel}}$ moves, {len(steep)} have a break after which it "
+    f"changes at most {rule.REST:.0%} as fast. *Direction:* it rises in {len(rising)} of the rows that move and falls in {len(moving) - len(rising)}"
+    f"{f' (rises: {listed(rising)})' if rising else ''}. *Large:* the late level lies above a linear model's in {len(higher)} of "
+    f"{len(networks)} rows, below it in {len(lower)}, and cannot be told from it in {len(networks) - len(higher) - len(lower)}."
+)
+
+# %% tags=["hide-input"]
+ratio = np.array([row.verdict.plateau / row.verdict.start for row in moving])
+to_linear = np.array([row.verdict.to_linear[0] for row in moving])
+nearer = np.abs(np.log(to_linear)) < np.abs(np.log(to_linear / ratio))
+still = [row for row in networks if not row.verdict.checks["moves"]]
+
+
+def own_way(row):
+    """How far a pair ends from where it began, over the mean S_rel at the start."""
+    chosen = results[row.setting].s_rel.isel(rule=0).where(results[row.setting].kind == row.kind)
+    gone = abs(chosen.isel(step=-1) - chosen.isel(step=0))
+    return float(gone.mean() / chosen.isel(step=0).mean())
+
+
+pairs_move = [own_way(row) for row in still]
+Markdown(
+    f"*Remains large* is the weak point. Where $S_{{\\rm rel}}$ moves, the plateau is {ratio.min():.0%} to "
+    f"{ratio.max():.0%} of the level at the start ({np.median(ratio):.0%} in the median row)"
+    f"{': it is the lowest that the curve gets to, not a height that it keeps' if ratio.max() < 1 else ''}. "
+    f"In {nearer.sum()} of {len(moving)} rows the plateau is nearer to the linear model's level, in ratio, than the start was. "
+    + (
+        f"In the {len(still)} rows whose mean does not move, single pairs end "
+        f"{min(pairs_move):.1%} to {max(pairs_move):.0%} of the mean level away from where they began."
+        if still else ""
+    )
+)  # fmt: skip
+
+# %% [markdown]
+# ### How far this depends on choices
+#
+# The rule judges the mean over pairs, after the SGD step of the training. The same with the median
+# over pairs, with the limit of small steps, and with a laxer idea of rest:
+
+# %% tags=["hide-input"]
+variants = {
+    "as above": rows,
+    "median over pairs": summarise(results, average=np.median),
+    "limit of small steps": summarise(results, rule="tangent"),
+    **{
+        f"rests: {limit:.0%} for {rule.REST:.0%}": [
+            replace(row, verdict=replace(row.verdict, rest=limit)) for row in rows
+        ]
+        for limit in (2 * rule.REST, 3 * rule.REST)
+    },
+}
+lines = [f"| | {' | '.join(groups)} | verdicts that differ |", "|---" * (len(groups) + 2) + "|"]
+for name, some in variants.items():
+    found = Counter(row.verdict.words for row in some)
+    differ = sum(a.verdict.words != b.verdict.words for a, b in zip(rows, some, strict=True))
+    lines.append(f"| {name} | {' | '.join(str(found[words]) for words in groups)} | {differ} |")
+Markdown("\n".join(lines))
+
+# %% tags=["hide-input"]
+rests_in_log = 0
+for row in networks:
+    case = rule.case_of(results[row.setting], row.kind, log_steps=True)
+    try:
+        fit = fit_two_phase(case.steps, case.curves)
+    except NoBreakError:
+        continue
+    rests_in_log += abs(fit.slope_late) <= rule.REST * abs(fit.slope_early)
+rests_in_step = sum(abs(row.verdict.slopes) <= rule.REST for row in networks)
+Markdown(
+    f"Of the {len(networks)} rows with networks, {rests_in_step} have a late slope of at most {rule.REST:.0%} of the early "
+    f"one against the step, and {rests_in_log} against the logarithm of the step. So how *rapid* and *constant* "
+    f"are meant {'decides much' if abs(rests_in_step - rests_in_log) > len(networks) / 4 else 'decides little'}: "
+    "against the logarithm, a curve that falls as much in the last tenfold of the steps as in the one before has not come to rest."
+)
+
+# %% [markdown]
+# ## Why: what the closed forms predict
+#
+# For a single gate, whose inputs are standard normal, the {doc}`chapter on closed forms
+# <closed_form_flows>` solves the gradient flow: a pair switches on or off when $w(t)$ crosses the
+# hyperplane of its probe, at a time known beforehand, and the crossings thin out like $e^{-t/2}$.
+# Where $S_{\rm rel}$ switches on as often as off, the mean over pairs says little. So here we look at
+# how far the pairs have moved, $|S_{\rm rel}(t) - S_{\rm rel}(0)|$, and put the network's own
+# training (on many points, all of them at every step) beside the flow, with $t = \eta s$, for the same
+# pairs and the same first weights.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean distance moved by the pairs of a gate against time, as measured and as the closed form predicts, for three learning rates; the breaks of both marked."}, "figure": {"name": "fig-gate-flow", "caption": "How far the pairs of a gate have moved, against time, for three learning rates. Colour: measured (thin: seeds), with the interval of its break as a band; dashed: the closed form for the same pairs; dotted: its break."}}
+gates = [
+    s for s in settings if s.family == "relu_gate" and s.training == "gd" and s.target == "teacher"
+]
+motions = {s: gate_movement(s, results[s]) for s in sorted(gates, key=lambda s: s.lr)}
+with plots.style():
+    figure, panels = plt.subplots(
+        1, len(motions), figsize=(12, 3.6), sharey=True, layout="constrained"
+    )
+    for axes, (s, motion) in zip(panels, motions.items(), strict=True):
+        regression_plots.movement(axes, motion, plots.OTHERS[0], "network")
+        axes.set(title=f"$\\eta$ = {s.lr:g}", xlabel="time $t = \\eta s$")
+    panels[0].set_ylabel("mean $|S_{\\rm rel}(t) - S_{\\rm rel}(0)|$")
+    panels[0].legend(loc="upper left")
+plt.show()
+
+# %% tags=["hide-input"]
+lines = [
+    "| $\\eta$ | steps | break, measured (time) | break, closed form (time) | inside the interval | largest difference of the mean curves |",
+    "|---|---|---|---|---|---|",
+]
+agree, found = 0, []
+for s, motion in motions.items():
+    found.append(motion.fit_measured.break_step)
+    low, high = motion.fit_measured.interval
+    inside = low <= motion.fit_predicted.break_step <= high
+    agree += inside
+    gap = (
+        np.abs(motion.measured.mean(0) - motion.predicted.mean(0)).max()
+        / motion.predicted.mean(0).max()
+    )
+    lines.append(
+        f"| {s.lr:g} | {s.n_steps:,} | {motion.fit_measured.break_step:.2f} [{low:.2f}, {high:.2f}] "
+        f"| {motion.fit_predicted.break_step:.2f} | {'yes' if inside else 'no'} | {gap:.1%} |"
+    )
+display(Markdown("\n".join(lines)))
+display(
+    Markdown(
+        f"The break that the closed form predicts lies in the interval of the measured one in {agree} of {len(motions)} trainings. "
+        "The time scale of $e^{-t/2}$ is 2; two lines put the break at "
+        f"{min(found) / 2:.1f} to {max(found) / 2:.1f} of it, at every learning rate. "
+        "The linear control has no break to predict: by {prf:ref}`prop-linear-control` its time scales, "
+        "those of the loss, do not touch $S_{\\rm rel}$."
+    )
+)
+
+# %% [markdown]
+# $S_{\rm rel}$ moves while the *kernel* moves, and rests when it does. The fall of the loss as such has
+# no say in it, as the linear model shows. In a gate the kernel moves on the time scale of the training,
+# because the weights that fit the target are the ones that decide who is active.
+#
+# For deeper networks there is no closed form here, but the same reading fits what was found. Where
+# $S_{\rm rel}$ begins is decided by the first weights: small ones, and many layers of them, make all
+# inputs look alike to the last layer, so that a step moves the prediction everywhere. Learning tells the
+# inputs apart, and $S_{\rm rel}$ comes down.
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %% tags=["hide-input"]
+attributes = [result.attrs for result in results.values()]
+facts = {
+    "commit": {a["commit"] for a in attributes},
+    "device": {a["device"] for a in attributes},
+    "threads": {a["threads"] for a in attributes},
+    "PyTorch": {a["torch"] for a in attributes},
+    "computed": {a["created"][:10] for a in attributes},
+    "code": {a["code_digest"][:12] for a in attributes},
+}
+lines = ["| " + " | ".join([*facts, "run time of all trainings"]) + " |", "|---" * 7 + "|"]
+total = sum(float(a["wall_seconds"]) for a in attributes)
+lines.append(
+    "| "
+    + " | ".join(", ".join(sorted(map(str, v))) for v in facts.values())
+    + f" | {total:.0f} s |"
+)
+Markdown("\n".join(lines))

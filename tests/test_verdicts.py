@@ -1,0 +1,214 @@
+"""Verdicts follow from intervals, and the README says what the results give."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srel_core import claims, committed, flow_check, regression_committed, results, verdicts
+from srel_core.claims import Row
+from srel_core.published import PUBLISHED
+from srel_core.regression_settings import regression_settings
+from srel_core.regression_summary import summarise as summarise_regression
+from srel_core.verdicts import Agreement, Claim, Exactness, Finding, overall
+from tests.book import ROOT, call, tool
+
+numbers = st.floats(-3, 5) | st.sampled_from([np.nan, np.inf, -np.inf, 1.0])
+intervals = st.lists(st.tuples(numbers, numbers).map(sorted).map(tuple), min_size=1, max_size=7)
+
+
+def finding(bounds, reading="r", threshold=1.0):
+    return Finding(reading, tuple(low for low, _ in bounds), tuple(bounds), threshold)
+
+
+@given(intervals)
+def test_no_text_says_holds_where_the_interval_does_not(bounds):
+    found = finding(bounds)
+    above = [low > 1 for low, _ in bounds]
+    below = [high < 1 for _, high in bounds]
+    assert (found.word == "holds") == all(above)
+    assert (found.word == "does not hold") == (any(below) and not any(above))
+    text = found.words
+    assert ("**holds**" in text) == any(above)
+    assert ("**reversed**" in text) == any(below)
+    # Where it is said of some epochs only, of just these.
+    for word, sides in (("holds", above), ("reversed", below)):
+        named = re.search(rf"\*\*{word}\*\* in epochs? ([\d–, ]+?)(?:, \*\*|$)", text)
+        if any(sides) and not all(sides):
+            assert _numbers(named[1]) == [i for i, side in enumerate(sides, start=1) if side]
+        else:
+            assert named is None
+
+
+def _numbers(text):
+    found = []
+    for part in text.split(", "):
+        low, _, high = part.partition("–")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+@given(st.lists(intervals, max_size=4))
+def test_a_claim_holds_only_where_every_interval_does(several):
+    findings = tuple(finding(bounds, f"r{i}") for i, bounds in enumerate(several))
+    claim = Claim("C", "page", "label", {"cifar10": findings} if findings else {}, "no results")
+    every = [low > 1 for bounds in several for low, _ in bounds]
+    assert (claim.word == "holds") == (bool(every) and all(every))
+    assert (claim.word == "not examined") == (not several)
+    if claim.word == "does not hold":
+        assert not any(every)
+    row = verdicts.table([claim], lambda c: "").splitlines()[-1]
+    assert f"| **{claim.word}** |" in row
+    assert claim.word != "not examined" or "no results" in row
+    short = row.split(" | ")[3]
+    for part in short.split("; "):
+        if part.startswith("*holds*: "):
+            for reading in part.removeprefix("*holds*: ").split(" · "):
+                assert all(low > 1 for low, _ in several[int(reading[1:])])
+
+
+def test_the_words_of_a_claim():
+    assert overall(["holds", "holds"]) == "holds"
+    assert overall(["holds", "does not hold"]) == "depends"
+    assert overall(["holds", "cannot be told"]) == "depends"
+    assert overall(["depends"]) == "depends"
+    assert overall(["does not hold", "cannot be told"]) == "does not hold"
+    assert overall(["cannot be told"]) == "cannot be told"
+    assert overall([]) == "not examined"
+    with pytest.raises(ValueError, match="a value and an interval for each epoch"):
+        Finding("r", (1.0,), (), 1.0)
+
+
+def test_effects_are_those_of_the_last_epoch():
+    found = Finding("r", (2.0, 1234.5), ((1.5, 3.0), (1100.2, 2e6)), 1.0)
+    assert found.text == "**holds**; ×1,234 [1,100, 2e+06]"
+    assert verdicts.spans([1, 2, 3, 5, 7, 8]) == "epochs 1–3, 5, 7–8"
+    assert verdicts.digits(float("nan")) == "not defined"
+
+
+@given(st.floats(0.1, 10), st.floats(0.5, 0.99), st.floats(1.01, 2), st.floats(0.05, 20))
+def test_agreement_with_a_mean_of_other_runs_is_wider_by_the_root_of_two(ours, down, up, there):
+    row = Row(ours, ours * down, ours * up, there)
+    assert row.within == (ours * down <= there <= ours * up)
+    assert not row.within or row.within_other_mean
+    edge = ours * up ** (2**0.5)
+    assert Row(ours, ours * down, ours * up, edge * 0.999).within_other_mean
+    assert not Row(ours, ours * down, ours * up, edge * 1.001).within_other_mean
+    assert row.difference == pytest.approx((ours - there) / there, abs=1e-9)
+
+
+def test_agreement_and_exactness_in_words():
+    assert [Agreement("r", n, 3).word for n in (0, 2, 3)] == ["does not hold", "depends", "holds"]
+    assert "2 of 3 agree" in Agreement("r", 2, 3).text
+    with pytest.raises(ValueError, match="0 of 0"):
+        Agreement("r", 0, 0)
+    assert Exactness("r", 1e-9, 1e-6).word == "holds"
+    for error in (1e-3, np.inf, np.nan):
+        wrong = Exactness("r", error, 1e-6)
+        assert wrong.word == "does not hold" and "NOT below" in wrong.text
+
+
+def test_the_flows_are_exact_and_a_wrong_one_is_seen(monkeypatch):
+    errors = flow_check.flow_errors(seed=3)
+    assert len(errors) == 6 and max(errors.values()) < flow_check.TOLERANCE
+    right = flow_check.PowerFlow.s_rel
+    monkeypatch.setattr(flow_check.PowerFlow, "s_rel", lambda *a: 1.001 * right(*a))
+    wrong = flow_check.flow_errors(seed=3)
+    assert {n for n, e in wrong.items() if e > flow_check.TOLERANCE} == {
+        "power, d = 2", "power, d = 3"
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Committed results of small runs under the name of a published data set."""
+    from srel_core.profiles import class_experiments
+    from srel_core.summarise import summarise
+    from tests.test_committed import N_RESAMPLES
+
+    place = tmp_path_factory.mktemp("results")
+    experiments = class_experiments("smoke", "digits", epochs=2)
+    runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
+    path = place / committed.file_name("cifar10")
+    results.save(summarise(runs, n_resamples=N_RESAMPLES), path)
+    return place
+
+
+def test_claims_say_what_the_results_hold(folder):
+    found = claims.claims(folder)
+    summary = committed.load_all(folder)["cifar10"]
+    prefers, sharper, again, regression, forms = found
+    assert regression.word == "not examined" and "no results" in regression.missing
+    assert forms.word == "holds"
+    by_reading = {f.reading: f for f in prefers.findings["cifar10"]}
+    at = summary.sel(rule="sgd:1e-4", divergence="kl")
+    median = by_reading["KL, gradient step (median)"]
+    want = at.sel(aggregate="median")
+    assert median.values == tuple(want.epoch_preference.values.tolist())
+    assert [low for low, _ in median.intervals] == want.epoch_preference_interval[0].values.tolist()
+    assert by_reading["KL, gradient step (AUC)"].threshold == 0.5
+    gain = {f.reading: f for f in sharper.findings["cifar10"]}
+    assert gain["as published (ratio of preferences)"].threshold == 1
+    got = gain["KL against norm of logits, fresh Adam (AUC)"]
+    assert got.threshold == 0
+    adam = summary.sel(rule="adam:1e-4", divergence="kl")
+    assert got.values == tuple(adam.auc_gain.values.tolist())
+    # Two epochs of two curves are compared for each definition, and two of the accuracy.
+    assert [f.of for f in again.findings["cifar10"]] == [4, 4, 2]
+    row = claims.curve_rows(summary, "cifar10", "original", "other")[1]
+    assert row.published == PUBLISHED["cifar10"].other["original"][1]
+    assert row.low <= row.ours <= row.high
+
+
+def test_data_sets_without_results_say_so(folder):
+    lines = verdicts.details(claims.claims(folder)).splitlines()
+    readings = [line for line in lines[2:] if not line.startswith("| **")]
+    assert len(readings) == 9 + 4 + 3
+    for line in readings:
+        assert line.count(verdicts.NOT_RUN) == 2 and line.count(" | ") == 3
+    assert verdicts.details(claims.claims(folder / "runs")) == ""
+
+
+def test_the_readme_has_the_table_that_the_results_give():
+    done = call(ROOT, "verdicts", "check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_readme_table_is_written_between_its_markers(tmp_path, monkeypatch):
+    keep = tool("verdicts")
+    (tmp_path / "_toc.yml").write_text("")
+    (tmp_path / "README.md").write_text(f"a\n{keep.START}\nformer table\n{keep.END}\nb\n")
+    assert "does not say what the results give" in call(tmp_path, "verdicts", "check").stderr
+    assert call(tmp_path, "verdicts", "write").returncode == 0
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith(f"a\n{keep.START}\n\n| | Claim |") and text.endswith(f"{keep.END}\nb\n")
+    assert "former table" not in text and "not examined" in text
+    assert call(tmp_path, "verdicts", "check").returncode == 0
+    with pytest.raises(ValueError, match="once each"):
+        keep.rewritten("no markers")
+
+
+def test_regression_is_counted_by_setting(tmp_path):
+    path = regression_committed.write(tmp_path / "runs", tmp_path, "smoke")
+    kept = regression_committed.load(tmp_path)
+    assert path.name == regression_committed.FILE and kept is not None
+    claim = claims.claims(tmp_path)[3]
+    phases, large, rises = claim.findings[""]
+    networks = [
+        row for row in summarise_regression(_smoke_results(tmp_path)) if row.setting.family == "mlp"
+    ]
+    assert phases.of == large.of == len(networks) < len(kept.row)
+    assert phases.within == sum(row.verdict.two_phases for row in networks)
+    assert large.within == sum(row.verdict.checks["large"] for row in networks)
+    moving = [row for row in networks if row.verdict.checks["moves"]]
+    assert (rises.within, rises.of) == (sum(row.rises for row in moving), len(moving))
+    assert claim.title in verdicts.other_details([claim])
+    results.save(kept.drop_vars("moved"), path)
+    with pytest.raises(results.ResultError, match=r"schema: expected moved .*make results"):
+        regression_committed.load(tmp_path)
+
+
+def _smoke_results(folder):
+    return {e: e.run(folder / "runs") for e in regression_settings("smoke")}
