@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
-MIME = "application/vnd.srel-core.sources+json"
+KEY = "srel_core"
+"""Under which the metadata of a notebook's output hold the rows."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Sources:
             lines[:0] = [f"| {' | '.join(self.rows[0])} |", "|---" * len(self.rows[0]) + "|"]
         return "\n".join(lines)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/markdown": self.markdown, MIME: list(self.rows)}
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        return {"text/markdown": self.markdown}, {KEY: list(self.rows)}
 
 
 def _row(attributes: dict[str, Any]) -> dict[str, str]:

@@ -35,7 +35,7 @@ CHAPTER = """\
 # $\\boldsymbol{s}(n)$ is the sum of the first $n$ numbers {cite:p}`he2020local`.
 # :::
 #
-# It is computed below: {prf:ref}`tiny-sum`.
+# It is computed below: {prf:ref}`tiny-sum`. **STALE.** Not really.
 
 # %% tags=["parameters"]
 profile: str = "laptop"

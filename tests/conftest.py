@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.book import ROOT, program
+
 torch.set_num_threads(1)
 settings.register_profile("srel", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("srel")
@@ -15,3 +17,14 @@ def untouched_global_rng():
     before = torch.random.get_rng_state()
     yield
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The folder of this book's pages in the smoke profile: what has changed is made anew."""
+    done = program(
+        ROOT, "snakemake", "--cores", "all", "--set-threads", "chapter=1", "--nolock",
+        "--rerun-incomplete", "--quiet", "all", "--config", "profile=smoke",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / "_build/book/smoke/_build/html"

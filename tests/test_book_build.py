@@ -62,6 +62,11 @@ def test_the_page_says_what_made_it(built):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d, in \d+ s", said["executed"])
 
 
+def test_a_stale_result_carries_a_badge(built):
+    page = BeautifulSoup((built / PAGES / "chapters/tiny.html").read_text(), "html.parser")
+    assert [badge.get_text() for badge in page.select("strong.stale")] == ["STALE."]
+
+
 def test_the_status_table_has_a_row_for_each_chapter(built):
     page = BeautifulSoup((built / PAGES / "intro.html").read_text(), "html.parser")
     first, second = (

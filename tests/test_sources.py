@@ -2,7 +2,7 @@
 
 import xarray as xr
 
-from srel_core.sources import MIME, Sources
+from srel_core.sources import KEY, Sources
 from tests.book import tool
 
 ATTRIBUTES = {
@@ -13,18 +13,18 @@ ATTRIBUTES = {
 
 
 def test_the_tools_look_for_them_where_they_are():
-    assert tool("record").MIME == MIME
+    assert tool("record").KEY == KEY
 
 
 def test_table_and_data_say_the_same():
     sources = Sources.of([xr.Dataset(attrs=ATTRIBUTES), xr.Dataset(attrs=ATTRIBUTES)])
-    bundle = sources._repr_mimebundle_(include=None, exclude=None)
+    shown, metadata = sources._repr_mimebundle_(include=None, exclude=None)
     header, rule, *rows = (
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in bundle["text/markdown"].split("\n")
+        for line in shown["text/markdown"].split("\n")
     )
-    assert len(rule) == len(header) and len(rows) == len(bundle[MIME]) == 2
-    for row, data in zip(rows, bundle[MIME], strict=True):
+    assert len(rule) == len(header) and len(rows) == len(metadata[KEY]) == 2
+    for row, data in zip(rows, metadata[KEY], strict=True):
         assert dict(zip(header, row, strict=True)) == data
     assert rows[0] == ["7", "digits", "abcdef012345", "c0ffee", "a CPU", "2", "13 s", "2026-01-02"]
 

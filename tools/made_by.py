@@ -25,6 +25,9 @@ def mark(app: Sphinx, document: nodes.document) -> None:
     if record is None:
         return
     url = app.config.html_theme_options.get("repository_url", "").rstrip("/")
+    for strong in document.findall(nodes.strong):
+        if strong.astext() == "STALE.":  # what chapters say of results of code that has changed
+            strong["classes"].append("stale")
     for cell in document.findall(is_picture_cell):
         number = cell["exec_count"]
         cell["ids"].append(f"cell-{number}")
@@ -45,7 +48,8 @@ def figure_line(record: Record, number: int) -> nodes.paragraph:
     line = nodes.paragraph(classes=["made-by"])
     line += nodes.Text("Made by ")
     line += nodes.reference("", "this code", internal=True, refid=f"cell-{number}")
-    line += nodes.Text(f", profile {record.profile}, {record.seeds}commit {record.commit}.")
+    line += nodes.Text(f", profile {record.profile}, {record.seeds}commit ")
+    line += [varying(record.commit), nodes.Text(".")]
     return line
 
 
@@ -70,7 +74,7 @@ def facts(record: Record, chapter: str, url: str) -> Iterator[tuple[str, list[no
     file = f"chapters/{chapter}.py"
     address = f"{url}/blob/{record.commit.removesuffix('+changes')}/{file}"
     code = nodes.reference("", file, refuri=address) if url else nodes.literal("", file)
-    yield "code", [code, nodes.Text(f", commit {record.commit}")]
+    yield "code", [code, nodes.Text(", commit "), varying(record.commit)]
     yield "profile", [nodes.Text(record.profile)]
     yield (
         "parameters",
@@ -126,8 +130,9 @@ def table(
 
 
 def run_of(record: Record) -> list[str]:
-    times = [f'<span class="varies">{text}</span>' for text in (record.seconds, record.date)]
-    return [record.profile, *times, f"`{record.commit}`", record.device]
+    run = (record.seconds, record.date, record.commit)
+    varying = [f'<span class="varies">{text}</span>' for text in run]
+    return [record.profile, *varying, record.device]
 
 
 def made_with(record: Record) -> list[str]:

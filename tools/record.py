@@ -6,7 +6,6 @@ from typing import Any
 import nbformat
 
 KEY = "srel_core"
-MIME = "application/vnd.srel-core.sources+json"
 SEEDS = ("seed", "seeds")
 SHOWN = ("srel-core", "torch", "numpy", "scipy", "xarray")
 
@@ -65,4 +64,4 @@ def find(notebook: nbformat.NotebookNode) -> Record | None:
 def displayed(notebook: nbformat.NotebookNode) -> list[Any]:
     """What the chapter's cells passed on about their results, in their order."""
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    return [o.data[MIME] for o in outputs if MIME in o.get("data", {})]
+    return [o.metadata[KEY] for o in outputs if KEY in o.get("metadata", {})]

@@ -1,0 +1,129 @@
+"""The pages of the book in headless Chromium, with everything but the site itself out of reach."""
+
+import functools
+import http.server
+import importlib.resources
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-renderer-backgrounding", "--disable-background-timer-throttling"),
+]
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+TYPESET = "() => !window.MathJax || MathJax.startup.promise.then(() => true)"
+AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf8")
+# Without preload: axe-core would fetch the style sheets again, from wrong places.
+RUN_AXE = """async () => (await axe.run({resultTypes: ["violations"], preload: false})).violations
+    .filter(found => ["serious", "critical"].includes(found.impact))
+    .map(found => found.id + ": " + found.nodes.length + " × " + found.nodes.slice(0, 3)
+        .map(node => node.target.join(" ") + " (" + node.any.map(c => c.message).join("; ") + ")")
+        .join(" | "))"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which `folder` is served on this machine alone."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def chromium() -> Iterator[object]:
+    """A browser with a profile of its own; a test without Chromium fails in CI and is skipped
+    elsewhere, with the way out."""
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        reason = "no Chromium: apt-get install chromium (Debian), and run again"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, args=FLAGS, viewport=DESK, accept_downloads=True
+        )
+        context.set_default_timeout(180_000)  # milliseconds: on a busy machine all takes long
+        try:
+            yield context
+        finally:
+            context.close()
+
+
+class Visit:
+    """A page of a site, with what it asked for and complained about since it was opened."""
+
+    def __init__(self, context, address: str, viewport: dict[str, int], stored: dict[str, str]):
+        self.foreign: list[str] = []
+        self.complaints: list[str] = []
+        self.page = context.new_page()
+        self.page.set_viewport_size(viewport)
+        self.page.add_init_script(
+            "".join(f"localStorage.setItem({json.dumps(k)}, {json.dumps(v)});"
+                    for k, v in stored.items())
+        )  # fmt: skip
+        self.site = address
+        self.page.route("**/*", self._answer)
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "requestfailed", lambda r: self.complaints.append(f"{r.url} failed: {r.failure}")
+        )
+        self.page.on(
+            "response",
+            lambda r: r.status >= 400 and self.complaints.append(f"{r.url}: status {r.status}"),
+        )
+
+    def _answer(self, route) -> None:
+        url = route.request.url
+        if url.startswith((self.site, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.foreign.append(url)
+            route.abort()
+
+    def _heard(self, message) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console: {message.text}")
+
+    def open(self, name: str):
+        """Go to the page `name` of the site, and wait for its figures and formulas."""
+        self.page.goto(self.site + name, wait_until="load")
+        self.page.wait_for_function(TYPESET)
+        return self.page
+
+    def violations(self) -> list[str]:
+        """What axe-core finds serious or critical, one line a rule."""
+        if not self.page.evaluate("() => Boolean(window.axe)"):
+            self.page.evaluate(AXE)
+        return self.page.evaluate(RUN_AXE)
+
+
+@contextmanager
+def visit(context, address: str, viewport=DESK, **stored: str) -> Iterator[Visit]:
+    """A fresh page; `stored` is what the reader's browser remembers, as the theme's `mode`."""
+    visit = Visit(context, address, viewport, {"mode": "light", "theme": "light", **stored})
+    try:
+        yield visit
+    finally:
+        visit.page.close()
