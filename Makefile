@@ -1,12 +1,12 @@
-# make book | sweep | results | verify-results | test | cluster-test | bench | lint: each sets up
-# .venv from requirements.lock when it has to.
+# make book | check-reproducible | sweep | results | verify-results | test | cluster-test | bench |
+# lint: each sets up .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book sweep results verify-results test cluster-test bench lint lock
+.PHONY: book check-reproducible sweep results verify-results test cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -26,6 +26,14 @@ book: $(READY)
 		|| { echo "make book: failed; the first line with 'error' above says why" >&2; exit 1; }
 	@rm -rf _build/html && cp -R _build/book/$(PROFILE)/_build/html _build/html
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/html/index.html"
+
+# Execute every chapter once more, with results of its own, and compare the pages.
+check-reproducible: book
+	@rm -rf _build/again
+	@SREL_RESULTS=$(CURDIR)/_build/again/results $(BIN)/snakemake --cores all \
+		--quiet host reason rules progress --config profile=$(PROFILE) build=_build/again
+	@$(BIN)/python tools/compare_books.py _build/book/$(PROFILE)/_build/html \
+		_build/again/book/$(PROFILE)/_build/html
 
 # Every result is written at once under a name of its own, so no lock is needed: a sweep that was
 # killed starts again as it is, and the book can be built meanwhile. On one GPU, one job at a time.
