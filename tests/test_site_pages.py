@@ -9,6 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from tests.book import ROOT, call, page_names, tool
 
@@ -75,8 +76,18 @@ def test_every_figure_says_in_words_what_it_shows(site):
             alt = image.get("alt", "")
             assert len(alt.split()) >= 5, f"{name}: {image['src']} has the alt text {alt!r}"
             assert not re.search(r"\.(png|svg|jpe?g)\b", alt), f"{name}: {alt!r} is a file's name"
+            caption = image.find_parent("figure").find("figcaption").get_text()
+            assert len(caption.split()) >= 5, f"{name}: {image['src']} has the caption {caption!r}"
             seen += 1
     assert seen > 10
+
+
+def test_the_letters_of_a_figure_can_be_read(site):
+    """A figure as wide as this shrinks them to 10 pixels in the column of text."""
+    for name, path in pages(site).items():
+        for image in text_part(path).find_all("img"):
+            with Image.open(path.parent / image["src"]) as picture:
+                assert picture.width <= 1250, f"{name}: {image['alt']}"
 
 
 def test_no_page_shows_a_traceback_a_warning_or_an_open_end(site):
