@@ -11,6 +11,15 @@ settings.register_profile("srel", deadline=None, max_examples=25, derandomize=Tr
 settings.load_profile("srel")
 
 
+def pytest_collection_modifyitems(items):
+    """What shares a fixture goes to one worker: a file of tests, or all that look at the pages.
+    These take longest, and so come first."""
+    for item in items:
+        name = "site" if "site" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lambda item: "site" not in item.fixturenames)
+
+
 @pytest.fixture
 def untouched_global_rng():
     """Fails the test if the global generators have moved by its end."""
