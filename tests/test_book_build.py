@@ -167,7 +167,9 @@ def test_make_book_knows_the_profiles_of_the_library(tmp_path):
     assert f"unknown PROFILE=lap: choose {PROFILES[0]}, {' or '.join(PROFILES[1:])}" in done.stderr
 
 
-def test_the_example_of_the_introduction_runs(tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "intro.md").read_text(), re.DOTALL)
-    done = run(tmp_path, sys.executable, "-c", example)
+@pytest.mark.parametrize("name", ["intro.md", "README.md"])
+def test_the_examples_in_the_text_run(tmp_path, name):
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    assert examples
+    done = run(tmp_path, sys.executable, "-c", "\n".join(examples))
     assert (done.returncode, done.stderr) == (0, "")

@@ -2,12 +2,24 @@
 
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 
-from srel_core import claims, committed, flow_check, regression_committed, results, verdicts
+from srel_core import (
+    claims,
+    committed,
+    flow_check,
+    paper_plots,
+    plots,
+    regression_committed,
+    results,
+    verdicts,
+)
 from srel_core.claims import Row
 from srel_core.published import PUBLISHED
 from srel_core.regression_settings import regression_settings
@@ -193,6 +205,31 @@ def test_the_verdict_on_all_readings_in_brief_is_that_on_the_claim(several):
 def test_the_readme_and_the_map_say_what_the_results_give():
     done = call(ROOT, "verdicts", "check")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_picture_shows_each_reading_that_is_a_ratio(folder):
+    keep = tool("verdicts")
+    prefers = claims.claims(folder)[0]
+    text = keep.picture(prefers)
+    assert keep.picture(prefers) == text
+    ratios = [f.reading for f in prefers.findings["cifar10"] if f.threshold == 1]
+    assert len(ratios) == 7
+    for reading in [*ratios, "CIFAR-10"]:
+        assert f"<!-- {reading.replace('`', '')} -->" in text
+    assert "AUC" not in text and "CIFAR-100" not in text and "<dc:date>" not in text
+
+
+def test_findings_are_drawn_where_they_are_and_coloured_by_side():
+    found = [finding([(2, 3), (1.5, 4)], "a"), finding([(0.5, 0.8)], "b"), finding([(0.5, 2)], "c")]
+    figure, axes = plt.subplots()
+    paper_plots.findings(axes, found)
+    lines = [c for c in axes.collections if isinstance(c, LineCollection)]
+    spans = [[tuple(point) for point in line.get_segments()[0]] for line in lines]
+    assert spans == [[(1.5, 2), (4, 2)], [(0.5, 1), (0.8, 1)], [(0.5, 0), (2, 0)]]
+    colours = [to_hex(line.get_color()[0]) for line in lines]
+    assert colours == [plots.SAME.lower(), plots.OTHERS[0].lower(), "#777777"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    plt.close(figure)
 
 
 @pytest.fixture

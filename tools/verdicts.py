@@ -1,24 +1,31 @@
 """Keep the verdicts in README.md and in the map of the paper as the committed results have them.
 
-    python tools/verdicts.py check    exit code 1 if one of the two says anything else
-    python tools/verdicts.py write    write them anew
+    python tools/verdicts.py check    exit code 1 if anything says something else
+    python tools/verdicts.py write    write all anew
 
-The README has a table of all claims between two marks. In the map a cell begins with the mark
+The README has a table of all claims between two marks, and a picture of the first claim, a file
+beside the results. In the map a cell begins with the mark
 `<!-- verdict: LABEL -->`, or `<!-- verdict: LABEL / READING -->` for those readings of the claim
 that begin like this; the label is that of the place where the book examines the claim.
 """
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
+
+from srel_core import paper_plots, plots
 from srel_core.claims import claims
 from srel_core.names import unknown
-from srel_core.verdicts import Claim, in_brief, table
+from srel_core.verdicts import TITLES, Claim, Finding, in_brief, table
 
 README, MAP = Path("README.md"), Path("chapters/paper_map.md")
+PICTURE = Path("results/preference.svg")
 START, END = "<!-- verdicts: written by tools/verdicts.py -->", "<!-- end of verdicts -->"
 MARK = re.compile(r"<!-- verdict: (?P<label>[\w-]+)(?: / (?P<reading>[^>]+))? -->(?P<said>[^|\n]*)")
 
@@ -55,16 +62,41 @@ def with_words(text: str, found: Sequence[Claim]) -> str:
     return text
 
 
+def picture(claim: Claim) -> str:
+    """The effect of every reading of a claim that is a ratio, as SVG: a panel for each data set
+    that was run. The same results give the same text."""
+    shown = {
+        dataset: [f for f in found if isinstance(f, Finding) and f.threshold == 1]
+        for dataset, found in claim.findings.items()
+    }
+    # Without a salt, the ids in the file would be random.
+    with plots.style(), matplotlib.rc_context({"svg.hashsalt": "srel_core"}):
+        figure, panels = plt.subplots(
+            1, len(shown), figsize=(9, 3), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, (dataset, found) in zip(panels[0], shown.items(), strict=True):
+            paper_plots.findings(axes, found)
+            axes.set(title=TITLES[dataset], xlabel="same class over other classes")
+        file = io.StringIO()
+        figure.savefig(
+            file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+        plt.close(figure)
+    return re.sub(r"\n\s+", "\n", file.getvalue())  # a tenth of the file is indentation
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Keep the verdicts in README.md and in the map.")
     parser.add_argument("action", choices=["check", "write"])
     action = parser.parse_args().action
-    present = {path: path.read_text("utf8") for path in (README, MAP)}
+    present = {p: p.read_text("utf8") if p.exists() else "" for p in (README, MAP, PICTURE)}
     found = claims()
     try:
         wanted = {README: with_table(present[README], found), MAP: with_words(present[MAP], found)}
     except ValueError as error:
         sys.exit(f"verdicts: error: {error}")
+    if found[0].findings:
+        wanted[PICTURE] = picture(found[0])
     for path, text in wanted.items():
         if action == "write":
             path.write_text(text, "utf8")
