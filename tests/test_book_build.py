@@ -47,7 +47,14 @@ def test_the_page_shows_what_the_chapter_computed(built):
 
 def test_the_page_says_what_made_it(built):
     page = BeautifulSoup((built / PAGES / "chapters/tiny.html").read_text(), "html.parser")
-    (line,) = page.select("p.made-by")
+    above, line = page.select("p.made-by")
+    assert above.find_previous_sibling().name == "h1"
+    assert above.get_text() == (
+        "Numbers in the text are computed: by the code of this page, or in the results that it "
+        f"loads and names. Profile smoke, seeds [0, 1], commit {provenance.commit()}; "
+        "what made this page."
+    )
+    assert "made-by-box" in page.find(id=above.find("a")["href"].removeprefix("#"))["class"]
     assert line.get_text() == (
         f"Made by this code, profile smoke, seeds [0, 1], commit {provenance.commit()}."
     )
