@@ -1,4 +1,4 @@
-# make book | sweep | results | verify-results | test | cluster-test | bench | lint: each sets up
+# make book | pdf | sweep | results | verify-results | test | cluster-test | bench | lint: each sets up
 # .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
@@ -6,7 +6,7 @@ PROFILE ?= laptop
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book sweep results verify-results test cluster-test bench lint lock
+.PHONY: book pdf sweep results verify-results test cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -26,6 +26,14 @@ book: $(READY)
 		|| { echo "make book: failed; the first line with 'error' above says why" >&2; exit 1; }
 	@rm -rf _build/html && cp -R _build/book/$(PROFILE)/_build/html _build/html
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/html/index.html"
+
+# Asked first: without LaTeX, the chapters would be executed in vain.
+pdf: $(READY)
+	@$(BIN)/python tools/build_pdf.py --check
+	@$(BIN)/snakemake pdf --cores all --rerun-incomplete --quiet host reason rules progress \
+		--config profile=$(PROFILE) \
+		|| { echo "make pdf: failed; the first line with 'error' above says why" >&2; exit 1; }
+	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/pdf/$(PROFILE)/book.pdf"
 
 # Every result is written at once under a name of its own, so no lock is needed: a sweep that was
 # killed starts again as it is, and the book can be built meanwhile. On one GPU, one job at a time.
