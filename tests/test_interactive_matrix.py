@@ -1,6 +1,5 @@
 """The class matrix with a slider: every number is where it belongs, readable, and moves."""
 
-import json
 import re
 
 import numpy as np
@@ -14,6 +13,7 @@ from matplotlib.colors import to_hex
 from srel_core.interactive_matrix import contrast, ink, slider_heatmap
 from tests.book import call
 from tests.browser import chromium, served, visit
+from tests.test_interactive import data
 
 NAMES, VALUES = ["cat", "ship"], ["1", "10", "100"]
 MATRICES = np.array([[[1, 0.1], [0.01, 0]], [[2, 0.3], [np.nan, 1]], [[3, 0.2], [0.02, 100]]])
@@ -25,10 +25,6 @@ TEXTS = {
 
 def figure(matrices=MATRICES, names=NAMES, values=VALUES, **changes):
     return slider_heatmap(matrices, names, values, **{**TEXTS, **changes})
-
-
-def data(html):
-    return json.loads(re.search(r"const data = (.*);\n", html)[1])
 
 
 def cells(html):

@@ -20,9 +20,8 @@ import pairs
 
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9-]+)/([\w.-]+?)(?:\.git)?/?")
 BRANCH = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|$)))[\w][\w./-]*(?<![./])", re.ASCII)
-SECTION = re.compile(
-    r"(?<=# repository: written by tools/repository\.py\n).*?(?=# end\n)", re.DOTALL
-)
+START, END = "# repository: written by tools/repository.py\n", "# end\n"
+SECTION = re.compile(rf"(?<={re.escape(START)}).*?(?={END})", re.DOTALL)
 CITED = re.compile(r"^repository-code: .*\n", re.MULTILINE)
 WRITTEN = "# Written by tools/repository.py: "
 CELL = re.compile(rf'^# %% tags=\["remove-cell"\]\n{WRITTEN}.*?(?=^# %%)', re.MULTILINE | re.DOTALL)
@@ -86,7 +85,7 @@ def changed(root: Path, place: Repository | None) -> dict[Path, str]:
     config, cited = root / "_config.yml", root / "CITATION.cff"
     text, found = SECTION.subn(lambda _: settings(place), config.read_text("utf8"))
     if found != 1:
-        raise ValueError(f"{config} must hold the section that {SECTION.pattern!r} matches, once")
+        raise ValueError(f"{config} must hold the line {START!r} once, and {END!r} below it")
     texts = {config: text}
     text = CITED.sub("", cited.read_text("utf8"))
     if place is not None:
