@@ -1,12 +1,12 @@
-# make book | pdf | sweep | results | verify-results | test | cluster-test | bench | lint: each sets up
-# .venv from requirements.lock when it has to.
+# make book | pdf | check-reproducible | sweep | results | verify-results | test | cluster-test |
+# bench | lint: each sets up .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book pdf sweep results verify-results test cluster-test bench lint lock
+.PHONY: book pdf check-reproducible sweep results verify-results test cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -34,6 +34,14 @@ pdf: $(READY)
 		--config profile=$(PROFILE) \
 		|| { echo "make pdf: failed; the first line with 'error' above says why" >&2; exit 1; }
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/pdf/$(PROFILE)/book.pdf"
+
+# Execute every chapter once more, with results of its own, and compare the pages.
+check-reproducible: book
+	@rm -rf _build/again
+	@SREL_RESULTS=$(CURDIR)/_build/again/results $(BIN)/snakemake --cores all \
+		--quiet host reason rules progress --config profile=$(PROFILE) build=_build/again
+	@$(BIN)/python tools/compare_books.py _build/book/$(PROFILE)/_build/html \
+		_build/again/book/$(PROFILE)/_build/html
 
 # Every result is written at once under a name of its own, so no lock is needed: a sweep that was
 # killed starts again as it is, and the book can be built meanwhile. On one GPU, one job at a time.

@@ -10,9 +10,10 @@ from toc import sources
 PROFILE = config.get("profile", "laptop")
 PYTHON = sys.executable
 NOTEBOOKS, PAGES = sources(Path.cwd())
-EXECUTED = f"_build/executed/{PROFILE}"
-BOOK = f"_build/book/{PROFILE}"
-PDF = f"_build/pdf/{PROFILE}"
+BUILD = config.get("build", "_build")
+EXECUTED = f"{BUILD}/executed/{PROFILE}"
+BOOK = f"{BUILD}/book/{PROFILE}"
+PDF = f"{BUILD}/pdf/{PROFILE}"
 
 
 def files(*patterns):
@@ -60,7 +61,7 @@ rule chapter:
         results=files("results/**/*.nc", "benchmarks/results/*.json"),
         tools=tools("executed", "parameters", "pictures", "record", "run_chapter"),
     output:
-        "_build/executed/{profile}/{name}.ipynb",
+        BUILD + "/executed/{profile}/{name}.ipynb",
     wildcard_constraints:
         profile="[^/]+",
     # All the cores, so one chapter at a time: snakemake limits the threads of numerical libraries

@@ -47,6 +47,7 @@ from srel_core import paper_plots, plots, report
 from srel_core.claims import rung_findings, turns
 from srel_core.committed import DATASETS, ladder_in, load_all
 from srel_core.ladder import LADDERS
+from srel_core.marks import varying
 from srel_core.models import build_model, mlp
 from srel_core.profiles import class_experiments
 from srel_core.published import (
@@ -66,7 +67,7 @@ if missing_rules:
 runs = [experiment.run(results_dir or None, device) for experiment in experiments]
 here = summarise(runs)
 shown = load_all(committed_dir or None)
-HERE = f"{dataset} ({profile} profile, this page)"
+HERE = f"{dataset}, this page"
 everything = {**{TITLES[name]: part for name, part in shown.items()}, HERE: here}
 ladders = {
     (title, d): ladder_in(summary, d) for title, summary in everything.items() for d in LADDERS
@@ -77,13 +78,13 @@ n_classes = here.sizes["sample_class"]
 if shown:
     note = (
         "Effects on the curves are shown on the committed results of the `paper` profile, and on "
-        f"runs made for this page ({HERE}), which anyone can repeat in minutes but which say nothing "
+        f"runs made for this page ({dataset}, {profile} profile), which anyone can repeat in minutes but which say nothing "
         "about the paper's data sets."
     )
 else:
     note = (
         "**There are no results of the `paper` profile yet**: effects on the curves are shown on runs "
-        f"made for this page alone ({HERE}), which say nothing about the paper's data sets."
+        f"made for this page alone ({dataset}, {profile} profile), which say nothing about the paper's data sets."
     )
 Markdown("\n\n".join(part for part in (note, report.badges(shown), report.missing(shown)) if part))
 
@@ -162,7 +163,7 @@ with plots.style():
     figure, panels = plt.subplots(
         1,
         len(everything),
-        figsize=(4.6 * len(everything), 3.4),
+        figsize=(3.5 * len(everything), 3.2),
         squeeze=False,
         layout="constrained",
     )
@@ -383,7 +384,7 @@ Markdown(f"{HERE}:\n\n" + "\n".join(lines))
 # moves its own class more. (*Median of ratios* stands beside *ratio of means*: both come after
 # *gradient step*.)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; red: below; grey: it holds 1."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; orange: below; grey: it holds 1."}}
 with plots.style():
     figure, panels = plt.subplots(
         len(everything), 2, figsize=(10, 3.4 * len(everything)), squeeze=False, layout="constrained"
@@ -439,7 +440,7 @@ Markdown("\n\n".join(sentences))
 # the step is *not small*: it changes the network beyond first order. For a network at hand the
 # distance must vanish in proportion to the length of the step; here is one where it does.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Largest relative difference between S_rel of a gradient step and its limit against the learning rate, on logarithmic axes, with a line of slope one."}, "figure": {"name": "fig-limit", "caption": "A small network: S_rel of a gradient step approaches its limit in proportion to the step's length. Dotted: proportional to the learning rate."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Largest relative difference between S_rel of a gradient step and its limit against the learning rate, on logarithmic axes, with a line of slope one."}, "figure": {"name": "fig-limit", "caption": "A small network: $S_{\\rm rel}$ of a gradient step approaches its limit in proportion to the step's length. Dotted: proportional to the learning rate."}}
 with torch.random.fork_rng():
     torch.manual_seed(1)
     small = mlp(10, (64, 64), 3).double()
@@ -474,12 +475,12 @@ plt.show()
 # %% [markdown]
 # For the trained networks of the experiments the same distance, pair by pair, through the training:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set, distance between the logarithm of S_rel of a gradient step and of its limit against the training step, for the median pair and for the 90 percent quantile."}, "figure": {"name": "fig-distance", "caption": "Distance of S_rel (KL) of a gradient step from its limit, |log ratio|: 0.1 is about 10 %. Solid: the median pair; dotted: nine pairs in ten are nearer. Mean over seeds."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set, distance between the logarithm of S_rel of a gradient step and of its limit against the training step, for the median pair and for the 90 percent quantile."}, "figure": {"name": "fig-distance", "caption": "Distance of $S_{\\rm rel}$ (KL) of a gradient step from its limit, |log ratio|: 0.1 is about 10 %. Solid: the median pair; dotted: nine pairs in ten are nearer. Mean over seeds."}}
 with plots.style():
     figure, panels = plt.subplots(
         1,
         len(everything),
-        figsize=(4.6 * len(everything), 3.4),
+        figsize=(3.5 * len(everything), 3.2),
         squeeze=False,
         layout="constrained",
     )
@@ -487,7 +488,7 @@ with plots.style():
         steps = [str(r) for r in summary.rule.values if str(r).startswith("sgd")]
         paper_plots.distance(axes, summary, "kl", steps)
         axes.set_title(title, fontsize=10)
-    panels[0, 0].set_ylabel("|log S_rel − log limit|")
+    panels[0, 0].set_ylabel(r"$|\log S_{\rm rel} - \log \mathrm{limit}|$")
     panels[0, 0].legend(fontsize=8)
 plt.show()
 
@@ -706,9 +707,9 @@ Markdown(
     "\n\n".join(
         [
             report.provenance_table(shown),
-            f"The runs made for this page: {HERE}, seeds {', '.join(str(e.seed) for e in experiments)}, "
-            f"commit `{runs[0].attrs['commit']}`, {runs[0].attrs['device']}, "
-            f"{report.hours(sum(float(run.attrs['wall_seconds']) for run in runs))} in all.",
+            f"The runs made for this page: {dataset}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
+            f"commit {varying('`' + runs[0].attrs['commit'] + '`')}, {runs[0].attrs['device']}, "
+            f"{varying(report.hours(sum(float(run.attrs['wall_seconds']) for run in runs)))} in all.",
         ]
     )
 )

@@ -245,10 +245,10 @@ plt.show()
 # For each class $c$ that the step is taken on, the three curves $S[c', c]$ under
 # {prf:ref}`def-class`. The blue line is the class's own.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, one for each class the step is taken on: class-based S_rel at probes of each class against the training step, with bootstrap bands."}, "figure": {"name": "fig-curves", "caption": "Class-based S_rel (ratio of means, KL) at probes of each class, after a step on a sample of the class named above the panel. Logarithmic scale. Bands: 95 % bootstrap intervals over seeds and samples. A value above 1 means that a step moves the predictions there more than at its own sample."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, one for each class the step is taken on: class-based S_rel at probes of each class against the training step, with bootstrap bands."}, "figure": {"name": "fig-curves", "caption": "Class-based $S_{\\rm rel}$ (ratio of means, KL) at probes of each class, after a step on a sample of the class named above the panel. Logarithmic scale. Bands: 95 % bootstrap intervals over seeds and samples. A value above 1 means that a step moves the predictions there more than at its own sample."}}
 with plots.style():
     figure, panels = plt.subplots(
-        1, len(names), figsize=(4 * len(names), 3.6), sharey=True, layout="constrained"
+        1, len(names), figsize=(3.5 * len(names), 3.6), sharey=True, layout="constrained"
     )
     for axes, name in zip(panels, names, strict=True):
         plots.class_curves(axes, summary, rule, "kl", name)
@@ -259,14 +259,14 @@ plt.show()
 # The same as a matrix, at five moments of the training. Columns are the class the step is taken on,
 # rows the class looked at; class structure is a bright diagonal.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five class matrices through training as heat maps, columns the sampled class, rows the probed class."}, "figure": {"name": "fig-matrix", "caption": "The class matrix S[c', c] through training, one logarithmic colour scale for all."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five class matrices through training as heat maps, columns the sampled class, rows the probed class."}, "figure": {"name": "fig-matrix", "caption": "The class matrix $S[c', c]$ through training, one logarithmic colour scale for all."}}
 moments = [
     int(summary.step[i])
     for i in np.unique(np.linspace(0, summary.sizes["step"] - 1, 5).round().astype(int))
 ]
 with plots.style():
     figure, panels = plt.subplots(
-        1, len(moments), figsize=(3 * len(moments), 3.2), layout="constrained"
+        1, len(moments), figsize=(2.1 * len(moments), 2.6), layout="constrained"
     )
     shown = summary.matrix.sel(rule=rule, divergence="kl", step=moments)
     norm = LogNorm(float(shown.where(shown > 0).min()), float(shown.max()), clip=True)

@@ -240,10 +240,10 @@ for width in (10, 100):
         s_rel = defined.s_rel(t, probe, sample, ones)
         curves[kind] = middle(s_rel)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For 10 and for 100 features: the loss, S_rel as published and S_rel as defined against the iteration, on logarithmic axes. As published S_rel climbs by orders of magnitude; as defined it is flat."}, "figure": {"name": "fig-ridge-published", "caption": "The published ridge experiment. Left: the printed loss along the published and the defined trajectory. Middle: S_rel as published (both notebooks show this one curve; its average over pairs divides twice). Right: S_rel as defined, on the same scale."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For 10 and for 100 features: the loss, S_rel as published and S_rel as defined against the iteration, on logarithmic axes. As published S_rel climbs by orders of magnitude; as defined it is flat."}, "figure": {"name": "fig-ridge-published", "caption": "The published ridge experiment. Left: the printed loss along the published and the defined trajectory. Middle: $S_{\\rm rel}$ as published (both notebooks show this one curve; its average over pairs divides twice). Right: $S_{\\rm rel}$ as defined, on the same scale."}}
 with plots.style():
     figure, panels = plt.subplots(
-        2, 3, figsize=(11, 6.4), sharex=True, sharey="col", layout="constrained"
+        2, 3, figsize=(10.5, 6.4), sharex=True, sharey="col", layout="constrained"
     )
     for row, (width, curves) in zip(panels, ridge.items(), strict=True):
         names = ["loss, published", "loss, published, one target", "loss, defined"]
@@ -307,7 +307,7 @@ def ladder(width):
 
 ladders = {width: ladder(width) for width in (10, 100)}
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between classes against the iteration for the four combinations of the two stray factors, for 10 and 100 features. Only the curves with the stray 1/N climb, the one with both factors most."}, "figure": {"name": "fig-ridge-ladder", "caption": "The two stray factors one at a time: median S_rel over 20 pairs between classes, averaged rightly in all four curves."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between classes against the iteration for the four combinations of the two stray factors, for 10 and 100 features. Only the curves with the stray 1/N climb, the one with both factors most."}, "figure": {"name": "fig-ridge-ladder", "caption": "The two stray factors one at a time: median $S_{\\rm rel}$ over 20 pairs between classes, averaged rightly in all four curves."}}
 with plots.style():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True, layout="constrained")
     for axes, (width, rungs) in zip(panels, ladders.items(), strict=True):
@@ -395,7 +395,7 @@ HTML(
     )
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between and within classes against time for six penalties. Without penalty it is constant; with a large one it starts elsewhere and settles at a smaller value, the sooner the larger the penalty."}, "figure": {"name": "fig-ridge-penalty", "caption": "The same in print, and within a class: S_rel of the ridge flow as defined, features scaled to mean square norm 1, for six values of λ/K. Medians over pairs and starts. Mind the axes: within a class it hardly moves."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between and within classes against time for six penalties. Without penalty it is constant; with a large one it starts elsewhere and settles at a smaller value, the sooner the larger the penalty."}, "figure": {"name": "fig-ridge-penalty", "caption": "The same in print, and within a class: $S_{\\rm rel}$ of the ridge flow as defined, features scaled to mean square norm 1, for six values of λ/K. Medians over pairs and starts. Mind the axes: within a class it hardly moves."}}
 with plots.style():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     some = [0, 2, 4, 6, 8, 10]
@@ -586,7 +586,7 @@ gate_flows = {
 gate_times = np.linspace(0, 16, points)
 NAMES = {"glm_tron": "GLM-Tron", "gradient": "gradient flow"}
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and mean S_rel over pairs against time for the GLM-Tron flow and the gradient flow of a gate, with bands over starts. The loss falls exponentially; S_rel stays about level, with bands that widen early and then freeze."}, "figure": {"name": "fig-gate", "caption": "One gate in 20 dimensions: loss, and S_rel averaged over 20 pairs with an active sample. Bands over starts."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and mean S_rel over pairs against time for the GLM-Tron flow and the gradient flow of a gate, with bands over starts. The loss falls exponentially; S_rel stays about level, with bands that widen early and then freeze."}, "figure": {"name": "fig-gate", "caption": "One gate in 20 dimensions: loss, and $S_{\\rm rel}$ averaged over 20 pairs with an active sample. Bands over starts."}}
 with plots.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for i, (kind, problem) in enumerate(gate_flows.items()):
@@ -598,7 +598,7 @@ with plots.style():
     left.legend()
 plt.show()
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: S_rel of ten probes as step functions of time. Right: histogram of crossing times with the density that the proposition gives."}, "figure": {"name": "fig-gate-crossings", "caption": "Gradient flow of one gate. Left: S_rel of ten probes for one sample; each switches on or off once or never. Right: crossing times of many random probes, and the law of the proposition."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: S_rel of ten probes as step functions of time. Right: histogram of crossing times with the density that the proposition gives."}, "figure": {"name": "fig-gate-crossings", "caption": "Gradient flow of one gate. Left: $S_{\\rm rel}$ of ten probes for one sample; each switches on or off once or never. Right: crossing times of many random probes, and the law of the proposition."}}
 flow, (probe, active) = (part[0] for part in gate_flows["gradient"])
 crowd = np.random.default_rng([seed, 2]).standard_normal((200 * points, DIMENSION))
 found = flow.crossing_times(crowd)
@@ -700,7 +700,7 @@ def powers(target, degree):
 power_flows = {degree: powers(sparse, degree) for degree in (1, 2, 3)}
 power_times = np.geomspace(0.01, 1000, points)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and median S_rel of the power flow against time for degrees one, two and three, with bands. S_rel is constant for degree one and rises for degrees two and three."}, "figure": {"name": "fig-power", "caption": "Power flow in 20 dimensions towards a target with three coordinates that are not 0, from small starts: loss, and median S_rel over 20 random pairs. Bands over starts."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and median S_rel of the power flow against time for degrees one, two and three, with bands. S_rel is constant for degree one and rises for degrees two and three."}, "figure": {"name": "fig-power", "caption": "Power flow in 20 dimensions towards a target with three coordinates that are not 0, from small starts: loss, and median $S_{\\rm rel}$ over 20 random pairs. Bands over starts."}}
 with plots.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for i, (degree, problem) in enumerate(power_flows.items()):
@@ -825,7 +825,7 @@ def alignment(flows):
     return paths @ flows[0].target / np.linalg.norm(paths, axis=2)
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss, alignment u with the target, median S_rel and median distance of S_rel from its start, for the radial flow against time, degrees one, two and three, with bands over starts. The alignment rises to one; pairs move while it rises and rest when it has, while the median of S_rel stays level."}, "figure": {"name": "fig-radial", "caption": "Radial flow in 10 dimensions: loss, alignment of w with the target, median S_rel over 20 random pairs, and how far a pair has moved: each moves, some up and some down. Bands over starts."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss, alignment u with the target, median S_rel and median distance of S_rel from its start, for the radial flow against time, degrees one, two and three, with bands over starts. The alignment rises to one; pairs move while it rises and rest when it has, while the median of S_rel stays level."}, "figure": {"name": "fig-radial", "caption": "Radial flow in 10 dimensions: loss, alignment of w with the target, median $S_{\\rm rel}$ over 20 random pairs, and how far a pair has moved: each moves, some up and some down. Bands over starts."}}
 with plots.style():
     figure, panels = plt.subplots(2, 2, figsize=(10, 6.6), sharex=True, layout="constrained")
     panels = panels.ravel()
@@ -857,7 +857,7 @@ plt.show()
 grid = np.linspace(-1.5, 1.5, 41) + 1e-9  # not 0, where w has no direction
 plane = np.stack(np.meshgrid(grid, grid))
 with plots.style():
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.9), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.9), sharey=True, layout="constrained")
     for axes, degree in zip(panels, (1, 2, 3), strict=True):
         rho = np.linalg.norm(plane, axis=0)
         gap = np.array([1.0, 0.0])[:, None, None] - rho ** (degree - 1) * plane

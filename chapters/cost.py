@@ -49,6 +49,7 @@ import srel_core as sc
 from srel_core import cost_plots, data, plots
 from srel_core.components import Components, Pilot, estimate_components, interval_width
 from srel_core.cost import layer_costs, multiply_adds
+from srel_core.marks import varying
 from srel_core.models import build_model, resnet18
 from srel_core.names import check_known
 from srel_core.planner import MeasurementCost, cheapest, plan_measurement
@@ -242,7 +243,7 @@ Markdown(
 growing = benchmark("scaling")
 panels_of = ("samples", "probes", "channels", "classes")
 with plots.style():
-    figure, panels = plt.subplots(2, 4, figsize=(12, 5.4), sharey="row", layout="constrained")
+    figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharey="row", layout="constrained")
     mebi = [{**row, "peak": row["peak_bytes"] / 2**20} for row in growing["rows"]]
     for column, varied in enumerate(panels_of):
         cost_plots.growth(panels[0, column], mebi, varied, "seconds")
@@ -392,14 +393,14 @@ if len(square):
     s = float(square[0])
     beside = (
         f" With as many samples as probes it would take {s:.0f} of each, and "
-        f"{duration(float(cost.seconds(3 * s, 6 * s)))}."
+        f"{varying(duration(float(cost.seconds(3 * s, 6 * s))))}."
     )
 Markdown(
     f"The pilot, {PILOT} samples and {PILOT} probes a class, has a same-class AUC of {value:.2f} with "
     f"an interval {width:.3f} wide, of whose variance "
     f"{', '.join(f'{term / sum(terms.values()):.0%} comes from {name}' for name, term in terms.items())}. "
-    f"An interval {wanted_share * width:.3f} wide takes **{plan.samples_per_class} samples and "
-    f"{plan.probes_per_class} probes a class**, in about {duration(plan.seconds)}.{beside}"
+    f"An interval {wanted_share * width:.3f} wide takes **{varying(plan.samples_per_class)} samples and "
+    f"{varying(plan.probes_per_class)} probes a class**, in about {varying(duration(plan.seconds))}.{beside}"
 )
 
 # %% [markdown]
@@ -417,7 +418,8 @@ for name, words in (("auc", "AUC"), ("log_preference", "log preference")):
     lo, hi = (seen * np.sqrt((REPEATS - 1) / chi2.ppf(q, REPEATS - 1)) for q in (0.975, 0.025))
     agrees[words] = lo <= promised <= hi
     verdict = "as seen" if agrees[words] else "too wide" if promised > hi else "too narrow"
-    rows.append([words, f"{promised:.3f}", f"{seen:.3f}", f"{lo:.3f} to {hi:.3f}", verdict])
+    numbers = f"{promised:.3f}", f"{seen:.3f}", f"{lo:.3f} to {hi:.3f}", verdict
+    rows.append([words, *map(varying, numbers)])  # the plan follows from times
 header = [
     "summary",
     "width predicted by the pilot",
@@ -427,7 +429,7 @@ header = [
 ]
 Markdown(
     table(header, rows)
-    + f"\n\nSeen in {REPEATS} measurements of {size[0]} samples and {size[1]} probes a class. The interval is that "
+    + f"\n\nSeen in {REPEATS} measurements of {varying(size[0])} samples and {varying(size[1])} probes a class. The interval is that "
     f"of the chi-squared distribution. The pilot itself, of {PILOT} a class, knows a component "
     f"to about {np.sqrt(2 / (3 * (PILOT - 1))):.0%}."
 )

@@ -160,7 +160,7 @@ for rule in ("sgd", "limit"):
         for step in measured.step
     ]
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the loss of each batch of the user's own loop falls. Right: the same-class AUC of class-based S_rel at 21 steps of that loop, for a gradient step and for its limit."}, "figure": {"name": "fig-own-loop", "caption": "One training loop, watched. Left: its loss on each batch. Right: same-class AUC of class-based S_rel, averaged over samples; dotted, no class structure."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the loss of each batch of the user's own loop falls. Right: the same-class AUC of class-based S_rel at 21 steps of that loop, for a gradient step and for its limit."}, "figure": {"name": "fig-own-loop", "caption": "One training loop, watched. Left: its loss on each batch. Right: same-class AUC of class-based $S_{\\rm rel}$, averaged over samples; dotted, no class structure."}}
 with plots.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     left.plot(losses, color=plots.SAME, linewidth=1)

@@ -200,7 +200,7 @@ Markdown("\n\n".join(sentences))
 # Kullback–Leibler divergence proper, pairs with $x' = x$ left out. The step and the aggregate remain
 # to be chosen, and four choices are shown.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set four panels: same-class and different-class S_rel under the KL definition against the epoch, for a fresh Adam and for gradient steps, as means of ratios, a ratio of means and the tangent limit."}, "figure": {"name": "fig-defined", "caption": "Class-based S_rel under its definition, same class against other classes. From left to right: the step of a fresh Adam and the gradient step with means of ratios, then the gradient step with the ratio of means, and its limit for a vanishing step."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set four panels: same-class and different-class S_rel under the KL definition against the epoch, for a fresh Adam and for gradient steps, as means of ratios, a ratio of means and the tangent limit."}, "figure": {"name": "fig-defined", "caption": "Class-based $S_{\\rm rel}$ under its definition, same class against other classes. From left to right: the step of a fresh Adam and the gradient step with means of ratios, then the gradient step with the ratio of means, and its limit for a vanishing step."}}
 RUNGS = {
     "true KL": "fresh Adam, mean of ratios",
     "gradient step": "SGD 1e-4, mean of ratios",
@@ -209,7 +209,7 @@ RUNGS = {
 }
 if shown:
     with plots.style():
-        figure, panels = grid(len(RUNGS), 3.4)
+        figure, panels = grid(len(RUNGS), 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, (rung, title) in zip(row, RUNGS.items(), strict=True):
                 paper_plots.same_and_other(axes, summary, "class-based", rung)
@@ -229,7 +229,7 @@ if shown:
 NAMES = {"mean": "mean of ratios", "ratio_of_means": "ratio of means", "median": "median of ratios"}
 if shown:
     with plots.style():
-        figure, panels = grid(4, 3.4)
+        figure, panels = grid(4, 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             part = summary.sel(divergence="kl")
             for axes, aggregate in zip(row, AGGREGATES, strict=False):

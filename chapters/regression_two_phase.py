@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 from srel_core import plots, regression_plots
 from srel_core import two_phase_verdict as rule
+from srel_core.marks import varying
 from srel_core.phases import NoBreakError, fit_two_phase
 from srel_core.regression import BATCH_SIZE
 from srel_core.regression_data import DIMENSION, NOISE
@@ -178,7 +179,7 @@ Markdown(
     "a cluster or *across* the two."
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel and training loss against the step for four predictors: a ReLU and a tanh network, a single gate, a linear model. Thin lines are seeds; the two fitted lines are dashed and the break is marked with its interval."}, "figure": {"name": "fig-phases", "caption": "S_rel of held-out pairs (top) and losses (bottom, logarithmic) while four predictors learn their teacher. Thin: seeds; thick: their mean. Dashed: the two lines of the fit; dotted with grey band: the break and its 95 % interval. Blue line across: a linear model on the same pairs, which is what the linear predictor itself has at every step."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel and training loss against the step for four predictors: a ReLU and a tanh network, a single gate, a linear model. Thin lines are seeds; the two fitted lines are dashed and the break is marked with its interval."}, "figure": {"name": "fig-phases", "caption": "$S_{\\rm rel}$ of held-out pairs (top) and losses (bottom, logarithmic) while four predictors learn their teacher. Thin: seeds; thick: their mean. Dashed: the two lines of the fit; dotted with grey band: the break and its 95 % interval. Blue line across: a linear model on the same pairs, which is what the linear predictor itself has at every step."}}
 shown = {
     f"relu {first.depth}×{first.width}": base["relu"],
     f"tanh {first.depth}×{first.width}": base["tanh"],
@@ -186,7 +187,7 @@ shown = {
     "linear": next(s for s in settings if s.family == "linear"),
 }
 with plots.style():
-    figure, panels = plt.subplots(2, 4, figsize=(13, 6), sharex="col", layout="constrained")
+    figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharex="col", layout="constrained")
     for (name, setting), (top, bottom) in zip(shown.items(), panels.T, strict=True):
         row, result = row_of(setting), results[setting]
         steps = result.step.values
@@ -217,9 +218,10 @@ deviation = max(
 missing = {s: float(r.s_rel.isel(rule=0).isnull().mean()) for s, r in results.items()}
 asleep = [share for s, share in missing.items() if s.family == "relu_gate"]
 elsewhere = max(share for s, share in missing.items() if s.family != "relu_gate")
+digit, power = f"{deviation:.0e}".split("e")
 Markdown(
     f"*The control.* In the linear models no pair departs from {{prf:ref}}`prop-linear-control` by more "
-    f"than {deviation:.0e} of its value at any step, in any of {len(control)} rows. "
+    f"than ${digit} \\times 10^{{{int(power)}}}$ of its value at any step, in any of {len(control)} rows. "
     f"*Undefined pairs.* In a gate {min(asleep):.0%} to {max(asleep):.0%} of the values are undefined, because a "
     f"step on a sample at which the gate is shut changes nothing; elsewhere at most {elsewhere:.1%} are. "
     "Only pairs that are defined at every measured step "
@@ -229,10 +231,10 @@ Markdown(
 # %% [markdown]
 # ## Data and targets
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and the diabetes data."}, "figure": {"name": "fig-targets", "caption": "Mean S_rel over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and the diabetes data."}, "figure": {"name": "fig-targets", "caption": "Mean $S_{\\rm rel}$ over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
 LINES = {"any": "-", "within": "-", "across": "--"}
 with plots.style():
-    figure, panels = plt.subplots(2, 3, figsize=(12, 6.6), sharex=True, layout="constrained")
+    figure, panels = plt.subplots(2, 3, figsize=(10.5, 6), sharex=True, layout="constrained")
     for row_of_panels, (activation, about) in zip(panels, base.items(), strict=True):
         colour = dict(zip(("teacher", "noisy_teacher", "smooth", "diabetes"),
                           (plots.SAME, *plots.OTHERS[:2], plots.RULES["tangent"]), strict=True))  # fmt: skip
@@ -274,10 +276,10 @@ plt.show()
 # %% [markdown]
 # ## Where the break falls, against the loss
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of S_rel, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of $S_{\\rm rel}$, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
 broken = [row for row in networks if row.verdict.checks["breaks"]]
 with plots.style():
-    figure, axes = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     for activation, colour in regression_plots.COLOURS.items():
         some = [r for r in broken if r.setting.activation == activation]
         regression_plots.against(
@@ -313,7 +315,7 @@ Markdown(text)
 # %% [markdown]
 # ## What moves the break and the plateau
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Six columns, one for each quantity varied: width, depth, learning rate, size of the first weights, training, step rule. Top row the break of S_rel with its interval, bottom row S_rel at the start and at the plateau over that of a linear model."}, "figure": {"name": "fig-sweeps", "caption": "One thing changed at a time, for ReLU and tanh networks that learn a teacher. Top: the break with its 95 % interval (hollow where the row does not move or has no break by the rule). Bottom: S_rel over that of a linear model, at the start (hollow) and on the plateau (with its 95 % interval). The last column measures one and the same training under three steps."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six pairs of panels, one for each quantity varied: width, depth, learning rate, size of the first weights, training, step rule. Above the break of S_rel with its interval, below S_rel at the start and at the plateau over that of a linear model."}, "figure": {"name": "fig-sweeps", "caption": "One thing changed at a time, for ReLU and tanh networks that learn a teacher. In each pair, above: the break with its 95 % interval (hollow where the row does not move or has no break by the rule). Below: $S_{\\rm rel}$ over that of a linear model, at the start (hollow) and on the plateau (with its 95 % interval). The last pair measures one and the same training under three steps."}}
 FIELDS = {
     "width": "width (depth 2)",
     "depth": "depth",
@@ -354,18 +356,22 @@ columns = {
     for field, title in FIELDS.items()
 } | {"step rule": {a: list(v.items()) for a, v in under_rule.items()}}  # fmt: skip
 with plots.style():
-    figure, panels = plt.subplots(
-        2, 6, figsize=(15, 6), sharey="row", sharex="col", layout="constrained"
-    )
-    for (top, bottom), (title, lines) in zip(panels.T, columns.items(), strict=True):
+    figure, panels = plt.subplots(4, 3, figsize=(10.5, 9), sharey="row", layout="constrained")
+    panels[2, 0].sharey(panels[0, 0])
+    panels[3, 0].sharey(panels[1, 0])
+    tops, bottoms = panels[::2].flat, panels[1::2].flat
+    for top, bottom, (title, lines) in zip(tops, bottoms, columns.items(), strict=True):
         for shift, (activation, points) in zip((-0.08, 0.08), lines.items(), strict=True):
             regression_plots.sweep(
                 top, bottom, points, regression_plots.COLOURS[activation], activation, shift
             )
         bottom.axhline(1, color="black", linestyle=":", linewidth=1)
         top.set(title=title, yscale="log")
-    panels[0, 0].set_ylabel("break (step)")
-    panels[1, 0].set_ylabel("$S_{\\rm rel}$ / linear model")
+        top.sharex(bottom)
+        top.tick_params(labelbottom=False)
+    for above, below in panels[:, 0].reshape(2, 2):
+        above.set_ylabel("break (step)")
+        below.set_ylabel("$S_{\\rm rel}$ / linear model")
     panels[0, 0].legend(loc="upper left")
 plt.show()
 
@@ -574,7 +580,7 @@ gates = [
 motions = {s: gate_movement(s, results[s]) for s in sorted(gates, key=lambda s: s.lr)}
 with plots.style():
     figure, panels = plt.subplots(
-        1, len(motions), figsize=(12, 3.6), sharey=True, layout="constrained"
+        1, len(motions), figsize=(10.5, 3.6), sharey=True, layout="constrained"
     )
     for axes, (s, motion) in zip(panels, motions.items(), strict=True):
         regression_plots.movement(axes, motion, plots.OTHERS[0], "network")
@@ -629,18 +635,18 @@ display(
 # %% tags=["hide-input"]
 attributes = [result.attrs for result in results.values()]
 facts = {
-    "commit": {a["commit"] for a in attributes},
+    "commit": {varying(a["commit"]) for a in attributes},
     "device": {a["device"] for a in attributes},
-    "threads": {a["threads"] for a in attributes},
+    "threads": {varying(a["threads"]) for a in attributes},
     "PyTorch": {a["torch"] for a in attributes},
-    "computed": {a["created"][:10] for a in attributes},
-    "code": {a["code_digest"][:12] for a in attributes},
+    "computed": {varying(a["created"][:10]) for a in attributes},
+    "digest of the code": {a["code_digest"][:12] for a in attributes},
 }
 lines = ["| " + " | ".join([*facts, "run time of all trainings"]) + " |", "|---" * 7 + "|"]
 total = sum(float(a["wall_seconds"]) for a in attributes)
 lines.append(
     "| "
     + " | ".join(", ".join(sorted(map(str, v))) for v in facts.values())
-    + f" | {total:.0f} s |"
+    + f" | {varying(f'{total:.0f} s')} |"
 )
 Markdown("\n".join(lines))

@@ -24,6 +24,8 @@ results_dir: str = ""  # as in every chapter; here nothing is computed or kept
 committed_dir: str = ""  # where the committed results are; empty: results/ of the book
 
 # %% tags=["hide-input"]
+import re
+
 from IPython.display import Markdown
 
 from srel_core import report
@@ -38,11 +40,16 @@ found = claims(committed_dir or None)
 shown = load_all(committed_dir or None)
 
 
+def typeset(text):
+    """Verdicts are plain text; here their symbols and powers are formulas."""
+    return re.sub(r"\b1e-0*(\d+)", r"$10^{-\1}$", text.replace("S_rel", r"$S_{\rm rel}$"))
+
+
 def link(claim):
     return f"{{ref}}`{claim.label}`" if claim.label else ""
 
 
-Markdown(table(found, link))
+Markdown(typeset(table(found, link)))
 
 # %% [markdown]
 # A claim about training curves is one about every epoch, and can be read in several ways: by the
@@ -69,14 +76,14 @@ Markdown(table(found, link))
 # same-class AUC, or the difference of two AUC.
 
 # %% tags=["hide-input"]
-Markdown(details(found) or "There are no results of the `paper` profile yet.")
+Markdown(typeset(details(found)) or "There are no results of the `paper` profile yet.")
 
 # %% [markdown]
 # The other claims are not about a data set. On regression, each setting of network, target and
 # training is a case; linear models and single gates, whose course is known beforehand, do not count.
 
 # %% tags=["hide-input"]
-Markdown(other_details(found))
+Markdown(typeset(other_details(found)))
 
 # %% [markdown]
 # ## The results behind it

@@ -5,11 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from srel_core.marks import varying
+
 if TYPE_CHECKING:
     import xarray as xr
 
 KEY = "srel_core"
 """Under which the metadata of a notebook's output hold the rows."""
+
+_VARYING = {"commit", "threads", "run time", "computed"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,11 @@ class Sources:
     @property
     def markdown(self) -> str:
         """The table; no results make no table."""
-        lines = [f"| {' | '.join(row.values())} |" for row in self.rows]
+        cells = [
+            [varying(value) if name in _VARYING else value for name, value in row.items()]
+            for row in self.rows
+        ]
+        lines = [f"| {' | '.join(row)} |" for row in cells]
         if lines:
             lines[:0] = [f"| {' | '.join(self.rows[0])} |", "|---" * len(self.rows[0]) + "|"]
         return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The pages of the book in headless Chromium, with everything but the site itself out of reach."""
 
+import base64
 import functools
 import http.server
 import importlib.resources
@@ -22,13 +23,26 @@ FLAGS = [
 ]
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 TYPESET = "() => !window.MathJax || MathJax.startup.promise.then(() => true)"
+SETTLED = "() => Promise.allSettled(document.getAnimations().map(a => a.finished))"
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf8")
 # Without preload: axe-core would fetch the style sheets again, from wrong places.
-RUN_AXE = """async () => (await axe.run({resultTypes: ["violations"], preload: false})).violations
+RUN_AXE = """async ([what, rules]) => (await axe.run(what == "all" ? document : kinds(),
+    {...rules, resultTypes: ["violations"], preload: false})).violations
     .filter(found => ["serious", "critical"].includes(found.impact))
     .map(found => found.id + ": " + found.nodes.length + " × " + found.nodes.slice(0, 3)
         .map(node => node.target.join(" ") + " (" + node.any.map(c => c.message).join("; ") + ")")
         .join(" | "))"""
+# Contrast takes most of the time. It is a matter of style, so one element of each kind will do:
+# those with text of their own whose names and classes, and all around them, are different.
+KINDS = """window.kinds = () => {
+    const seen = new Map();
+    const kind = e => e ? `${e.tagName}.${e.className}[${e.style.cssText}] ` +
+        kind(e.parentElement) : "";
+    [...document.querySelectorAll("body *")]
+        .filter(e => e.checkVisibility())
+        .filter(e => [...e.childNodes].some(n => n.nodeType == Node.TEXT_NODE && n.data.trim()))
+        .forEach(e => seen.has(kind(e)) || seen.set(kind(e), e));
+    return [...seen.values()]; };"""
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -112,11 +126,33 @@ class Visit:
         self.page.wait_for_function(TYPESET)
         return self.page
 
+    def turn(self, theme: str) -> None:
+        """Show the page in a "light" or "dark" theme, as the theme's button does."""
+        self.page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+
+    def narrow(self) -> None:
+        """Make the window as narrow as a phone, and wait until the page has moved into it."""
+        self.page.set_viewport_size(PHONE)
+        self.page.evaluate(SETTLED)
+
     def violations(self) -> list[str]:
-        """What axe-core finds serious or critical, one line a rule."""
+        """What axe-core finds serious or critical but for contrast, one line a rule."""
+        return self._axe("all", {"rules": {"color-contrast": {"enabled": False}}})
+
+    def pale(self) -> list[str]:
+        """Where the page lacks contrast, in the theme in which it is shown."""
+        return self._axe("kinds", {"runOnly": ["color-contrast"]})
+
+    def _axe(self, what: str, rules: dict[str, object]) -> list[str]:
         if not self.page.evaluate("() => Boolean(window.axe)"):
-            self.page.evaluate(AXE)
-        return self.page.evaluate(RUN_AXE)
+            self.page.evaluate(AXE + KINDS)
+        return self.page.evaluate(RUN_AXE, [what, rules])
+
+    def picture(self) -> bytes:
+        """The whole page as PNG."""
+        session = self.page.context.new_cdp_session(self.page)  # quicker than page.screenshot
+        how = {"format": "png", "captureBeyondViewport": True, "optimizeForSpeed": True}
+        return base64.b64decode(session.send("Page.captureScreenshot", how)["data"])
 
 
 @contextmanager

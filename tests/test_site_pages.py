@@ -1,7 +1,6 @@
 """The built pages of this book, read as files."""
 
 import functools
-import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,12 @@ from bs4 import BeautifulSoup
 
 from tests.book import ROOT, call, page_names, tool
 
+pytestmark = pytest.mark.xdist_group("site")
 HOME = "http://site/"
 COMPLAINT = re.compile(r"Traceback \(most recent call last\)|\b\w*Warning: |\bTODO\b|\bFIXME\b")
 MEGABYTE = 1_000_000
+EXECUTED = ROOT / "_build/executed/smoke"
+QUICK = ("class_srel", "cost")  # to execute
 
 
 @functools.cache
@@ -93,39 +95,38 @@ def test_pages_are_under_a_megabyte_with_their_figures(site):
 
 
 @pytest.fixture(scope="module")
-def again(tmp_path_factory):
-    """The site, from chapters executed once more."""
+def again(site, tmp_path_factory):
+    """A folder with the pages built once more, and with QUICK chapters executed once more."""
     folder = tmp_path_factory.mktemp("again")
-    notebooks, _ = tool("toc").sources(ROOT)
-
-    def execute(notebook):
-        out = folder / "executed" / notebook.relative_to("chapters")
-        return call(ROOT, "run_chapter", notebook, out, "-p", "profile", "smoke")
-
-    with ThreadPoolExecutor(2) as pool:
-        for done in pool.map(execute, notebooks):
+    pages = [("build_book", EXECUTED, folder / "book")]
+    chapters = [
+        ("run_chapter", f"chapters/{name}.ipynb", folder / f"executed/{name}.ipynb",
+         "-p", "profile", "smoke")
+        for name in QUICK
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setenv("SREL_RESULTS", str(folder / "results"))
+        for done in pool.map(lambda command: call(ROOT, *command), pages + chapters):
             assert done.returncode == 0, done.stderr
-    done = call(ROOT, "build_book", folder / "executed", folder / "book")
-    assert done.returncode == 0, done.stderr
-    return folder / "book/_build/html"
+    return folder
 
 
-def test_a_book_built_twice_is_the_same_but_for_times(site, again):
-    first, second = ({name.relative_to(s): name for name in s.rglob("*.*")} for s in (site, again))
-    assert set(first) == set(second)
-    assert [str(n) for n in first if timeless(first[n]) != timeless(second[n])] == []
+def test_pages_built_twice_are_the_same(site, again):
+    assert tool("compare_books").differences(site, again / "book/_build/html") == []
 
 
-def timeless(path):
-    """The content of a file of the site without what is meant to change from run to run, also if
-    the first site was made at an earlier commit. The words of the index have times among them."""
-    if path.name == "searchindex.js":
-        return None
-    if path.suffix == ".ipynb":
-        notebook = nbformat.read(path, 4)
-        notebook.metadata.pop("papermill")
-        notebook.metadata.srel_core.environment.pop("commit")
-        return json.dumps(notebook, sort_keys=True)
-    if path.suffix == ".html":
-        return re.sub(r'<span class="varies">.*?</span>', "", path.read_text("utf8"))
-    return path.read_bytes() if path.is_file() else None
+def test_chapters_executed_twice_are_the_same_but_for_times(again):
+    """All of them: `make check-reproducible`."""
+    timeless = tool("compare_books").timeless
+    for name in QUICK:
+        first, second = EXECUTED / f"{name}.ipynb", again / f"executed/{name}.ipynb"
+        assert timeless(first) == timeless(second), name
+
+
+def test_every_chapter_is_downloaded_as_an_executed_notebook(site):
+    for name in tool("toc").sources(ROOT)[0]:
+        page = site / name.with_suffix(".html")
+        link = parsed(page).select_one(".btn-download-source-button")["href"]
+        notebook = nbformat.read((page.parent / link).resolve(), 4)
+        assert notebook.metadata.papermill.exception is None
+        assert any(cell.get("outputs") for cell in notebook.cells), name

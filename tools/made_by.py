@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 from docutils import nodes  # type: ignore[import-untyped]
 from docutils.statemachine import StringList  # type: ignore[import-untyped]
-from record import Record, find
+from record import VARYING, Record, find
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from toc import sources
@@ -107,8 +107,11 @@ def facts(record: Record, chapter: str, url: str) -> Iterator[tuple[str, list[no
     yield "device", [nodes.Text(record.device)]
     yield "packages", [nodes.Text(record.versions)]
     for source in record.results:
-        text = ", ".join(f"{name} {value}" for name, value in source.items())
-        yield "result", [nodes.Text(text)]
+        parts: list[nodes.Node] = []
+        for name, value in source.items():
+            shown = varying(value) if name in VARYING else nodes.Text(value)
+            parts += [nodes.Text(f"{', ' if parts else ''}{name} "), shown]
+        yield "result", parts
 
 
 def varying(text: str) -> nodes.inline:
@@ -128,7 +131,14 @@ class ChapterStatus(SphinxDirective):
             # A link with a formula in it, which {doc} would leave as TeX.
             runs[f"[{title(notebook)}](/{path})"] = find(notebook)
         lines = table("chapter profile run&nbsp;time date commit device", runs, run_of)
-        lines += ["", *table("chapter packages parameters", runs, made_with)]
+        lines += ["", *table("chapter parameters", runs, made_with)]
+        users: dict[str, list[str]] = {}
+        for chapter, record in runs.items():
+            if record:
+                users.setdefault(record.versions, []).append(chapter)
+        for versions, chapters in users.items():
+            of = f" of {', '.join(chapters)}" if len(users) > 1 else ""
+            lines += ["", f"Packages{of}: {versions}."]
         found = nodes.container(classes=["chapter-status"])
         self.state.nested_parse(StringList(lines, self.env.docname), 0, found)
         return [found]
@@ -159,7 +169,7 @@ def run_of(record: Record) -> list[str]:
 
 
 def made_with(record: Record) -> list[str]:
-    return [record.versions, ", ".join(f"`{n} = {v}`" for n, v in record.parameters.items())]
+    return [", ".join(f"`{n} = {v}`" for n, v in record.parameters.items())]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import nbformat
 
 KEY = "srel_core"
 SEEDS = ("seed", "seeds")
+VARYING = ("commit", "threads", "run time", "computed")  # of a result, from run to run
 SHOWN = ("srel-core", "torch", "numpy", "scipy", "xarray")
 
 

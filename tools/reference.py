@@ -1,7 +1,7 @@
 """Sphinx extension: the library's reference, out of its docstrings.
 
 A line `:modules: NAME …` of a page stands for the reference of these modules of srel_core, and
-`:modules: *` for that of all public ones that the page does not name. Our docstrings are plain
+`:modules: *` for that of all public ones that no page of the book names. Our docstrings are plain
 text, with names in columns, lists, and formulas set off by four blanks; they become what they
 look like.
 """
@@ -9,9 +9,11 @@ look like.
 import pkgutil
 import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from toc import sources
 
 LINE = re.compile(r"^:modules: (.+)$", re.MULTILINE)
 COLUMNS = re.compile(r"(?P<name>\S(?:.*?\S)?) {2,}(?P<text>\S.*)")
@@ -21,17 +23,18 @@ ENTRY = re.compile(r"(?P<name>\w[\w, ]*?) ?: (?P<text>\S.*)")
 
 def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
     """Replace each `:modules:` line of a page."""
-    named = {name for names in LINE.findall(source[0]) for name in names.split()}
-    if named:
-        source[0] = LINE.sub(lambda line: sections(line[1].split(), named), source[0])
+    book = Path(app.srcdir)
+    source[0] = LINE.sub(lambda line: sections(line[1].split(), book), source[0])
 
 
-def sections(names: list[str], named: set[str]) -> str:
+def sections(names: list[str], book: Path) -> str:
     """The reference of modules, each under a heading of its own."""
     if names == ["*"]:
+        texts = [(book / page).read_text("utf8") for page in sources(book)[1]]
+        named = {name for text in texts for line in LINE.findall(text) for name in line.split()}
         names = [name for name in public_modules() if name not in named]
     return "\n\n".join(
-        f"### `srel_core.{name}`\n\n```{{eval-rst}}\n.. automodule:: srel_core.{name}\n```"
+        f"## `srel_core.{name}`\n\n```{{eval-rst}}\n.. automodule:: srel_core.{name}\n```"
         for name in names
     )
 
