@@ -23,7 +23,11 @@ FLAGS = [
 ]
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 TYPESET = "() => !window.MathJax || MathJax.startup.promise.then(() => true)"
-SETTLED = "() => Promise.allSettled(document.getAnimations().map(a => a.finished))"
+# Glyphs of formulas are hidden from assistive technology, which reads the MathML beside them, and
+# have no text of their own: axe-core skips them, but takes long over their thousands of elements.
+WITHOUT_GLYPHS = """document.querySelectorAll("mjx-math[aria-hidden=true]")
+    .forEach(e => e.replaceChildren());"""
+AT_ONCE = "*, *::before, *::after { transition: none !important; }"
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf8")
 # Without preload: axe-core would fetch the style sheets again, from wrong places.
 RUN_AXE = """async ([what, rules]) => (await axe.run(what == "all" ? document : kinds(),
@@ -124,19 +128,20 @@ class Visit:
         """Go to the page `name` of the site, and wait for its figures and formulas."""
         self.page.goto(self.site + name, wait_until="load")
         self.page.wait_for_function(TYPESET)
+        self.page.add_style_tag(content=AT_ONCE)
         return self.page
 
     def turn(self, theme: str) -> None:
         """Show the page in a "light" or "dark" theme, as the theme's button does."""
         self.page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
 
-    def narrow(self) -> None:
-        """Make the window as narrow as a phone, and wait until the page has moved into it."""
-        self.page.set_viewport_size(PHONE)
-        self.page.evaluate(SETTLED)
+    def resize(self, viewport: dict[str, int]) -> None:
+        """Change the size of the window."""
+        self.page.set_viewport_size(viewport)
 
     def violations(self) -> list[str]:
-        """What axe-core finds serious or critical but for contrast, one line a rule."""
+        """What axe-core finds serious or critical but for contrast, one line a rule. It removes
+        the glyphs of formulas, so this comes last."""
         return self._axe("all", {"rules": {"color-contrast": {"enabled": False}}})
 
     def pale(self) -> list[str]:
@@ -145,7 +150,7 @@ class Visit:
 
     def _axe(self, what: str, rules: dict[str, object]) -> list[str]:
         if not self.page.evaluate("() => Boolean(window.axe)"):
-            self.page.evaluate(AXE + KINDS)
+            self.page.evaluate(AXE + KINDS + WITHOUT_GLYPHS)
         return self.page.evaluate(RUN_AXE, [what, rules])
 
     def picture(self) -> bytes:

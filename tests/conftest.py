@@ -1,5 +1,7 @@
 """One thread a process: the tests' tensors are small, and equal seeds must give equal bits."""
 
+import fcntl
+
 import pytest
 import torch
 from hypothesis import settings
@@ -30,10 +32,14 @@ def untouched_global_rng():
 
 @pytest.fixture(scope="session")
 def site():
-    """The folder of this book's pages in the smoke profile: what has changed is made anew."""
-    done = program(
-        ROOT, "snakemake", "--cores", "all", "--set-threads", "chapter=1", "--nolock",
-        "--rerun-incomplete", "--quiet", "all", "--config", "profile=smoke",
-    )  # fmt: skip
+    """The folder of this book's pages in the smoke profile: what has changed is made anew, by one
+    process of pytest-xdist while the others wait."""
+    (ROOT / "_build").mkdir(exist_ok=True)
+    with (ROOT / "_build/.site-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = program(
+            ROOT, "snakemake", "--cores", "all", "--set-threads", "chapter=1", "--nolock",
+            "--rerun-incomplete", "--quiet", "all", "--config", "profile=smoke",
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return ROOT / "_build/book/smoke/_build/html"
