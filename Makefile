@@ -50,9 +50,9 @@ sweep: $(READY)
 		$(if $(shell command -v nvidia-smi),--resources gpu=1) --quiet host reason \
 		--config profile=$(PROFILE)
 
-# A worker a core, each with whole files of tests.
+# A worker a core, each with whole files of tests, those of the pages first.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # The sweep on a SLURM cluster that is started on this machine (Debian, root) and stopped again.
 cluster-test: $(READY)

@@ -14,11 +14,7 @@ settings.load_profile("srel")
 
 
 def pytest_collection_modifyitems(items):
-    """What shares a fixture goes to one worker: a file of tests, or all that look at the pages.
-    These take longest, and so come first."""
-    for item in items:
-        name = "site" if "site" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(name))
+    """Tests that look at the pages take longest, and come first."""
     items.sort(key=lambda item: "site" not in item.fixturenames)
 
 
