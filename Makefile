@@ -1,12 +1,12 @@
-# make book | check-reproducible | sweep | results | verify-results | test | cluster-test | bench |
-# lint: each sets up .venv from requirements.lock when it has to.
+# make book | pdf | check-reproducible | sweep | results | verify-results | test | cluster-test |
+# bench | lint: each sets up .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book check-reproducible sweep results verify-results test cluster-test bench lint lock
+.PHONY: book pdf check-reproducible sweep results verify-results test cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -27,6 +27,14 @@ book: $(READY)
 	@rm -rf _build/html && cp -R _build/book/$(PROFILE)/_build/html _build/html
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/html/index.html"
 
+# Asked first: without LaTeX, the chapters would be executed in vain.
+pdf: $(READY)
+	@$(BIN)/python tools/build_pdf.py --check
+	@$(BIN)/snakemake pdf --cores all --rerun-incomplete --quiet host reason rules progress \
+		--config profile=$(PROFILE) \
+		|| { echo "make pdf: failed; the first line with 'error' above says why" >&2; exit 1; }
+	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/pdf/$(PROFILE)/book.pdf"
+
 # Execute every chapter once more, with results of its own, and compare the pages.
 check-reproducible: book
 	@rm -rf _build/again
@@ -42,8 +50,9 @@ sweep: $(READY)
 		$(if $(shell command -v nvidia-smi),--resources gpu=1) --quiet host reason \
 		--config profile=$(PROFILE)
 
+# A worker a core, each with whole files of tests, those of the pages first.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # The sweep on a SLURM cluster that is started on this machine (Debian, root) and stopped again.
 cluster-test: $(READY)

@@ -1,5 +1,6 @@
 # Experiments -> executed chapters -> HTML pages. `make book` makes the pages, and on the way what
-# results they lack; `make sweep` makes the results alone, here or on a cluster (sweep.smk).
+# results they lack; `make pdf` makes a PDF of the same chapters; `make sweep` makes the results
+# alone, here or on a cluster (sweep.smk).
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ NOTEBOOKS, PAGES = sources(Path.cwd())
 BUILD = config.get("build", "_build")
 EXECUTED = f"{BUILD}/executed/{PROFILE}"
 BOOK = f"{BUILD}/book/{PROFILE}"
+PDF = f"{BUILD}/pdf/{PROFILE}"
 
 
 def files(*patterns):
@@ -22,18 +24,33 @@ def tools(*names):
     return [f"tools/{name}.py" for name in names]
 
 
+# What the pages are made of, on paper as on screen.
+CONTENT = {
+    "executed": [f"{EXECUTED}/{path.relative_to('chapters')}" for path in NOTEBOOKS],
+    "pages": list(map(str, PAGES)),
+    "settings": ["_config.yml", "_toc.yml", "references.bib", *files("*.cff")],
+    "static": files("_static/**/*.*"),
+    "library": files("srel_core/**/*.py"),  # the reference is made of its docstrings
+    "tools": files("tools/*.py"),
+}
+
+
 rule book:
     input:
-        executed=[f"{EXECUTED}/{path.relative_to('chapters')}" for path in NOTEBOOKS],
-        pages=list(map(str, PAGES)),
-        settings=["_config.yml", "_toc.yml", "references.bib", *files("*.cff")],
-        static=files("_static/**/*.*"),
-        library=files("srel_core/**/*.py"),  # the reference is made of its docstrings
-        tools=files("tools/*.py"),
+        **CONTENT,
     output:
         f"{BOOK}/_build/html/index.html",
     shell:
         "{PYTHON:q} tools/build_book.py {EXECUTED} {BOOK}"
+
+
+rule pdf:
+    input:
+        **CONTENT,
+    output:
+        f"{PDF}/book.pdf",
+    shell:
+        "{PYTHON:q} tools/build_pdf.py {EXECUTED} {PDF}"
 
 
 # A chapter asks srel_core for its results: those that are there are loaded, the others computed.

@@ -39,11 +39,12 @@ device: str = "auto"  # cpu, cuda; auto: a GPU if there is one
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 from matplotlib.colors import LogNorm
 
 import srel_core as sc
 from srel_core import plots
+from srel_core.interactive_matrix import slider_heatmap
 from srel_core.profiles import class_experiments
 from srel_core.sources import Sources
 from srel_core.summaries import class_summary, learning_curves, side_of
@@ -275,6 +276,27 @@ with plots.style():
     panels[0].set_ylabel("probes of $c'$")
     figure.colorbar(image, ax=panels, label="$S[c', c]$", shrink=0.8)
 plt.show()
+
+# %% [markdown]
+# Between these moments lie the other checkpoints. Move the slider to go through all of them, on one
+# colour scale; the end of training is shown first. In print, and without scripts, the five above
+# stand for all.
+
+# %% tags=["hide-input"]
+through = summary.matrix.sel(rule=rule, divergence="kl")
+HTML(
+    slider_heatmap(
+        through.values,
+        names,
+        [str(int(step)) for step in through.step],
+        parameter="training step",
+        title="The class matrix S[c', c] as a heat map with its numbers, rows the class looked at, "
+        "columns the class the step is taken on, at the training step that the slider sets",
+        labels=("step on c", "probes of c'"),
+        quantity="S[c', c]",
+        start=through.sizes["step"] - 1,
+    )
+)
 
 # %% [markdown]
 # ## Does a step prefer its own class?

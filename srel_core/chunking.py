@@ -23,6 +23,17 @@ _SAMPLES = 8
 _GRADIENT, _KEPT, _ON_THE_WAY, _PATCHES = 5, 5, 2, 9
 
 
+def memory_bound(max_bytes: int | None, device: torch.device) -> int:
+    """`max_bytes`; for None what is free on a GPU, but for a fifth that kernels may want beside it,
+    and 2 GiB on a CPU."""
+    if max_bytes is not None:
+        return max_bytes
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free * 4 // 5
+    return 2 * 2**30
+
+
 class _OutputBytes(TorchDispatchMode):
     """Adds up the bytes of every tensor that is computed inside the block; views cost nothing."""
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from srel_core import checks, classes
+from srel_core.chunking import memory_bound
 from srel_core.divergence import find_divergences
 from srel_core.methods import METHODS, Changes, measure
 from srel_core.names import check_known
@@ -103,7 +104,7 @@ def influence(
     divergences: Sequence[str] = ("kl", "l2_logits"),
     method: str = "auto",
     chunk_size: int | None = None,
-    max_bytes: int = 2 * 2**30,
+    max_bytes: int | None = None,
 ) -> Influence:
     """Measure change and own of one step on each sample, at every probe.
 
@@ -120,12 +121,16 @@ def influence(
     chunk_size  samples stacked at a time by "vmap"; None fits them into `max_bytes`
     max_bytes   bound on the memory, in bytes and on all threads together, of the activations,
             slopes and stacked weights that are worked on at a time; the result and about 6 copies
-            of the weights, and one for each thread, come on top
+            of the weights, and one for each thread, come on top. None: 2 GiB on a CPU; on a GPU
+            four fifths of what is free
 
     A float32 model is measured in float32 with gradients from float64. Under "low_rank" the change
     itself is computed, to about 1e-6 of its size whatever that is. The other ways subtract
     predictions, and do those samples again in float64 whose change would drown in rounding: results
     are within 1e-3 relative of a float64 computation.
+
+    On a GPU, "auto" stacks samples. That path is tested for equality on a CPU; it has not been
+    measured on a GPU.
 
     Errors: ValueError, one line, for anything that has no meaning: wrong shapes, labels out of
     range, NaN or infinite values, unknown names, a module that mixes the samples of a batch; and
@@ -142,7 +147,8 @@ def influence(
     with measuring(model):
         problem = Problem.make(model, x, y, probes, loss)
         wanted = find_divergences(divergences, problem.before.shape[1])
-        found = measure(problem, rule, method, chunk_size, max_bytes)
+        bound = memory_bound(max_bytes, problem.before.device)
+        found = measure(problem, rule, method, chunk_size, bound)
         measures = {d.name: d.finite for d in wanted}
         return summarise(problem, found, measures)
 

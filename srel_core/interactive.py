@@ -1,11 +1,8 @@
 """A figure that the reader moves: curves for several values of a parameter behind one slider.
 
-It is HTML that stands alone: an inline SVG, a range input and a few lines of script, with no
-library and nothing fetched. All curves are computed beforehand and rounded to a tenth of a pixel.
+All curves are computed beforehand and rounded to a tenth of a pixel.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -13,35 +10,11 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from srel_core._slider import check_slider, slider_page
+
 _WIDTH, _HEIGHT = 420, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 10, 44
 _STROKES = (("#2a8fd0", ""), ("#d55e00", "7 4"), ("#109a73", "2 3"), ("#c06a9e", "9 3 2 3"))
-_PAGE = """\
-<figure id="{id}" style="margin:0;max-width:36rem">
-<svg viewBox="0 0 {w} {h}" width="100%" role="img" aria-label="{title}" fill="none" \
-stroke="currentColor" font-size="12">
-{axes}
-{curves}
-</svg>
-<div style="font-size:0.9em">{legend}</div>
-<label style="display:block">{parameter} = <output>{first}</output>
-<input type="range" min="0" max="{last}" step="1" value="{start}" style="width:100%" \
-aria-valuetext="{first}"></label>
-<script>
-(() => {{
-const data = {data};
-const root = document.getElementById("{id}");
-const input = root.querySelector("input"), shown = root.querySelector("output");
-const lines = root.querySelectorAll("path[data-curve]");
-input.addEventListener("input", () => {{
-const i = Number(input.value);
-shown.textContent = data.values[i];
-input.setAttribute("aria-valuetext", data.values[i]);
-lines.forEach((line, k) => line.setAttribute("d", data.paths[k][i]));
-}});
-}})();
-</script>
-</figure>"""
 
 
 def slider_figure(
@@ -68,9 +41,8 @@ def slider_figure(
 
     Equal arguments give equal text. Raises ValueError for shapes that do not fit.
     """
+    check_slider(values, start)
     grid, families = _checked(x, curves, len(values), log_x)
-    if not 0 <= start < len(values):
-        raise ValueError(f"start must be in 0..{len(values) - 1}, not {start}: it is an index")
     position = np.log10(grid) if log_x else grid
     everything = np.concatenate([family.ravel() for family in families.values()])
     finite = everything[np.isfinite(everything)]
@@ -82,25 +54,29 @@ def slider_figure(
         [_path(across, down - (curve - low) / (high - low) * (down - _TOP)) for curve in family]
         for family in families.values()
     ]
-    data = json.dumps({"values": list(values), "paths": paths}, separators=(",", ":"))
-    data = data.replace("<", "\\u003c")  # or a text could end the script
     styles = [f'stroke="{c}" stroke-width="2" stroke-dasharray="{d}"' for c, d in _STROKES]
-    return _PAGE.format(
-        id="slider-" + hashlib.sha256((title + data).encode()).hexdigest()[:12],
-        w=_WIDTH, h=_HEIGHT, title=escape(title), parameter=escape(parameter), data=data,
-        axes=_axes((float(position[0]), float(position[-1])), (low, high), labels, log_x),
-        curves="\n".join(
-            f'<path data-curve="{k}" d="{path[start]}" {style}/>'
-            for k, (path, style) in enumerate(zip(paths, styles, strict=False))
-        ),
-        legend=" ".join(
-            '<span style="white-space:nowrap;margin-right:1em"><svg viewBox="0 0 30 8" '
-            f'width="30" height="8" aria-hidden="true"><path d="M0 4H30" {style}/></svg> '
-            f"{escape(label)}</span>"
-            for label, style in zip(families, styles, strict=False)
-        ),
-        first=escape(values[start]), last=len(values) - 1, start=start,
-    )  # fmt: skip
+    drawn = [
+        f'<path data-mark d="{path[start]}" {style}/>'
+        for path, style in zip(paths, styles, strict=False)
+    ]
+    legend = " ".join(
+        '<span style="white-space:nowrap;margin-right:1em"><svg viewBox="0 0 30 8" '
+        f'width="30" height="8" aria-hidden="true"><path d="M0 4H30" {style}/></svg> '
+        f"{escape(label)}</span>"
+        for label, style in zip(families, styles, strict=False)
+    )
+    axes = _axes((float(position[0]), float(position[-1])), (low, high), labels, log_x)
+    return slider_page(
+        values,
+        start,
+        parameter=parameter,
+        title=title,
+        size=(_WIDTH, _HEIGHT),
+        drawn="\n".join([axes, *drawn]),
+        below=f'<div style="font-size:0.9em">{legend}</div>',
+        data={"paths": paths},
+        draw='mark.setAttribute("d", data.paths[k][i]);',
+    )
 
 
 def _checked(
@@ -113,8 +89,6 @@ def _checked(
         raise ValueError("x must be finite, and positive where log_x: leave other points out")
     if not 1 <= len(curves) <= len(_STROKES):
         raise ValueError(f"curves must be 1 to {len(_STROKES)}, not {len(curves)}: draw fewer")
-    if n_values < 2:
-        raise ValueError(f"values must be at least 2, not {n_values}: a slider needs a way to go")
     families = {}
     for label, value in curves.items():
         family = families[label] = np.asarray(value, dtype=np.float64)

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -140,6 +141,13 @@ def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> 
     return _side_by_side(problem, rule, plan, x, y)
 
 
+def _parts(n: int, at_most: int) -> list[slice]:
+    """n rows in parts of nearly equal size, which share out well among threads."""
+    n_parts = -(-n // at_most)
+    ends = [n * k // n_parts for k in range(n_parts + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
 def _in_parts(predict: Callable[[Tensor], Tensor], problem: Problem, plan: Plan) -> Tensor:
     """Predictions at all inputs, (I, C) in float64, as many inputs at a time as the plan says."""
     with torch.no_grad():
@@ -162,12 +170,25 @@ class _Stepped:
         self.problem = problem
         self.model = copy.deepcopy(problem.model).requires_grad_(False)
         own = dict(self.model.named_parameters())
-        self.weights = {name: own[name].data for name in problem.weights}
+        # Contiguous, whatever the layout of the model's: steps are written through views.
+        self.weights = {
+            name: w.clone(memory_format=torch.contiguous_format)
+            for name, w in problem.weights.items()
+        }
+        for name, weight in self.weights.items():
+            own[name].data = weight
 
     def predict(self, inputs: Tensor) -> Tensor:
         for name, buffer in self.model.named_buffers():  # which a model may write to in passing
             buffer.copy_(self.problem.buffers[name])
         return self.model(inputs)
+
+    def before(self, plan: Plan) -> Tensor:
+        """The predictions (I, C) without a step, made as those after one, so that what does not
+        move changes by exactly 0."""
+        for name, weight in self.weights.items():
+            weight.copy_(self.problem.weights[name])
+        return _in_parts(self.predict, self.problem, plan)
 
     def after_steps(self, rule: Rule, x: Tensor, y: Tensor, plan: Plan) -> list[Tensor]:
         """The predictions (I, C) after a step on each of some samples x (n, ...), y (n, ...)."""
@@ -186,15 +207,14 @@ class _Stepped:
 def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
     """The changes (S, I, C) after a step on each sample, some samples on each thread of a CPU."""
 
-    def of_some(own: _Stepped, start: int) -> list[Tensor]:
-        rows = slice(start, start + plan.samples)
+    def of_some(own: _Stepped, rows: slice | None) -> list[Tensor]:
+        if rows is None:
+            return [own.before(plan)]
         return own.after_steps(rule, x[rows], y[rows], plan)
 
     with Workers(problem, _Stepped) as workers:
-        # In the same way as after a step, so that what does not move changes by exactly 0.
-        (before,) = workers.map(lambda own, _: _in_parts(own.predict, problem, plan), [None])
-        parts = workers.map(of_some, range(0, len(x), plan.samples))
-    return torch.stack([after for part in parts for after in part]) - before
+        (before,), *after = workers.map(of_some, [None, *_parts(len(x), plan.samples)])
+    return torch.stack([row for part in after for row in part]) - before
 
 
 def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
@@ -213,10 +233,9 @@ def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> tuple[Tensor, T
         for inputs in problem.inputs.split(plan.inputs):
             (flow,) = workers.map(lambda own, some: Propagation(own, graph, some), [inputs])
 
-            def of_some(own: Problem, start: int, flow: Propagation = flow) -> Tensor:
-                rows = slice(start, start + plan.samples)
+            def of_some(own: Problem, rows: slice, flow: Propagation = flow) -> Tensor:
                 return flow.changes(own, Steps.of(own, rule, own.x[rows], own.y[rows]))
 
-            deltas.append(torch.cat(workers.map(of_some, range(0, len(problem.x), plan.samples))))
+            deltas.append(torch.cat(workers.map(of_some, _parts(len(problem.x), plan.samples))))
             before.append(flow.before)
     return torch.cat(before).double(), torch.cat(deltas, 1)

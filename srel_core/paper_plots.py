@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from srel_core.committed import ladder_in
 from srel_core.plots import OTHERS, RULES, SAME
 from srel_core.published import PUBLISHED
+from srel_core.verdicts import Finding
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -84,6 +85,22 @@ def rungs(axes: Axes, ladder: "xr.Dataset", epoch: int) -> Axes:
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
     axes.set_yticks(height, [str(name) for name in at.rung.values])
     axes.set(xscale="log", xlabel="preference")
+    plain_ticks(axes.xaxis)
+    return axes
+
+
+def findings(axes: Axes, found: Sequence[Finding]) -> Axes:
+    """The effect at the last epoch of each reading, top down, with its interval; dotted: the
+    threshold that they have in common."""
+    height = np.arange(len(found))[::-1]
+    colours = {"above": SAME, "below": OTHERS[0], "undecided": "#777777"}
+    for y, reading in zip(height, found, strict=True):
+        colour = colours[reading.sides[-1]]
+        axes.hlines(y, *reading.intervals[-1], color=colour, linewidth=3, alpha=0.5)
+        axes.scatter(reading.values[-1], y, color=colour, zorder=3)
+    axes.axvline(found[0].threshold, color="black", linestyle=":", linewidth=1)
+    axes.set_yticks(height, [reading.reading.replace("`", "") for reading in found])
+    axes.set_xscale("log")
     plain_ticks(axes.xaxis)
     return axes
 

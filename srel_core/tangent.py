@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
-from srel_core.chunking import Footprint
+from srel_core.chunking import Footprint, memory_bound
 from srel_core.compact import compact
 from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
@@ -38,7 +38,7 @@ def tangent_influence(
     *,
     loss: Loss = "cross_entropy",
     divergences: Sequence[str] = ("kl", "l2_logits"),
-    max_bytes: int = 2 * 2**30,
+    max_bytes: int | None = None,
 ) -> Influence:
     """The limit η → 0 of `influence` under `SGD(η)`, per unit of learning rate.
 
@@ -50,7 +50,8 @@ def tangent_influence(
     with measuring(model):
         problem = Problem.make(model, x, y, probes, loss)
         wanted = find_divergences(divergences, problem.before.shape[1])
-        delta = _changes_per_lr(compact(problem).with_precise_gradients(), max_bytes)
+        bound = memory_bound(max_bytes, problem.before.device)
+        delta = _changes_per_lr(compact(problem).with_precise_gradients(), bound)
         measures = {d.name: d.tangent for d in wanted}
         never = torch.zeros(len(x), dtype=torch.bool)
         found = Changes(problem.before.double(), delta, never, "tangent")

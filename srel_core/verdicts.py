@@ -6,6 +6,7 @@ interval lies, so that "holds" stands only where they all lie above. A `Claim` h
 findings do; does not hold if some lie below and none above; else it depends on the reading.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from srel_core.committed import DATASETS
+from srel_core.names import unknown
 from srel_core.summaries import side_of
 
 Word = Literal["holds", "does not hold", "depends", "cannot be told", "not examined"]
@@ -197,6 +199,22 @@ def _in_short(claim: Claim) -> str:
     if len(by_word) == 1:
         return f"all {len(claim.readings)} readings"
     return "; ".join(f"*{word}*: {' · '.join(readings)}" for word, readings in by_word.items())
+
+
+def in_brief(claim: Claim, beginning: str = "") -> str:
+    """The verdict on those readings of a claim that begin like this, with the number of readings
+    for each word where they differ, and the data sets that were run; Markdown. ValueError if the
+    claim was examined and has no such reading."""
+    readings = [reading for reading in claim.readings if reading.startswith(beginning)]
+    if claim.readings and not readings:
+        raise ValueError(unknown("reading", beginning, claim.readings))
+    words = [claim.under(reading) for reading in readings]
+    counts = Counter(words)
+    verdict = f"**{overall(words)}**"
+    if len(counts) > 1:
+        verdict += f" ({', '.join(f'{number} *{word}*' for word, number in counts.items())})"
+    where = [TITLES[dataset] for dataset in claim.findings if dataset]
+    return f"{verdict}, on {' and '.join(where)}" if where else verdict
 
 
 def details(found: Sequence[Claim]) -> str:

@@ -13,6 +13,11 @@ settings.register_profile("srel", deadline=None, max_examples=25, derandomize=Tr
 settings.load_profile("srel")
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that look at the pages take longest, and come first."""
+    items.sort(key=lambda item: "site" not in item.fixturenames)
+
+
 @pytest.fixture
 def untouched_global_rng():
     """Fails the test if the global generators have moved by its end."""

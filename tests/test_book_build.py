@@ -47,7 +47,14 @@ def test_the_page_shows_what_the_chapter_computed(built):
 
 def test_the_page_says_what_made_it(built):
     page = BeautifulSoup((built / PAGES / "chapters/tiny.html").read_text(), "html.parser")
-    (line,) = page.select("p.made-by")
+    above, line = page.select("p.made-by")
+    assert above.find_previous_sibling().name == "h1"
+    assert above.get_text() == (
+        "Numbers in the text are computed: by the code of this page, or in the results that it "
+        f"loads and names. Profile smoke, seeds [0, 1], commit {provenance.commit()}; "
+        "what made this page."
+    )
+    assert "made-by-box" in page.find(id=above.find("a")["href"].removeprefix("#"))["class"]
     assert line.get_text() == (
         f"Made by this code, profile smoke, seeds [0, 1], commit {provenance.commit()}."
     )
@@ -168,7 +175,9 @@ def test_make_book_knows_the_profiles_of_the_library(tmp_path):
     assert f"unknown PROFILE=lap: choose {PROFILES[0]}, {' or '.join(PROFILES[1:])}" in done.stderr
 
 
-def test_the_example_of_the_introduction_runs(tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "intro.md").read_text(), re.DOTALL)
-    done = run(tmp_path, sys.executable, "-c", example)
+@pytest.mark.parametrize("name", ["intro.md", "README.md"])
+def test_the_examples_in_the_text_run(tmp_path, name):
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    assert examples
+    done = run(tmp_path, sys.executable, "-c", "\n".join(examples))
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,9 +1,13 @@
 """Each chapter runs alone, and says what its results say."""
 
+import json
+import re
+
 import nbformat
 import numpy as np
 import pytest
 
+from srel_core import results
 from srel_core.profiles import class_experiments
 from srel_core.summaries import class_summary
 from tests.book import ROOT, call
@@ -56,3 +60,18 @@ def test_class_srel_says_prefers_only_where_the_interval_does(class_srel):
         assert ("prefers *other* classes" in row) == (high < 0.5) or np.isclose(
             high, 0.5, atol=5e-3
         )
+
+
+def test_class_srel_has_every_checkpoint_behind_its_slider(class_srel):
+    notebook, folder = class_srel
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    (page,) = [
+        o.data["text/html"]
+        for o in outputs
+        if 'type="range"' in o.get("data", {}).get("text/html", "")
+    ]
+    kept = json.loads(re.search(r"const data = (.*);\n", page)[1])
+    (path,) = folder.iterdir()
+    steps = results.load(path).step.values
+    assert kept["values"] == [str(step) for step in steps]
+    assert len(kept["texts"]) == len(steps)

@@ -114,6 +114,24 @@ def test_gradients_by_layers_equal_one_at_a_time(name):
             torch.testing.assert_close(stepped[key], value, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "method, rule",
+    [("shared", sc.Adam(1e-3)), ("vmap", sc.Adam(1e-3)), ("low_rank", sc.SGD(1e-2))],
+)
+def test_weights_with_channels_last_give_the_same(method, rule):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(4 * 36, 3),
+        ).double()  # fmt: skip
+        x, y = torch.randn(4, 3, 6, 6).double(), torch.tensor([0, 1, 2, 0])
+    model = model.to(memory_format=torch.channels_last)
+    want = sc.influence(model, x, y, x, rule=rule, method="loop").delta
+    got = sc.influence(model, x, y, x, rule=rule, method=method).delta
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
 def test_a_weight_used_outside_its_layer_is_noticed():
     x, y, probes = networks.batch(3, 4)
     problem = Problem.make(UsesItsKernelTwice().double(), x, y, probes, "cross_entropy")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import srel_core as sc
+from srel_core.chunking import memory_bound
 from tests import networks
 from tests.book import ROOT
 
@@ -59,3 +60,10 @@ def test_directional_derivatives_are_the_same_in_parts():
     needed = int(re.search(r"about (\d+) bytes", str(error.value))[1])
     least = sc.tangent_influence(model, x, y, probes, max_bytes=needed)
     torch.testing.assert_close(least.change["kl"], free.change["kl"], rtol=1e-9, atol=0)
+
+
+def test_the_bound_left_open_is_what_is_free_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * 2**30, 80 * 2**30))
+    assert memory_bound(None, torch.device("cuda")) == 8 * 2**30
+    assert memory_bound(None, torch.device("cpu")) == 2 * 2**30
+    assert memory_bound(77, torch.device("cuda")) == 77

@@ -6,7 +6,6 @@ import pytest
 from tests.book import ROOT, page_names
 from tests.browser import DESK, PHONE, chromium, served, visit
 
-pytestmark = pytest.mark.xdist_group("site")
 ADDED = ["search.html", "genindex.html"]
 SHOTS = ROOT / "_build" / "screenshots"
 # TeX that is seen as such counts too, as in the contents beside the page.

@@ -13,7 +13,6 @@ from PIL import Image
 
 from tests.book import ROOT, call, page_names, tool
 
-pytestmark = pytest.mark.xdist_group("site")
 HOME = "http://site/"
 COMPLAINT = re.compile(r"Traceback \(most recent call last\)|\b\w*Warning: |\bTODO\b|\bFIXME\b")
 MEGABYTE = 1_000_000

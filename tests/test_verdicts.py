@@ -2,12 +2,24 @@
 
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 
-from srel_core import claims, committed, flow_check, regression_committed, results, verdicts
+from srel_core import (
+    claims,
+    committed,
+    flow_check,
+    paper_plots,
+    plots,
+    regression_committed,
+    results,
+    verdicts,
+)
 from srel_core.claims import Row
 from srel_core.published import PUBLISHED
 from srel_core.regression_settings import regression_settings
@@ -171,23 +183,100 @@ def test_data_sets_without_results_say_so(folder):
     assert verdicts.details(claims.claims(folder / "runs")) == ""
 
 
-def test_the_readme_has_the_table_that_the_results_give():
+def test_the_verdict_on_some_readings_in_brief():
+    found = {"cifar10": (finding([(2, 3)], "KL, a"), finding([(0, 0.5)], "KL, b"))}
+    one = Claim("C", "page", "label", found)
+    assert verdicts.in_brief(one, "KL, a") == "**holds**, on CIFAR-10"
+    assert verdicts.in_brief(one) == "**depends** (1 *holds*, 1 *does not hold*), on CIFAR-10"
+    formula = Claim("C", "page", "label", {"": (Exactness("x", 0, 1), Exactness("y", 0, 1))})
+    assert verdicts.in_brief(formula) == "**holds**"
+    assert verdicts.in_brief(Claim("C", "", "", {}, "none yet"), "KL") == "**not examined**"
+    with pytest.raises(ValueError, match="unknown reading 'KM': the nearest is"):
+        verdicts.in_brief(one, "KM")
+
+
+@given(st.lists(intervals, min_size=1, max_size=4))
+def test_the_verdict_on_all_readings_in_brief_is_that_on_the_claim(several):
+    findings = tuple(finding(bounds, f"r{i}") for i, bounds in enumerate(several))
+    claim = Claim("C", "page", "label", {"cifar10": findings, "svhn": findings[::-1]})
+    assert verdicts.in_brief(claim).startswith(f"**{claim.word}**")
+
+
+def test_the_readme_and_the_map_say_what_the_results_give():
     done = call(ROOT, "verdicts", "check")
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_readme_table_is_written_between_its_markers(tmp_path, monkeypatch):
+def test_the_picture_shows_each_reading_that_is_a_ratio(folder):
+    keep = tool("verdicts")
+    prefers = claims.claims(folder)[0]
+    text = keep.picture(prefers)
+    assert keep.picture(prefers) == text
+    ratios = [f.reading for f in prefers.findings["cifar10"] if f.threshold == 1]
+    assert len(ratios) == 7
+    for reading in [*ratios, "CIFAR-10"]:
+        assert f"<!-- {reading.replace('`', '')} -->" in text
+    assert "AUC" not in text and "CIFAR-100" not in text and "<dc:date>" not in text
+
+
+def test_findings_are_drawn_where_they_are_and_coloured_by_side():
+    found = [finding([(2, 3), (1.5, 4)], "a"), finding([(0.5, 0.8)], "b"), finding([(0.5, 2)], "c")]
+    figure, axes = plt.subplots()
+    paper_plots.findings(axes, found)
+    lines = [c for c in axes.collections if isinstance(c, LineCollection)]
+    spans = [[tuple(point) for point in line.get_segments()[0]] for line in lines]
+    assert spans == [[(1.5, 2), (4, 2)], [(0.5, 1), (0.8, 1)], [(0.5, 0), (2, 0)]]
+    colours = [to_hex(line.get_color()[0]) for line in lines]
+    assert colours == [plots.SAME.lower(), plots.OTHERS[0].lower(), "#777777"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    plt.close(figure)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A book with former verdicts, and no results."""
     keep = tool("verdicts")
     (tmp_path / "_toc.yml").write_text("")
     (tmp_path / "README.md").write_text(f"a\n{keep.START}\nformer table\n{keep.END}\nb\n")
-    assert "does not say what the results give" in call(tmp_path, "verdicts", "check").stderr
-    assert call(tmp_path, "verdicts", "write").returncode == 0
-    text = (tmp_path / "README.md").read_text()
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / keep.MAP).write_text(
+        "# Map\n\n| x | <!-- verdict: sec-sharper --> former words |\n"
+        "| y | <!-- verdict: sec-flows-claim / ridge -->|\n| z | |\n"
+    )
+    return tmp_path
+
+
+def test_the_readme_table_is_written_between_its_marks(written):
+    keep = tool("verdicts")
+    assert "README.md does not say what" in call(written, "verdicts", "check").stderr
+    assert call(written, "verdicts", "write").returncode == 0
+    text = (written / "README.md").read_text()
     assert text.startswith(f"a\n{keep.START}\n\n| | Claim |") and text.endswith(f"{keep.END}\nb\n")
     assert "former table" not in text and "not examined" in text
-    assert call(tmp_path, "verdicts", "check").returncode == 0
+    assert call(written, "verdicts", "check").returncode == 0
     with pytest.raises(ValueError, match="once each"):
-        keep.rewritten("no markers")
+        keep.with_table("no marks", [])
+
+
+def test_the_map_has_the_verdict_after_each_mark(written):
+    place = written / "chapters/paper_map.md"
+    assert call(written, "verdicts", "write").returncode == 0
+    assert place.read_text() == (
+        "# Map\n\n| x | <!-- verdict: sec-sharper --> **not examined** |\n"
+        "| y | <!-- verdict: sec-flows-claim / ridge --> **holds** |\n| z | |\n"
+    )
+    place.write_text(place.read_text().replace("**holds**", "**depends**"))
+    done = call(written, "verdicts", "check")
+    assert done.returncode == 1 and "paper_map.md does not say what" in done.stderr
+    for label, message in [
+        ("sec-sharpr", "unknown label 'sec-sharpr': the nearest is 'sec-sharper'"),
+        ("sec-flows-claim / edge", "unknown reading 'edge': the nearest is 'ridge'"),
+    ]:
+        place.write_text(f"| <!-- verdict: {label} --> |")
+        done = call(written, "verdicts", "write")
+        assert done.returncode == 1 and message in done.stderr
+    place.write_text("no marks")
+    assert "must hold a mark" in call(written, "verdicts", "check").stderr
 
 
 def test_regression_is_counted_by_setting(tmp_path):

@@ -45,14 +45,19 @@ def copy(source: Path, target: Path) -> None:
 
 def build(root: Path, book: Path) -> list[str]:
     """Run jupyter-book on `book`; returns what is wrong with the pages."""
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [str(program), "build", str(book), "--path-output", str(book)]
-    command += ["--config", str(root / "_config.yml"), "-W", "-n", "--keep-going", "--quiet"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = jupyter_book(root, book)
     if run.returncode:
         print(run.stdout, run.stderr, sep="\n", file=sys.stderr)
         return ["jupyter-book reported the problems above"]
     return check_site.faults(book / "_build" / "html")
+
+
+def jupyter_book(root: Path, book: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Build `book` in its own folder by the settings of `root`, every warning an error."""
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [str(program), "build", str(book), "--path-output", str(book)]
+    command += ["--config", str(root / "_config.yml"), "-W", "-n", "--keep-going", "--quiet"]
+    return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
 
 
 def main() -> None:

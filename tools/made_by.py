@@ -1,8 +1,9 @@
 """Sphinx extension: every page of a chapter says what made it.
 
-The runner leaves a record of the run in the notebook (record.py). From it come a line under each
-figure, a box at the end of the page, and the table of the directive `chapter-status`. A notebook
-that was not executed has no record, and its page none of these.
+The runner leaves a record of the run in the notebook (record.py). From it come a line under the
+title, for the numbers in the text, a line under each figure, a box at the end of the page, and the
+table of the directive `chapter-status`. A notebook that was not executed has no record, and its
+page none of these.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from record import VARYING, Record, find
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from toc import sources
+
+BOX = "what-made-this-page"
 
 
 def mark(app: Sphinx, document: nodes.document) -> None:
@@ -33,7 +36,11 @@ def mark(app: Sphinx, document: nodes.document) -> None:
         cell["ids"].append(f"cell-{number}")
         document.ids[f"cell-{number}"] = cell
         cell += figure_line(record, number)
-    document[0] += box(record, path.stem, url)
+    document[0].insert(1, page_line(record))  # after the title
+    found = box(record, path.stem, url)
+    found["ids"].append(BOX)
+    document.ids[BOX] = found
+    document[0] += found
 
 
 def is_picture_cell(node: nodes.Node) -> bool:
@@ -50,6 +57,22 @@ def figure_line(record: Record, number: int) -> nodes.paragraph:
     line += nodes.reference("", "this code", internal=True, refid=f"cell-{number}")
     line += nodes.Text(f", profile {record.profile}, {record.seeds}commit ")
     line += [varying(record.commit), nodes.Text(".")]
+    return line
+
+
+def page_line(record: Record) -> nodes.paragraph:
+    """Where the numbers in the text come from."""
+    line = nodes.paragraph(classes=["made-by"])
+    line += nodes.Text(
+        "Numbers in the text are computed: by the code of this page, or in the results that it "
+        f"loads and names. Profile {record.profile}, {record.seeds}commit "
+    )
+    line += [
+        varying(record.commit),
+        nodes.Text("; "),
+        nodes.reference("", "what made this page", internal=True, refid=BOX),
+        nodes.Text("."),
+    ]
     return line
 
 

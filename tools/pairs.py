@@ -40,7 +40,12 @@ def digest(cell: Any) -> str:
 
 def from_script(script: Path) -> nbformat.NotebookNode:
     """The notebook that belongs to `script`; the same bytes for the same script."""
-    parsed = jupytext.reads(script.read_text("utf8"), fmt="py:percent")
+    return from_text(script.read_text("utf8"))
+
+
+def from_text(text: str) -> nbformat.NotebookNode:
+    """The notebook of a script with this content."""
+    parsed = jupytext.reads(text, fmt="py:percent")
     seen: Counter[str] = Counter()
     cells = []
     for cell in parsed.cells:

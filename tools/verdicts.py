@@ -1,17 +1,33 @@
-"""Keep the README's table of verdicts as the committed results have it.
+"""Keep the verdicts in README.md and in the map of the paper as the committed results have them.
 
-python tools/verdicts.py check    exit code 1 if README.md says anything else
-python tools/verdicts.py write    write the table anew, between its two markers
+    python tools/verdicts.py check    exit code 1 if anything says something else
+    python tools/verdicts.py write    write all anew
+
+The README has a table of all claims between two marks, and a picture of the first claim, a file
+beside the results. In the map a cell begins with the mark
+`<!-- verdict: LABEL -->`, or `<!-- verdict: LABEL / READING -->` for those readings of the claim
+that begin like this; the label is that of the place where the book examines the claim.
 """
 
 import argparse
+import io
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from srel_core.claims import claims
-from srel_core.verdicts import Claim, table
+import matplotlib
+import matplotlib.pyplot as plt
 
+from srel_core import paper_plots, plots
+from srel_core.claims import claims
+from srel_core.names import unknown
+from srel_core.verdicts import TITLES, Claim, Finding, in_brief, table
+
+README, MAP = Path("README.md"), Path("chapters/paper_map.md")
+PICTURE = Path("results/preference.svg")
 START, END = "<!-- verdicts: written by tools/verdicts.py -->", "<!-- end of verdicts -->"
+MARK = re.compile(r"<!-- verdict: (?P<label>[\w-]+)(?: / (?P<reading>[^>]+))? -->(?P<said>[^|\n]*)")
 
 
 def link(claim: Claim) -> str:
@@ -20,32 +36,75 @@ def link(claim: Claim) -> str:
     return f"[{claim.page}](chapters/{claim.page}.ipynb)"
 
 
-def rewritten(text: str) -> str:
-    """README's text with the present table; ValueError unless it has both markers, once each."""
+def with_table(text: str, found: Sequence[Claim]) -> str:
+    """README's text with the present table; ValueError unless it has both marks, once each."""
     if text.count(START) != 1 or text.count(END) != 1:
-        raise ValueError(f"README.md must hold the lines {START!r} and {END!r} once each")
+        raise ValueError(f"{README} must hold the lines {START!r} and {END!r} once each")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    return f"{before}{START}\n\n{table(claims(), link)}\n\n{END}{after}"
+    return f"{before}{START}\n\n{table(found, link)}\n\n{END}{after}"
+
+
+def with_words(text: str, found: Sequence[Claim]) -> str:
+    """The map's text with the present verdict after each mark; ValueError for a mark that names
+    no claim or none of its readings, and if there is no mark."""
+    by_label = {claim.label: claim for claim in found}
+
+    def cell(mark: re.Match[str]) -> str:
+        if mark["label"] not in by_label:
+            raise ValueError(f"{MAP}: {unknown('label', mark['label'], by_label)}")
+        kept = mark[0].removesuffix(mark["said"])
+        return f"{kept} {in_brief(by_label[mark['label']], mark['reading'] or '')} "
+
+    text, written = MARK.subn(cell, text)
+    if not written:
+        raise ValueError(f"{MAP} must hold a mark `<!-- verdict: LABEL -->` where a verdict goes")
+    return text
+
+
+def picture(claim: Claim) -> str:
+    """The effect of every reading of a claim that is a ratio, as SVG: a panel for each data set
+    that was run. The same results give the same text."""
+    shown = {
+        dataset: [f for f in found if isinstance(f, Finding) and f.threshold == 1]
+        for dataset, found in claim.findings.items()
+    }
+    # Without a salt, the ids in the file would be random.
+    with plots.style(), matplotlib.rc_context({"svg.hashsalt": "srel_core"}):
+        figure, panels = plt.subplots(
+            1, len(shown), figsize=(9, 3), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, (dataset, found) in zip(panels[0], shown.items(), strict=True):
+            paper_plots.findings(axes, found)
+            axes.set(title=TITLES[dataset], xlabel="same class over other classes")
+        file = io.StringIO()
+        figure.savefig(
+            file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+        plt.close(figure)
+    return re.sub(r"\n\s+", "\n", file.getvalue())  # a tenth of the file is indentation
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Keep the README's table of verdicts.")
+    parser = argparse.ArgumentParser(description="Keep the verdicts in README.md and in the map.")
     parser.add_argument("action", choices=["check", "write"])
     action = parser.parse_args().action
-    readme = Path("README.md")
-    present = readme.read_text("utf8")
+    present = {p: p.read_text("utf8") if p.exists() else "" for p in (README, MAP, PICTURE)}
+    found = claims()
     try:
-        wanted = rewritten(present)
+        wanted = {README: with_table(present[README], found), MAP: with_words(present[MAP], found)}
     except ValueError as error:
         sys.exit(f"verdicts: error: {error}")
-    if action == "write":
-        readme.write_text(wanted, "utf8")
-    elif present != wanted:
-        sys.exit(
-            "verdicts: error: README.md does not say what the results give: "
-            "`python tools/verdicts.py write` writes its table anew"
-        )
+    if found[0].findings:
+        wanted[PICTURE] = picture(found[0])
+    for path, text in wanted.items():
+        if action == "write":
+            path.write_text(text, "utf8")
+        elif present[path] != text:
+            sys.exit(
+                f"verdicts: error: {path} does not say what the results give: "
+                "`python tools/verdicts.py write` writes it anew"
+            )
 
 
 if __name__ == "__main__":
