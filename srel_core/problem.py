@@ -123,9 +123,15 @@ class Problem:
 
     def in_float64(self) -> "Problem":
         """The same problem in double precision; `before` keeps the values it has."""
-        model = copy.deepcopy(self.model).double()
         like = self.before.double()
-        weights = {n: to_model(w, like) for n, w in self.weights.items()}
+        # Widened on the way: a deep copy first would copy them all once more.
+        wide = {
+            id(p): nn.Parameter(p.detach().to(like.dtype), p.requires_grad)
+            for p in self.model.parameters()
+            if p.is_floating_point()
+        }
+        model = copy.deepcopy(self.model, wide).double()
+        weights = {n: p.detach() for n, p in model.named_parameters() if n in self.weights}
         buffers = {n: to_model(b, like) for n, b in self.buffers.items()}
         x, y, inputs = (to_model(t, like) for t in (self.x, self.y, self.inputs))
         return replace(
