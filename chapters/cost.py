@@ -178,8 +178,8 @@ for way, row in ways.items():
             f"{row['published_over_floor']:.1f}×",
         ]
     )
-header = ["way", "10⁹ multiply-adds", "last phase", "floor", "measured", "measured / floor"]
-header += ["on one thread", "published / measured", "published / floor"]
+header = ["way", "10⁹ multiply-adds", "last phase", "floor", "measured", "over floor"]
+header += ["on one thread", "published over measured", "published over floor"]
 Markdown(table(header, rows))
 
 # %% tags=["hide-input"]
@@ -230,6 +230,24 @@ Markdown(
     f"{best['floor_in_cpu_time']['by_phase']['predictions']:.2f} s at the rates of those threads: what is in between is the "
     "price of small products. In the measurement they take "
     f"{best['cpu_seconds_by_phase_on_one_thread']['predictions'] / model_of_cost['threads']:.2f} s."
+)
+
+# %% tags=["hide-input"]
+WANTED = 30
+threads, phases = model_of_cost["threads"], best["cpu_seconds_by_phase_on_one_thread"]
+allowed = published["seconds"] / WANTED
+gradients = (phases["slopes"] + phases["steps"]) / threads
+others = phases["predictions"] / threads - kernels + phases["rest"] / threads
+waiting = best["seconds"] - best["cpu_seconds_on_one_thread"] / threads
+left = allowed - kernels - gradients
+twice = "more than" if 2 * kernels > allowed else "within"
+Markdown(
+    f"**Is {WANTED} times in reach?** It would allow {allowed:.2f} s. Of these the layers alone take {kernels:.2f} s, "
+    f"slopes and steps {gradients:.2f} s at their present speed, which leaves {left:.2f} s for what now takes "
+    f"{others + waiting:.2f} s: activations, pooling, sums and checks {others:.2f} s, if shared out evenly, and "
+    f"{waiting:.2f} s in which a thread waits for the other or for memory. For SGD each layer is passed twice, by "
+    f"the change and by the step: {2 * kernels:.2f} s with these kernels where a step is written out, {twice} "
+    f"the whole of {allowed:.2f} s."
 )
 
 # %% [markdown]

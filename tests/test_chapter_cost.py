@@ -46,6 +46,26 @@ def test_ratios_are_those_of_the_benchmark(text):
     assert ("is below the floor" in text) == (not within)
 
 
+def test_what_thirty_times_would_leave_adds_up(text):
+    cost = _result("cost_model")
+    adam, threads = cost["ways"]["shared"], cost["threads"]
+    allowed, layers, steps, left, now, spread, waiting = _numbers(
+        r"would allow ([\d.]+) s\. Of these the layers alone take ([\d.]+) s, slopes and steps "
+        r"([\d.]+) s .* leaves (-?[\d.]+) s for what now takes ([\d.]+) s: .* checks (-?[\d.]+) s, "
+        r".* and (-?[\d.]+) s in which",
+        text,
+    )
+    assert allowed == pytest.approx(cost["published"]["seconds"] / 30, abs=0.006)
+    assert left == pytest.approx(allowed - layers - steps, abs=0.016)
+    assert now == pytest.approx(spread + waiting, abs=0.011)
+    assert layers + steps + now == pytest.approx(adam["seconds"], abs=0.02)
+    assert layers == pytest.approx(
+        sum(row["seconds_for_all_inputs"] for row in cost["layers"]) * 60 / threads, abs=0.006
+    )
+    sgd_fits = float(re.search(r"by the step: ([\d.]+) s", text)[1]) <= allowed
+    assert ("within the whole" in text) == sgd_fits
+
+
 def test_the_network_by_stage(text):
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     cost = _result("cost_model")
