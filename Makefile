@@ -42,6 +42,7 @@ check-reproducible: book
 		--quiet host reason rules progress --config profile=$(PROFILE) build=_build/again
 	@$(BIN)/python tools/compare_books.py _build/book/$(PROFILE)/_build/html \
 		_build/again/book/$(PROFILE)/_build/html
+	@echo "The book ($(PROFILE) profile) is the same when made again, but for times, dates and commits."
 
 # Every result is written at once under a name of its own, so no lock is needed: a sweep that was
 # killed starts again as it is, and the book can be built meanwhile. On one GPU, one job at a time.
