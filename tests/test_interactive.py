@@ -1,6 +1,5 @@
 """The slider figure is deterministic, complete, safe to embed, and small."""
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -9,6 +8,7 @@ import pytest
 
 from srel_core.interactive import slider_figure
 from tests.book import call
+from tests.sliders import check_text_follows_arguments, data
 
 X = np.geomspace(0.01, 100, 50)
 CURVES = {"one": np.outer([1, 2, 3], np.sqrt(X)), "two": np.outer([3, 2, 1], X)}
@@ -20,14 +20,8 @@ def figure(x=X, curves=CURVES, values=VALUES, **changes):
     return slider_figure(x, curves, values, **{**TEXTS, "log_x": True, **changes})
 
 
-def data(html):
-    return json.loads(re.search(r"const data = (.*);\n", html)[1])
-
-
 def test_equal_arguments_give_equal_text_and_others_another_id():
-    assert figure() == figure()
-    ids = {re.search(r'id="(slider-\w+)"', html)[1] for html in (figure(), figure(title="B"))}
-    assert len(ids) == 2
+    check_text_follows_arguments(figure)
 
 
 def test_every_curve_of_every_value_is_there():

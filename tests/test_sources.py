@@ -3,7 +3,7 @@
 import xarray as xr
 
 from srel_core.marks import varying
-from srel_core.sources import KEY, Sources
+from srel_core.sources import _VARYING, KEY, Sources
 from tests.book import tool
 
 ATTRIBUTES = {
@@ -15,6 +15,7 @@ ATTRIBUTES = {
 
 def test_the_tools_look_for_them_where_they_are():
     assert tool("record").KEY == KEY
+    assert set(tool("record").VARYING) == _VARYING
 
 
 def test_table_and_data_say_the_same():
