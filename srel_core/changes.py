@@ -107,7 +107,7 @@ def of_product(
 
 def add_low_rank(
     layer: nn.Linear | nn.Conv2d | MapConv,
-    out: Tensor | None,
+    out: Tensor,
     h: Tensor,
     delta: Tensor | None,
     a: Tensor,
@@ -115,25 +115,19 @@ def add_low_rank(
     with_bias: bool,
 ) -> Tensor:
     """out + ΔW_i (h + Δ_i) [+ Δb_i], (n, I, ...), for n steps ΔW_i = δ_i a_iᵀ, Δb_i = δ_i, each
-    summed over the places of a (n, k, places) and δ (n, o, places).
-
-    `out` is overwritten; for a Linear layer None stands for zeros.
-    """
+    summed over the places of a (n, k, places) and δ (n, o, places). `out` is overwritten."""
     if isinstance(layer, nn.Linear):
         rows = h.reshape(-1, h.shape[-1])
         read = rows @ a
         if delta is not None:
             read.baddbmm_(delta.reshape(len(a), *rows.shape), a)
         read += with_bias
-        if out is None:
-            return (read @ slope.mT).view(len(a), *h.shape[:-1], -1)
         flat = out.view(len(a), len(rows), -1)
         if a.shape[2] == 1:  # a column and a row
             flat.addcmul_(read, slope.mT)
         else:
             flat.baddbmm_(read, slope.mT)
         return out
-    assert out is not None
     size = layer.weight.shape
     for i in range(len(a)):
         at = h if delta is None else h + delta[i]

@@ -168,13 +168,6 @@ class _Change:
         layer: Any = self.own.model.get_submodule(name)
         h, delta = self.base[used], self.deltas[used]
         linear, z = isinstance(layer, nn.Linear), self.base[node]
-        factors = self.steps.factors(name) if "weight" in weights else None
-        if factors is not None:
-            (k, places), o = factors[0].shape[1:], factors[1].shape[1]
-            if places * (k + o) >= k * o:
-                factors = None
-        if delta is None and linear and factors is not None:
-            return changes.add_low_rank(layer, None, h, None, *factors, "bias" in weights)
         if delta is None:  # zeros in the same layout
             shape, strides = (self.steps.n, *z.shape), (z.numel(), *z.stride())
             out = torch.empty_strided(shape, strides, dtype=z.dtype, device=z.device).zero_()
@@ -183,8 +176,11 @@ class _Change:
         else:
             whole = changes.convolve(layer, delta.flatten(0, 1), layer.weight.detach())
             out = whole.unflatten(0, delta.shape[:2])
+        factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
-            return changes.add_low_rank(layer, out, h, delta, *factors, "bias" in weights)
+            (k, places), o = factors[0].shape[1:], factors[1].shape[1]
+            if places * (k + o) < k * o:
+                return changes.add_low_rank(layer, out, h, delta, *factors, "bias" in weights)
         for i in range(self.steps.n):
             if "weight" in weights:
                 step, at = self.steps.of_weight(weights["weight"], i), h
