@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
 
 import srel_core as sc
+from srel_core import loops
 from srel_core.provenance import environment
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
@@ -95,7 +97,9 @@ def work(
 def one(task: Row) -> Row:
     """Peak and time of one measurement, in the process that it is called in."""
     torch.set_num_threads(task["threads"])
-    work(**{**task, **SMALLEST})()  # loads what torch loads when it is first used, some 200 MiB
+    # What torch loads when it is first used, and loops compiled, some 200 MiB.
+    with mock.patch.object(loops, "WORTH_COMPILING", 0):
+        work(**{**task, **SMALLEST})()
     measurement = work(**task)
     peak, seconds = peak_above(measurement), []
     for _ in range(task["repeats"]):

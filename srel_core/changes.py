@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional as F
 
-from srel_core.map_conv import MapConv
+from srel_core import loops
+from srel_core.map_conv import MapConv, shaped
 
 
 def of_linear_map(f: Callable[[Tensor], Tensor], delta: Tensor) -> Tensor:
@@ -31,8 +32,12 @@ class OfRelu:
 
     def __init__(self, h: Tensor) -> None:
         self.below, self.floor = h.clamp_max(0), -h.clamp_min(0)
+        self.loop = loops.relu_change(h)
 
-    def __call__(self, delta: Tensor) -> Tensor:
+    def __call__(self, delta: Tensor, overwrite: bool = False) -> Tensor:
+        """The change of the output; with `overwrite` it may take the memory of Δ."""
+        if self.loop is not None and overwrite and self.loop(delta, self.below, self.floor):
+            return delta
         moved = delta + self.below
         return torch.maximum(moved, self.floor, out=moved)
 
@@ -41,30 +46,33 @@ class OfMaxPool:
     """max_k (h_k + Δ_k) − m = max_k ((h_k − m) + Δ_k), m = max_k h_k, over a window's places k."""
 
     def __init__(self, pool: nn.MaxPool2d, h: Tensor) -> None:
-        kernel, stride, padding = (
-            (s, s) if isinstance(s, int) else s
+        self.h, self.highest = h, pool(h)
+        self.kernel, self.stride, self.padding = (
+            (s, s) if isinstance(s, int) else (s[0], s[1])
             for s in (pool.kernel_size, pool.stride, pool.padding)
         )
-        self.pads = (padding[1], padding[1], padding[0], padding[0])
-        highest, padded = pool(h), F.pad(h, self.pads, value=-torch.inf)
-        height, width = highest.shape[-2:]
-        places = [
-            (
-                ...,
-                slice(row, row + stride[0] * (height - 1) + 1, stride[0]),
-                slice(column, column + stride[1] * (width - 1) + 1, stride[1]),
-            )
-            for row in range(kernel[0])
-            for column in range(kernel[1])
-        ]
-        self.gaps = [(place, padded[place] - highest) for place in places]
+        self.loop = loops.max_pool_change(h, self.highest, self.kernel, self.stride, self.padding)
 
-    def __call__(self, delta: Tensor) -> Tensor:
-        padded = F.pad(delta, self.pads) if any(self.pads) else delta
-        (first, gap), *others = self.gaps
-        change = padded[first] + gap
-        for place, gap in others:
-            torch.maximum(change, padded[place] + gap, out=change)
+    def __call__(self, delta: Tensor, overwrite: bool = False) -> Tensor:
+        """The change of the output."""
+        change = None if self.loop is None else self.loop(delta)
+        return self._by_places(delta) if change is None else change
+
+    def _by_places(self, delta: Tensor) -> Tensor:
+        pads = (self.padding[1], self.padding[1], self.padding[0], self.padding[0])
+        height, width = self.highest.shape[-2:]
+        h, moved = F.pad(self.h, pads, value=-torch.inf), F.pad(delta, pads)
+        (down, across), change = self.stride, None
+        for row in range(self.kernel[0]):
+            for column in range(self.kernel[1]):
+                place = (
+                    ...,
+                    slice(row, row + down * (height - 1) + 1, down),
+                    slice(column, column + across * (width - 1) + 1, across),
+                )
+                of_place = moved[place] + (h[place] - self.highest)
+                change = of_place if change is None else torch.maximum(change, of_place)
+        assert change is not None
         return change
 
 
@@ -105,39 +113,54 @@ def of_product(
     return vmap(lambda d, e: f(d, b) + f(a + d, e))(of_a, of_b)
 
 
-def add_low_rank(
+def of_low_rank(
     layer: nn.Linear | nn.Conv2d | MapConv,
-    out: Tensor,
+    through: Tensor | None,
     h: Tensor,
     delta: Tensor | None,
     a: Tensor,
     slope: Tensor,
     with_bias: bool,
 ) -> Tensor:
-    """out + ΔW_i (h + Δ_i) [+ Δb_i], (n, I, ...), for n steps ΔW_i = δ_i a_iᵀ, Δb_i = δ_i, each
-    summed over the places of a (n, k, places) and δ (n, o, places). `out` is overwritten."""
+    """W Δ_i + ΔW_i (h + Δ_i) [+ Δb_i], (n, I, ...), for n steps ΔW_i = δ_i a_iᵀ, Δb_i = δ_i, each
+    summed over the places of a (n, k, places) and δ (n, o, places). `through` is W Δ, which is
+    overwritten; None, like Δ, for the layer that reads the inputs."""
     if isinstance(layer, nn.Linear):
         rows = h.reshape(-1, h.shape[-1])
         read = rows @ a
         if delta is not None:
             read.baddbmm_(delta.reshape(len(a), *rows.shape), a)
         read += with_bias
-        flat = out.view(len(a), len(rows), -1)
+        if through is None:
+            return (read @ slope.mT).view(len(a), *h.shape[:-1], -1)
+        flat = through.view(len(a), len(rows), -1)
         if a.shape[2] == 1:  # a column and a row
             flat.addcmul_(read, slope.mT)
         else:
             flat.baddbmm_(read, slope.mT)
-        return out
-    size = layer.weight.shape
+        return through
+    by_step = []
     for i in range(len(a)):
         at = h if delta is None else h + delta[i]
         if isinstance(layer, MapConv):
-            kernel = a[i].reshape(*size[:3], -1)
+            kernel = a[i].reshape(*layer.weight.shape[:3], -1)
         else:
-            kernel = a[i].T.reshape(-1, *size[1:])
-        read = convolve(layer, at, kernel) + with_bias
-        out[i] += (read.movedim(1, -1) @ slope[i].T).movedim(-1, 1)
-    return out
+            kernel = shaped(layer, a[i].T)
+        rows = (convolve(layer, at, kernel) + with_bias).permute(0, 2, 3, 1)
+        if through is None:
+            by_step.append((rows @ slope[i].T).permute(0, 3, 1, 2))
+            continue
+        into = through[i].permute(0, 2, 3, 1)
+        if into.is_contiguous():
+            into.view(-1, into.shape[3]).addmm_(rows.reshape(-1, rows.shape[3]), slope[i].T)
+        else:
+            into += rows @ slope[i].T
+    return together(by_step) if through is None else through
+
+
+def together(of_steps: list[Tensor]) -> Tensor:
+    """The changes by several steps, (n, I, ...); one alone is not copied."""
+    return torch.stack(of_steps) if len(of_steps) > 1 else of_steps[0][None]
 
 
 def convolve(layer: nn.Conv2d | MapConv, x: Tensor, kernel: Tensor) -> Tensor:

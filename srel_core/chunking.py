@@ -8,14 +8,11 @@ weights that every measurement of a float32 model makes: about 6, and one for ea
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from srel_core.problem import Problem
 from srel_core.propagation import _CACHE
 
-_SAMPLES = 8
+_SAMPLES = 64
 
 # Bytes, in units of the activations of one input, as measured (benchmarks/scaling.py): what a
 # gradient pass holds for a sample; what change propagation keeps of an input, and has on its way;
@@ -34,19 +31,6 @@ def memory_bound(max_bytes: int | None, device: torch.device) -> int:
     return 2 * 2**30
 
 
-class _OutputBytes(TorchDispatchMode):
-    """Adds up the bytes of every tensor that is computed inside the block; views cost nothing."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        out = func(*args, **(kwargs or {}))
-        given = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
-        tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-        self.total += sum(t.nbytes for t in tensors if t.untyped_storage().data_ptr() not in given)
-        return out
-
-
 @dataclass(frozen=True)
 class Footprint:
     """Bytes of the trainable weights, of the largest kernel of a convolution among them, and of all
@@ -58,11 +42,9 @@ class Footprint:
 
     @classmethod
     def of(cls, problem: Problem) -> "Footprint":
-        with torch.no_grad(), _OutputBytes() as count:
-            problem.predict(problem.weights, problem.inputs[:1])
         weights = problem.weights.values()
         kernel = max((w.nbytes for w in weights if w.ndim > 2), default=0)
-        return cls(sum(w.nbytes for w in weights), kernel, max(count.total, 1))
+        return cls(sum(w.nbytes for w in weights), kernel, problem.activation_bytes)
 
     def inputs_within(self, max_bytes: int, n_inputs: int) -> int:
         """How many inputs to predict at a time, within half of the bound.
@@ -83,15 +65,14 @@ class Footprint:
         return min(n_inputs, max_bytes // 2 // each)
 
     def samples_within(self, max_bytes: int) -> int:
-        """How many samples' gradients to take in one pass on each thread, within half of the bound.
+        """How many samples' gradients to have at once on each thread, within half of the bound.
 
-        A pass holds each layer's input and slope in float64 and in float32, and what lies between.
-        A few samples are enough to share the reading of the weights, and many parts share out
-        well among the threads. Of several samples change propagation has on its way what fills
-        the cache.
+        A pass holds each layer's input and slope in float64 and in float32, and what lies between,
+        and then the patches that the layers read. Of several samples change propagation has on its
+        way what fills the cache.
         """
         on_thread = max_bytes // 2 // torch.get_num_threads() - _ON_THE_WAY * _CACHE
-        return max(1, min(_SAMPLES, on_thread // (_GRADIENT * self.activations)))
+        return max(1, min(_SAMPLES, on_thread // ((_GRADIENT + _PATCHES) * self.activations)))
 
     def rows_within(self, max_bytes: int, n_samples: int, n_outputs: int, n_rows: int) -> int:
         """How many samples' gradients to bring together with those at as many inputs, at most

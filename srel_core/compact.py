@@ -27,13 +27,21 @@ def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     zero = torch.zeros(1, dtype=problem.before.dtype, device=problem.before.device)
     if rule is not None and rule.change(zero).any():
         return problem
-    model = own_modules(problem.model)
-    replacements = _replacements(model, problem)
-    for name, module in replacements.items():
+    # Where the channels of a pixel lie together, in maps and in kernels, pooling and convolutions
+    # run faster.
+    kernels = {
+        id(module.weight): nn.Parameter(
+            module.weight.detach().clone(memory_format=torch.channels_last),
+            module.weight.requires_grad,
+        )
+        for module in problem.model.modules()
+        if type(module) is nn.Conv2d
+    }
+    model = own_modules(problem.model, kernels)
+    for name, replacement in _replacements(model, problem).items():
         parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, module)
+        setattr(model.get_submodule(parent), last, replacement)
     weights = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-    # Pooling, and small convolutions, run faster where the channels of a pixel lie together.
     inputs = problem.inputs.contiguous(memory_format=torch.channels_last)
     smaller = dataclasses.replace(problem, model=model, weights=weights, inputs=inputs)
     # A model that uses a layer in some other way than by calling it shows here, by an error of any

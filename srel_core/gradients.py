@@ -6,17 +6,18 @@ with a_i the layer's input and δ_i the slope ∂ℓ_i/∂(its output). One batc
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from srel_core.map_conv import MapConv
-from srel_core.problem import Problem
-from srel_core.rules import Rule
+from srel_core.loops import AdamStep
+from srel_core.map_conv import MapConv, shaped, taps_first
+from srel_core.problem import Problem, losses
+from srel_core.rules import Adam, Rule
 
 Gradient = dict[str, Tensor]
 Layer = nn.Linear | nn.Conv2d | MapConv
@@ -29,18 +30,26 @@ _BLOCK = 2**17
 class Slopes:
     """The inputs a (B, ...) of each layer, by name, and the slopes δ (B, ...) at its outputs.
 
-    `weights` are those to step from, by name.
+    `weights` are those to step from, by name. `kept` has what `grouped` gives for all samples, of
+    layers for which it has been asked ahead.
     """
 
     weights: Gradient
     layers: dict[str, Layer]
     inputs: dict[str, Tensor]
     slopes: dict[str, Tensor]
+    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def laid_out(self) -> "Slopes":
+        """The same with the patches that the layers read laid out for all samples at once, which
+        is faster than for one after another."""
+        return replace(self, kept={name: self.grouped(name) for name in self.layers})
 
     def gradient(self, i: int) -> Gradient:
         """The gradient of sample i by weight name."""
         into = {n: torch.empty_like(w) for n, w in self.weights.items()}
-        self._write(i, into, lambda gradient, _, out: out.copy_(gradient))
+        for _, out, left, right in self._products(i, into):
+            torch.mm(left, right, out=out)
         return into
 
     def part(self, rows: slice) -> "Slopes":
@@ -48,15 +57,19 @@ class Slopes:
         inputs, slopes = (
             {name: t[rows] for name, t in of.items()} for of in (self.inputs, self.slopes)
         )
-        return Slopes(self.weights, self.layers, inputs, slopes)
+        kept = {name: (a[rows], slope[rows]) for name, (a, slope) in self.kept.items()}
+        return Slopes(self.weights, self.layers, inputs, slopes, kept)
 
     def of_weight(self, name: str, i: int) -> Tensor:
         """The gradient of sample i for the weight of one layer, in the weight's own shape."""
         layer = self.layers[name]
         left, right = self._factors(name, i)
         matrices = left @ right.mT
-        outputs_last = matrices.transpose(0, 1) if isinstance(layer, MapConv) else matrices
-        return outputs_last.reshape(layer.weight.shape)
+        if isinstance(layer, MapConv):
+            return matrices.transpose(0, 1).reshape(layer.weight.shape)
+        if isinstance(layer, nn.Conv2d):
+            return shaped(layer, matrices.flatten(0, 1))
+        return matrices.reshape(layer.weight.shape)
 
     def _factors(self, name: str, i: int) -> tuple[Tensor, Tensor]:
         """Two matrices for each group of a layer, whose product is the gradient of sample i."""
@@ -66,33 +79,39 @@ class Slopes:
 
     def step(self, i: int, rule: Rule, into: Gradient) -> None:
         """Write the weights w⁺ after the step on sample i over those of `into`, by weight name."""
-        self._write(i, into, lambda gradient, w, out: torch.add(w, rule.change(gradient), out=out))
+        loop = None
+        if type(rule) is Adam:
+            loop = AdamStep.of(rule.lr, rule.EPS, max(self.weights.values(), key=Tensor.numel))
+        for w, out, left, right in self._products(i, into):
+            if loop is not None and w.is_contiguous():
+                loop.write(w, left, right, out)
+            else:  # in blocks, so that the gradient never leaves the cache
+                rows = max(1, _BLOCK // right.shape[1])
+                for w_r, out_r, left_r in zip(
+                    *(t.split(rows) for t in (w, out, left)), strict=True
+                ):
+                    torch.add(w_r, rule.change(left_r @ right), out=out_r)
 
-    def _write(
-        self, i: int, into: Gradient, write: Callable[[Tensor, Tensor, Tensor], object]
-    ) -> None:
-        """`write(gradient, weight, out)` for sample i, each weight w and its place in `into`.
-
-        In blocks, so that the gradient never leaves the cache.
-        """
+    def _products(self, i: int, into: Gradient) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """For each weight w as a matrix: w, its place in `into`, and left (rows, k) and
+        right (k, columns), whose product is the gradient of sample i."""
         for name, layer in self.layers.items():
             of_weight, of_bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
             if of_bias in into:
-                slope = self.slopes_of(name, slice(i, i + 1)).sum((0, 3)).flatten()
-                write(slope, self.weights[of_bias], into[of_bias])
-            if of_weight not in into:
-                continue
-            left, right = self._factors(name, i)
-            out, w = (_matrices(t[of_weight], layer) for t in (into, self.weights))
-            rows = max(1, _BLOCK // right.shape[1])
-            for g in range(len(left)):
-                for r in range(0, left.shape[1], rows):
-                    part = (g, slice(r, r + rows))
-                    write(left[part] @ right[g].mT, w[part], out[part])
+                slope = self.slopes_of(name, slice(i, i + 1)).sum((0, 3)).view(-1, 1)
+                w, out = (t[of_bias].view(-1, 1) for t in (self.weights, into))
+                yield w, out, slope, slope.new_ones(1, 1)
+            if of_weight in into:
+                left, right = self._factors(name, i)
+                of_groups = (_matrices(t[of_weight], layer) for t in (self.weights, into))
+                yield from zip(*of_groups, left, right.mT, strict=True)
 
     def grouped(self, name: str, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """For some of the samples what a layer reads, (b, groups, taps, positions), and the slopes
         there, (b, groups, channels, positions): its weight gradient is their product."""
+        if name in self.kept:
+            reads, slopes = self.kept[name]
+            return reads[rows], slopes[rows]
         return self.reads(name, rows), self.slopes_of(name, rows)
 
     def reads(self, name: str, rows: slice = slice(None)) -> Tensor:
@@ -100,7 +119,7 @@ class Slopes:
         layer, a = self.layers[name], self.inputs[name][rows]
         if isinstance(layer, nn.Linear):
             return _rows_of_linear(a)
-        return _patches(layer, a).unflatten(1, (layer.groups, -1))
+        return _patches(layer, a)
 
     def slopes_of(self, name: str, rows: slice = slice(None)) -> Tensor:
         """The second."""
@@ -116,16 +135,22 @@ def _rows_of_linear(values: Tensor) -> Tensor:
 
 
 def _patches(layer: nn.Conv2d | MapConv, a: Tensor) -> Tensor:
-    """What each output position reads, (b, what the weight multiplies, positions)."""
+    """What each output position reads, (b, groups, what the weight multiplies, positions), in the
+    order of the weight; in memory what a position reads lies together."""
     if isinstance(layer, MapConv):
-        read = F.unfold(
-            F.pad(a, layer.pads), layer.weight.shape[:2], layer.dilation, 0, layer.stride
-        )
-        # in the order of the weight within each group: taps, then channels
-        by_group = read.unflatten(1, (layer.groups, layer.weight.shape[2], -1)).transpose(2, 3)
-        return by_group.flatten(1, 3)
-    padding = int(layer.padding[0]), int(layer.padding[1])
-    return F.unfold(a, layer.weight.shape[2:], layer.dilation, padding, layer.stride)
+        kernel, pads = layer.weight.shape[:2], layer.pads
+    else:
+        kernel = layer.weight.shape[2:]
+        down, across = (int(n) for n in layer.padding)
+        pads = (across, across, down, down)
+    windows = F.pad(a, pads).permute(0, 2, 3, 1)
+    for axis, taps, step, apart in zip((1, 2), kernel, layer.stride, layer.dilation, strict=True):
+        windows = windows.unfold(axis, apart * (taps - 1) + 1, step)[..., ::apart]
+    # (b, output rows, output columns, channels, tap rows, tap columns)
+    by_group = windows.flatten(1, 2).unflatten(2, (layer.groups, -1)).permute(0, 2, 1, 4, 5, 3)
+    if not taps_first(layer):
+        by_group = by_group.movedim(5, 3)
+    return by_group.flatten(3).mT
 
 
 def _matrices(weight: Tensor, layer: Layer) -> Tensor:
@@ -134,7 +159,8 @@ def _matrices(weight: Tensor, layer: Layer) -> Tensor:
         return weight[None]
     if isinstance(layer, MapConv):
         return weight.flatten(0, 2).unflatten(1, (layer.groups, -1)).transpose(0, 1)
-    return weight.flatten(1).unflatten(0, (layer.groups, -1))
+    in_order = weight.permute(0, 2, 3, 1) if taps_first(layer) else weight
+    return in_order.flatten(1).unflatten(0, (layer.groups, -1))
 
 
 def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes | None:
@@ -145,8 +171,8 @@ def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes | None:
     """
 
     def total(predictions: Tensor) -> list[Tensor]:
-        losses = [problem.loss(p, t) for p, t in zip(predictions.double(), y, strict=True)]
-        return [torch.stack([loss.squeeze() for loss in losses]).sum()]
+        of_each = losses(problem.loss, predictions.double(), y)
+        return [torch.stack([loss.squeeze() for loss in of_each]).sum()]
 
     found = _capture(problem, x, total)
     return None if found is None else found[0]

@@ -54,6 +54,22 @@ class Axis:
         return cls(first, last + 1, pads, reads)
 
 
+def taps_first(layer: "nn.Conv2d | MapConv") -> bool:
+    """Whether what a weight multiplies lies in the order of taps, then channels, in memory."""
+    if isinstance(layer, MapConv):
+        return True
+    weight = layer.weight
+    return weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+
+
+def shaped(conv: nn.Conv2d, rows: Tensor) -> Tensor:
+    """A kernel for `conv` from (out, what its weight multiplies, in its order in memory)."""
+    channels, *taps = conv.weight.shape[1:]
+    if taps_first(conv):
+        return rows.unflatten(1, (*taps, channels)).permute(0, 3, 1, 2)
+    return rows.unflatten(1, (channels, *taps))
+
+
 class MapConv(nn.Module):
     """`conv` for inputs of one size (height, width).
 
@@ -72,7 +88,7 @@ class MapConv(nn.Module):
         rows, columns = (slice(axis.first, axis.end) for axis in (self.rows, self.columns))
         weight = conv.weight.detach()[:, :, rows, columns].permute(2, 3, 1, 0)
         self.weight = nn.Parameter(
-            weight.contiguous().clone(), requires_grad=conv.weight.requires_grad
+            weight.clone(memory_format=torch.contiguous_format), conv.weight.requires_grad
         )
         self.bias = conv.bias
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups

@@ -15,12 +15,12 @@ from functools import partial
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from srel_core.chunking import Footprint
 from srel_core.compact import compact
-from srel_core.gradients import loss_slopes
+from srel_core.gradients import Slopes, loss_slopes
 from srel_core.graph import CannotPropagateError, trace
 from srel_core.problem import Problem
 from srel_core.propagation import Propagation
@@ -29,6 +29,9 @@ from srel_core.steps import Steps
 from srel_core.workers import Workers
 
 METHODS = ("auto", "loop", "shared", "vmap", "low_rank")
+
+# Samples whose gradients are taken in one pass: a few share the reading of the weights.
+_PART = 16
 
 # A float32 prediction's change is trusted where it is this many times the rounding error measured
 # on the model itself: 1e-3 of KL, which is of second order, asks for 5e-4 of the change; the
@@ -141,11 +144,18 @@ def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> 
     return _side_by_side(problem, rule, plan, x, y)
 
 
-def _parts(n: int, at_most: int) -> list[slice]:
-    """n rows in parts of nearly equal size, which share out well among threads."""
-    n_parts = -(-n // at_most)
+def _rounds(n: int, at_most: int, threads: int) -> list[list[slice]]:
+    """n rows in parts of nearly equal size, for so many at a time as fit on all threads.
+
+    The parts are the same for any number of threads, since the last bit of a gradient may depend
+    on those beside it; four of them, or a multiple, share out well among two or four.
+    """
+    size = min(at_most, _PART)
+    n_parts = min(n, 4 * -(-n // (4 * size)))
     ends = [n * k // n_parts for k in range(n_parts + 1)]
-    return [slice(*pair) for pair in pairwise(ends)]
+    parts = [slice(*pair) for pair in pairwise(ends)]
+    at_once = threads * (at_most // size)
+    return [parts[k : k + at_once] for k in range(0, n_parts, at_once)]
 
 
 def _in_parts(predict: Callable[[Tensor], Tensor], problem: Problem, plan: Plan) -> Tensor:
@@ -163,58 +173,77 @@ def _stacked(problem: Problem, rule: Rule, plan: Plan, x_i: Tensor, y_i: Tensor)
     return (after - problem.before.double()) * moved
 
 
+def _own_copy(weight: Tensor) -> Tensor:
+    """A copy in one of the two layouts through views of which steps are written."""
+    by_pixel = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if by_pixel else torch.contiguous_format
+    return weight.clone(memory_format=layout)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One sample, and the slopes of some samples of which it is one, at `row`, if there are any."""
+
+    x_i: Tensor
+    y_i: Tensor
+    slopes: Slopes | None
+    row: int
+
+
 class _Stepped:
-    """The problem's model with weights of its own, for one step after another to overwrite."""
+    """A problem whose model, all its own, has weights for one step after another to overwrite."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.model = copy.deepcopy(problem.model).requires_grad_(False)
-        own = dict(self.model.named_parameters())
-        # Contiguous, whatever the layout of the model's: steps are written through views.
-        self.weights = {
-            name: w.clone(memory_format=torch.contiguous_format)
-            for name, w in problem.weights.items()
-        }
-        for name, weight in self.weights.items():
-            own[name].data = weight
+        self.model = problem.model
+        self.weights = {name: _own_copy(w) for name, w in problem.weights.items()}
+        named = dict(self.model.named_parameters())
+        own = {id(named[name]): nn.Parameter(w) for name, w in self.weights.items()}
+        for module in self.model.modules():
+            # Under each of its names, if a weight has several.
+            for name, p in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+                setattr(module, name, own.get(id(p), p))
 
     def predict(self, inputs: Tensor) -> Tensor:
         for name, buffer in self.model.named_buffers():  # which a model may write to in passing
             buffer.copy_(self.problem.buffers[name])
         return self.model(inputs)
 
-    def before(self, plan: Plan) -> Tensor:
-        """The predictions (I, C) without a step, made as those after one, so that what does not
-        move changes by exactly 0."""
-        for name, weight in self.weights.items():
-            weight.copy_(self.problem.weights[name])
-        return _in_parts(self.predict, self.problem, plan)
+    def slopes(self, x: Tensor, y: Tensor) -> Slopes | None:
+        """Those of some samples x (n, ...), y (n, ...), if the model's layers have them."""
+        slopes = loss_slopes(self.problem, x, y)
+        return slopes and slopes.laid_out()
 
-    def after_steps(self, rule: Rule, x: Tensor, y: Tensor, plan: Plan) -> list[Tensor]:
-        """The predictions (I, C) after a step on each of some samples x (n, ...), y (n, ...)."""
-        slopes, predictions = loss_slopes(self.problem, x, y), []
-        for i in range(len(x)):
-            if slopes is not None:
-                slopes.step(i, rule, self.weights)
-            else:
-                stepped = self.problem.stepped(rule, self.problem.gradient(x[i], y[i]))
-                for name, weight in self.weights.items():
-                    weight.copy_(stepped[name])
-            predictions.append(_in_parts(self.predict, self.problem, plan))
-        return predictions
+    def after(self, step: _Step | None, rule: Rule, plan: Plan) -> Tensor:
+        """The predictions (I, C) after a step on one sample; without one, made in the same way, so
+        that what does not move changes by exactly 0."""
+        if step is not None and step.slopes is not None:
+            step.slopes.step(step.row, rule, self.weights)
+        else:
+            to = self.problem.weights
+            if step is not None:
+                to = self.problem.stepped(rule, self.problem.gradient(step.x_i, step.y_i))
+            for name, weight in self.weights.items():
+                weight.copy_(to[name])
+        return _in_parts(self.predict, self.problem, plan)
 
 
 def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
     """The changes (S, I, C) after a step on each sample, some samples on each thread of a CPU."""
-
-    def of_some(own: _Stepped, rows: slice | None) -> list[Tensor]:
-        if rows is None:
-            return [own.before(plan)]
-        return own.after_steps(rule, x[rows], y[rows], plan)
-
+    predictions: list[Tensor] = []
     with Workers(problem, _Stepped) as workers:
-        (before,), *after = workers.map(of_some, [None, *_parts(len(x), plan.samples)])
-    return torch.stack([row for part in after for row in part]) - before
+        for parts in _rounds(len(x), plan.samples, workers.threads):
+            found = workers.map(lambda own, rows: own.slopes(x[rows], y[rows]), parts)
+            steps = [
+                _Step(x[i], y[i], slopes, i - rows.start)
+                for slopes, rows in zip(found, parts, strict=True)
+                for i in range(rows.start, rows.stop)
+            ]
+            # None is no step, for the predictions before.
+            some = [None, *steps] if not predictions else steps
+            predictions += workers.map(lambda own, step: own.after(step, rule, plan), some)
+    before, *after = predictions
+    return torch.stack(after) - before
 
 
 def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
@@ -229,13 +258,15 @@ def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> tuple[Tensor, T
     assert isinstance(rule, SGD)
     graph = trace(problem.model)
     before, deltas = [], []
-    with Workers(problem, lambda own: own) as workers:
-        for inputs in problem.inputs.split(plan.inputs):
-            (flow,) = workers.map(lambda own, some: Propagation(own, graph, some), [inputs])
-
-            def of_some(own: Problem, rows: slice, flow: Propagation = flow) -> Tensor:
-                return flow.changes(own, Steps.of(own, rule, own.x[rows], own.y[rows]))
-
-            deltas.append(torch.cat(workers.map(of_some, _parts(len(problem.x), plan.samples))))
-            before.append(flow.before)
+    for inputs in problem.inputs.split(plan.inputs):
+        flow, of_inputs = Propagation(problem, graph, inputs), []
+        with Workers(problem, lambda own: own) as workers:
+            for parts in _rounds(len(problem.x), plan.samples, workers.threads):
+                found = workers.map(
+                    lambda own, rows: Steps.of(own, rule, own.x[rows], own.y[rows]), parts
+                )
+                some = [step for steps in found for step in steps.split(flow.at_a_time)]
+                of_inputs += workers.map(flow.changes, some)
+        deltas.append(torch.cat(of_inputs))
+        before.append(flow.before)
     return torch.cat(before).double(), torch.cat(deltas, 1)

@@ -1,7 +1,7 @@
 """One measurement, checked and laid out: the weights to step from and the places to look at."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from srel_core import checks
 from srel_core.names import unknown
@@ -33,6 +35,18 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": cross_entropy,
     "mse": mse,
 }
+
+
+def losses(
+    loss: Callable[[Tensor, Tensor], Tensor], predictions: Tensor, targets: Tensor
+) -> Sequence[Tensor]:
+    """The loss of each sample, (S, C), (S, ...) → S numbers; those from `LOSSES` all at once."""
+    if loss is cross_entropy:
+        return F.cross_entropy(predictions, targets, reduction="none").unbind()
+    if loss is mse:
+        wanted = targets.reshape(predictions.shape).to(predictions.dtype)
+        return F.mse_loss(predictions, wanted, reduction="none").mean(1).unbind()
+    return [loss(p, t) for p, t in zip(predictions, targets, strict=True)]
 
 
 @contextmanager
@@ -59,9 +73,13 @@ def measuring(model: nn.Module) -> Iterator[None]:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
-def own_modules(model: nn.Module) -> nn.Module:
-    """A copy of a model, buffers and all, around the same weights."""
-    return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+def own_modules(
+    model: nn.Module, in_place_of: Mapping[int, nn.Parameter] | None = None
+) -> nn.Module:
+    """A copy of a model, buffers and all, around the same weights, or others in the place of those
+    of these ids."""
+    same = {id(weight): weight for weight in model.parameters()}
+    return copy.deepcopy(model, same | dict(in_place_of or {}))
 
 
 def predict(
@@ -73,14 +91,28 @@ def predict(
     return functional_call(model, {**weights, **copies}, (inputs,))
 
 
+class OutputBytes(TorchDispatchMode):
+    """Adds up the bytes of every tensor that is computed inside the block; views cost nothing."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
+        tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        self.total += sum(t.nbytes for t in tensors if t.untyped_storage().data_ptr() not in given)
+        return out
+
+
 @dataclass(frozen=True)
 class Problem:
     """Checked inputs, moved to the model's device and precision.
 
     `inputs` (I, ...) holds the probes, then those samples that are not among them; `own_row[i]`
     is the row of sample i. `same_input` (P, S) is True where probe and sample are equal.
-    `before` (I, C) are the predictions at the present weights. `precise` is the same problem in
-    float64, if gradients are to be taken there.
+    `before` (I, C) are the predictions at the present weights, and `activation_bytes` what the
+    operations on the way to one of them give. `precise` is the same problem in float64, if
+    gradients are to be taken there.
     """
 
     model: nn.Module
@@ -94,6 +126,7 @@ class Problem:
     own_row: Tensor
     loss: Callable[[Tensor, Tensor], Tensor]
     before: Tensor
+    activation_bytes: int
     precise: "Problem | None" = None
 
     @classmethod
@@ -111,7 +144,8 @@ class Problem:
         buffers = {n: b.detach() for n, b in model.named_buffers()}
         with torch.no_grad():
             generators = _generator_states(like.device)
-            before = predict(model, weights, buffers, inputs)
+            with OutputBytes() as count:
+                before = predict(model, weights, buffers, inputs)
             checks.require_no_draws(generators, _generator_states(like.device))
             checks.require_predictions(before, len(inputs))
             for row in {0, len(inputs) // 2, len(inputs) - 1}:
@@ -119,7 +153,7 @@ class Problem:
                 checks.require_independence(before[row : row + 1], alone)
             loss_of = _loss_function(loss, y, before, own_row)
         laid_out = (model, weights, buffers, x, y, inputs, len(probes), same_input, own_row)
-        return cls(*laid_out, loss_of, before)
+        return cls(*laid_out, loss_of, before, max(1, count.total // len(inputs)))
 
     def in_float64(self) -> "Problem":
         """The same problem in double precision; `before` keeps the values it has."""
@@ -136,7 +170,7 @@ class Problem:
         x, y, inputs = (to_model(t, like) for t in (self.x, self.y, self.inputs))
         return replace(
             self, model=model, weights=weights, buffers=buffers, x=x, y=y, inputs=inputs,
-            before=like, precise=None,
+            before=like, activation_bytes=2 * self.activation_bytes, precise=None,
         )  # fmt: skip
 
     def with_precise_gradients(self) -> "Problem":
@@ -208,14 +242,22 @@ def to_model(values: Tensor, like: Tensor) -> Tensor:
 
 def equal_rows(a: Tensor, b: Tensor) -> Tensor:
     """(len(a), len(b)), on the CPU: True where a[j] and b[i] hold the same numbers."""
-    rows_a, rows_b = (t.detach().cpu().contiguous().flatten(1).view(torch.uint8) for t in (a, b))
+    rows_a, rows_b = (_as_bytes(t) for t in (a, b))
     at_b: dict[bytes, list[int]] = {}
     for i, row in enumerate(rows_b):
-        at_b.setdefault(row.numpy().tobytes(), []).append(i)
+        at_b.setdefault(row, []).append(i)
     equal = torch.zeros(len(rows_a), len(rows_b), dtype=torch.bool)
     for j, row in enumerate(rows_a):
-        equal[j, at_b.get(row.numpy().tobytes(), [])] = True
+        if row in at_b:
+            equal[j, at_b[row]] = True
     return equal
+
+
+def _as_bytes(values: Tensor) -> list[bytes]:
+    """What each row holds."""
+    rows = values.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
+    as_rows: list[bytes] = rows.view(f"V{rows.shape[1]}").ravel().tolist()
+    return as_rows
 
 
 def _loss_function(
@@ -236,7 +278,5 @@ def _loss_function(
             f"mse needs a target of {before.shape[1]} numbers a sample, as the model predicts, "
             f"but y has shape {tuple(y.shape)}"
         )
-    checks.require_losses(
-        [function(before[row].double(), y_i) for row, y_i in zip(own_row, y, strict=True)]
-    )
+    checks.require_losses(losses(function, before[own_row].double(), y))
     return function

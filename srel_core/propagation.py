@@ -73,11 +73,8 @@ class Propagation:
         }
 
     def changes(self, own: Problem, steps: Steps) -> Tensor:
-        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call."""
-        parts = [self._changes(own, part) for part in steps.split(self.at_a_time)]
-        return torch.cat(parts).double()
-
-    def _changes(self, own: Problem, steps: Steps) -> Tensor:
+        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call. Best
+        with `at_a_time` steps."""
         deltas: Deltas = {}
         with torch.no_grad():
             for node in self.graph.nodes:
@@ -86,7 +83,9 @@ class Propagation:
                     if self.last_use[used] is node:
                         del deltas[used]
         change = deltas[node]
-        return self.before.new_zeros(steps.n, *self.before.shape) if change is None else change
+        if change is None:
+            change = self.before.new_zeros(steps.n, *self.before.shape)
+        return change.double()
 
 
 def _kind(node: fx.Node, model: nn.Module) -> Any:
@@ -153,7 +152,9 @@ class _Change:
         """Of an operation on one changed value; None for one without a formula."""
         delta = self._delta(used)
         if node in self.flow.prepared:
-            return self.flow.prepared[node](delta)
+            return self.flow.prepared[node](delta, overwrite=self._own_memory(node, used))
+        if kind is nn.Identity:
+            return delta
         if kind in _LINEAR:
             return changes.of_linear_map(lambda d: self._evaluate(node, {used: d}), delta)
         if kind in _POOLS:
@@ -167,28 +168,26 @@ class _Change:
         name, (used,) = str(node.target), node.all_input_nodes
         layer: Any = self.own.model.get_submodule(name)
         h, delta = self.base[used], self.deltas[used]
-        linear, z = isinstance(layer, nn.Linear), self.base[node]
-        if delta is None:  # zeros in the same layout
-            shape, strides = (self.steps.n, *z.shape), (z.numel(), *z.stride())
-            out = torch.empty_strided(shape, strides, dtype=z.dtype, device=z.device).zero_()
-        elif linear:
-            out = F.linear(delta, layer.weight.detach())
-        else:
-            whole = changes.convolve(layer, delta.flatten(0, 1), layer.weight.detach())
-            out = whole.unflatten(0, delta.shape[:2])
+        through = None if delta is None else _through(layer, delta)
         factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
             (k, places), o = factors[0].shape[1:], factors[1].shape[1]
             if places * (k + o) < k * o:
-                return changes.add_low_rank(layer, out, h, delta, *factors, "bias" in weights)
-        for i in range(self.steps.n):
-            if "weight" in weights:
-                step, at = self.steps.of_weight(weights["weight"], i), h
-                at = h if delta is None else h + delta[i]
-                out[i] += F.linear(at, step) if linear else changes.convolve(layer, at, step)
-            if "bias" in weights:
+                return changes.of_low_rank(layer, through, h, delta, *factors, "bias" in weights)
+        out = through
+        if "weight" in weights:
+            steps = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
+            if out is None or delta is None:
+                out = changes.together([_apply(layer, h, step) for step in steps])
+            else:
+                for of_step, d, step in zip(out, delta, steps, strict=True):
+                    of_step += _apply(layer, h + d, step)
+        if out is None:
+            out = h.new_zeros(self.steps.n, *self.base[node].shape)
+        if "bias" in weights:
+            for i in range(self.steps.n):
                 step = self.steps.of_weight(weights["bias"], i)
-                out[i] += step if linear else step[:, None, None]
+                out[i] += step if isinstance(layer, nn.Linear) else step[:, None, None]
         return out
 
     def _of_two(self, node: fx.Node, is_sum: bool) -> Tensor:
@@ -254,10 +253,32 @@ class _Change:
         steps = [self.steps.of_weight(self.flow.names[name], i) for i in range(self.steps.n)]
         return torch.stack(steps)
 
+    def _own_memory(self, node: fx.Node, used: fx.Node) -> bool:
+        """Whether the change of `used` may be overwritten by `node`: nobody else wants it, and no
+        other change on its way lies in the same memory."""
+        memory = self._delta(used).untyped_storage().data_ptr()
+        others = (d for other, d in self.deltas.items() if other is not used and d is not None)
+        return self.flow.last_use[used] is node and all(
+            other.untyped_storage().data_ptr() != memory for other in others
+        )
+
     def _delta(self, node: fx.Node) -> Tensor:
         delta = self.deltas[node]
         assert delta is not None
         return delta
+
+
+def _apply(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
+    """x (B, ...) by another weight in the place of the layer's, without its bias."""
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight)
+    return changes.convolve(layer, x, weight)
+
+
+def _through(layer: Any, delta: Tensor) -> Tensor:
+    """W Δ, (n, I, ...)."""
+    whole = _apply(layer, delta.flatten(0, 1), layer.weight.detach())
+    return whole.unflatten(0, delta.shape[:2])
 
 
 _RELUS = {nn.ReLU, F.relu, torch.relu, "relu", "relu_"}

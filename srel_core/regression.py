@@ -36,7 +36,7 @@ FAMILIES = ("linear", "relu_gate", "mlp")
 TRAININGS = ("sgd", "gd", "adam")
 BATCH_SIZE = 16  # of "sgd" and "adam"; "gd" takes all points at every step
 _CODE = (
-    "changes", "map_conv", "models", "regression", "regression_data", "rules", "stacked",
+    "changes", "loops", "map_conv", "models", "regression", "regression_data", "rules", "stacked",
     "training",
 )  # fmt: skip
 

@@ -25,6 +25,7 @@ class Steps:
     def of(cls, problem: Problem, rule: SGD, x: Tensor, y: Tensor) -> "Steps":
         """Of the samples x (n, ...) with targets y (n, ...)."""
         slopes = loss_slopes(problem, x, y)
+        slopes = slopes and slopes.laid_out()
         samples = [] if slopes is not None else list(zip(x, y, strict=True))
         return cls(rule.lr, slopes, [problem.gradient(*sample) for sample in samples], len(x))
 

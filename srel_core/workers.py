@@ -25,8 +25,8 @@ class Workers(Generic[Own]):
     """As many threads as torch would use within an operation, each with a model of its own.
 
     (`functional_call` puts its weights into the module for the time of the call, so two threads
-    cannot share one.) On a GPU there is one, which is this one. `prepare` makes of its problem
-    what a thread works with.
+    cannot share one.) On a GPU there is one thread, which is this one. `prepare` makes of such a
+    problem what a thread works with; the model is its to change, the weights are not.
     """
 
     def __init__(self, problem: Problem, prepare: Callable[[Problem], Own]) -> None:
@@ -38,7 +38,7 @@ class Workers(Generic[Own]):
 
     def __enter__(self) -> "Workers[Own]":
         if self.alone:
-            self._start(self.problem)
+            self._start(_with_own_modules(self.problem))
             return self
         for _ in range(self.threads):
             self._waiting.put(_with_own_modules(self.problem))

@@ -1,0 +1,159 @@
+"""Compiled loops for what torch does on a CPU in several passes over memory.
+
+Adam's step is five torch operations on a block of weights, which make three arrays on the way, and
+the change of a maximum over a window of nine places is 18; as one loop each is bound by the
+reading of its inputs and the writing of its result. The numbers are the same to the last bit: the
+same operations in the same order, each rounded. A loop is compiled when first needed, in a
+fraction of a second; for small arrays the functions here say None, and torch does it as well.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Numbers in an array from which on a measurement gains more than the compilation takes.
+WORTH_COMPILING = 2**16
+
+# Terms in a product of matrices up to which a loop makes it on its way.
+LOW_RANK = 4
+
+# Numbers of a gradient to make at a time otherwise: half a MiB of float32, which a cache holds.
+_BLOCK = 2**17
+
+
+class AdamStep:
+    """w⁺ = w − η g / (|g| + ε), the gradient g being a product of two matrices."""
+
+    def __init__(self, lr: float, eps: float, dtype: torch.dtype) -> None:
+        self.rate, self.eps = _NUMBERS[dtype](-lr), _NUMBERS[dtype](eps)
+
+    @classmethod
+    def of(cls, lr: float, eps: float, largest: Tensor) -> "AdamStep | None":
+        """None where compiling would not pay; `largest` is the largest of the weights."""
+        return cls(lr, eps, largest.dtype) if _worth(largest) else None
+
+    def write(self, w: Tensor, left: Tensor, right: Tensor, out: Tensor) -> None:
+        """w⁺ (rows, columns) to `out` with g = left (rows, k) @ right (k, columns)."""
+        if left.shape[1] <= LOW_RANK:
+            loop = _compiled(_adam_step_of_low_rank)
+            arrays = (w, left.contiguous(), right.contiguous(), out)
+            loop(*(t.numpy() for t in arrays), self.rate, self.eps)
+            return
+        loop, rows = _compiled(_adam_step), max(1, _BLOCK // w.shape[1])
+        for w_r, left_r, out_r in zip(*(t.split(rows) for t in (w, left, out)), strict=True):
+            loop(*(t.numpy() for t in (w_r, left_r @ right, out_r)), self.rate, self.eps)
+
+
+def relu_change(h: Tensor) -> Callable[[Tensor, Tensor, Tensor], bool] | None:
+    """(Δ, min(h, 0), −max(h, 0)) → whether it has written max(h + Δ, 0) − max(h, 0) over
+    Δ (n, ...); it has not if their layouts differ."""
+    if not _worth(h) or not _dense(h):
+        return None
+    loop = _compiled(_relu_change)
+
+    def change(delta: Tensor, below: Tensor, floor: Tensor) -> bool:
+        if any(t.stride() != h.stride() for t in (delta[0], below, floor)):
+            return False
+        if len(delta) > 1 and delta.stride(0) != h.numel():
+            return False
+        flat = delta.as_strided((len(delta), h.numel()), (h.numel(), 1))
+        rows = (t.as_strided((h.numel(),), (1,)) for t in (below, floor))
+        loop(flat.numpy(), *(row.numpy() for row in rows))
+        return True
+
+    return change
+
+
+def max_pool_change(
+    h: Tensor, highest: Tensor, kernel: tuple[int, int], stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> Callable[[Tensor], Tensor | None] | None:  # fmt: skip
+    """Δ (n, I, C, H, W) → max_k (h_k + Δ_k) − m over a window's places k, `highest` being
+    m = max_k h_k; None unless the channels of a pixel lie together."""
+    if not _worth(h) or not all(_by_pixel(t) for t in (h, highest)):
+        return None
+    loop = _compiled(_max_pool_change)
+    at, most = (t.permute(0, 2, 3, 1).numpy() for t in (h, highest))
+
+    def change(delta: Tensor) -> Tensor | None:
+        if not _by_pixel(delta.flatten(0, 1)):
+            return None
+        out = delta.new_empty(len(delta), *most.shape)
+        loop(delta.permute(0, 1, 3, 4, 2).numpy(), at, most, out.numpy(), kernel, stride, padding)
+        return out.permute(0, 1, 4, 2, 3)
+
+    return change
+
+
+_NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+def _worth(array: Tensor) -> bool:
+    on_cpu = array.device.type == "cpu" and array.dtype in _NUMBERS
+    return on_cpu and array.numel() >= WORTH_COMPILING
+
+
+def _by_pixel(maps: Tensor) -> bool:
+    return maps.ndim == 4 and maps.is_contiguous(memory_format=torch.channels_last)
+
+
+def _dense(array: Tensor) -> bool:
+    return array.is_contiguous() or _by_pixel(array)
+
+
+@cache
+def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    import numba  # takes a third of a second, which small measurements need not
+
+    # As in numpy, a division by zero is no exception: the check would forbid vector instructions.
+    compiled: Any = numba.njit(nogil=True, error_model="numpy")(loop)
+    return compiled
+
+
+def _adam_step(w: Any, g: Any, out: Any, rate: Any, eps: Any) -> None:
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            out[i, j] = w[i, j] + (g[i, j] / (abs(g[i, j]) + eps)) * rate
+
+
+def _adam_step_of_low_rank(w: Any, left: Any, right: Any, out: Any, rate: Any, eps: Any) -> None:
+    g = np.empty_like(w[0])
+    for i in range(w.shape[0]):
+        g[:] = 0
+        for k in range(left.shape[1]):
+            for j in range(w.shape[1]):
+                g[j] += left[i, k] * right[k, j]
+        for j in range(w.shape[1]):
+            out[i, j] = w[i, j] + (g[j] / (abs(g[j]) + eps)) * rate
+
+
+def _relu_change(delta: Any, below: Any, floor: Any) -> None:
+    for i in range(delta.shape[0]):
+        for j in range(delta.shape[1]):
+            moved = delta[i, j] + below[j]
+            delta[i, j] = floor[j] if moved < floor[j] else moved  # NaN goes through
+
+
+def _max_pool_change(
+    delta: Any, h: Any, highest: Any, out: Any, kernel: Any, stride: Any, padding: Any
+) -> None:
+    n, inputs, height, width, channels = delta.shape
+    for s in range(n):
+        for i in range(inputs):
+            for row in range(highest.shape[1]):
+                for column in range(highest.shape[2]):
+                    out[s, i, row, column, :] = -np.inf
+                    for y in range(row * stride[0] - padding[0],
+                                   row * stride[0] - padding[0] + kernel[0]):  # fmt: skip
+                        for x in range(column * stride[1] - padding[1],
+                                       column * stride[1] - padding[1] + kernel[1]):  # fmt: skip
+                            if 0 <= y < height and 0 <= x < width:
+                                for c in range(channels):
+                                    gap = h[i, y, x, c] - highest[i, row, column, c]
+                                    moved = gap + delta[s, i, y, x, c]
+                                    if moved > out[s, i, row, column, c] or moved != moved:
+                                        out[s, i, row, column, c] = moved
