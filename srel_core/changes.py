@@ -163,6 +163,17 @@ def together(of_steps: list[Tensor]) -> Tensor:
     return torch.stack(of_steps) if len(of_steps) > 1 else of_steps[0][None]
 
 
+def through(layer: Any, delta: Tensor) -> Tensor:
+    """W Δ, (n, I, ...)."""
+    whole = apply(layer, delta.flatten(0, 1), layer.weight.detach())
+    return whole.unflatten(0, delta.shape[:2])
+
+
+def apply(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
+    """x (B, ...) by another weight in the place of the layer's, without its bias."""
+    return F.linear(x, weight) if isinstance(layer, nn.Linear) else convolve(layer, x, weight)
+
+
 def convolve(layer: nn.Conv2d | MapConv, x: Tensor, kernel: Tensor) -> Tensor:
     """x (B, ...) by another kernel in the place of the layer's, without its bias."""
     if isinstance(layer, MapConv):

@@ -12,6 +12,7 @@ import torch
 from srel_core.problem import Problem
 from srel_core.propagation import _CACHE
 
+# Samples whose gradients to have at once on a thread, at most: more gain nothing.
 _SAMPLES = 64
 
 # Bytes, in units of the activations of one input, as measured (benchmarks/scaling.py): what a

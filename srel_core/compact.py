@@ -54,6 +54,16 @@ def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     return smaller if difference <= rounding_of(problem.before) else problem
 
 
+def ways(model: nn.Module) -> dict[str, str]:
+    """How each linear or convolution layer is computed, by name, in words."""
+    plain = {nn.Linear: "product of matrices", nn.Conv2d: "convolution"}
+    return {
+        name: module.way if isinstance(module, MapConv) else plain[type(module)]
+        for name, module in model.named_modules()
+        if isinstance(module, MapConv) or type(module) in plain
+    }
+
+
 def _replacements(model: nn.Module, problem: Problem) -> dict[str, MapConv]:
     """By name, for plain convolutions of one input size with dead taps or small maps."""
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))

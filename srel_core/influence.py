@@ -36,7 +36,8 @@ class Influence:
 
     `same_input` (P, S) is True where probe and sample are the same input (x' = x); `in_float64`
     (S,) is True for the samples whose change float32 would have drowned in rounding, so that they
-    were computed in float64; `method` is the one that ran.
+    were computed in float64; `method` is the one that ran, and `layers` says by the name of each
+    linear or convolution layer how it was computed (nothing for the "loop", which knows no layers).
     """
 
     change: Mapping[str, Tensor]
@@ -48,6 +49,7 @@ class Influence:
     same_input: Tensor
     in_float64: Tensor
     method: str
+    layers: Mapping[str, str]
 
     def s_rel(self, divergence: str) -> Tensor:
         """S_rel = change / own, (P, S); NaN where own(x) = 0, the ratio being undefined."""
@@ -172,4 +174,5 @@ def summarise(
         delta=delta[:, :n_probes].transpose(0, 1).contiguous(),
         own_delta=delta[samples, problem.own_row],
         same_input=problem.same_input, in_float64=found.in_float64, method=found.method,
+        layers=found.layers,
     )  # fmt: skip

@@ -2,13 +2,15 @@
 
 Adam's step is five torch operations on a block of weights, which make three arrays on the way, and
 the change of a maximum over a window of nine places is 18; as one loop each is bound by the
-reading of its inputs and the writing of its result. The numbers are the same to the last bit: the
-same operations in the same order, each rounded. A loop is compiled when first needed, in a
-fraction of a second; for small arrays the functions here say None, and torch does it as well.
+reading of its inputs and the writing of its result. Each rounds as the torch operations do, one
+after another, so that the numbers are the same to the last bit (a gradient that is a sum of a few
+products adds them up in their order, which a product of matrices need not). A loop is compiled when
+first needed, in a fraction of a second; for small arrays the functions here say None, and torch
+does it as well.
 """
 
 from collections.abc import Callable
-from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -105,13 +107,20 @@ def _dense(array: Tensor) -> bool:
     return array.is_contiguous() or _by_pixel(array)
 
 
-@cache
-def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
-    import numba  # takes a third of a second, which small measurements need not
+_COMPILED: dict[Callable[..., None], Any] = {}
+_ONE_AT_A_TIME = Lock()
 
-    # As in numpy, a division by zero is no exception: the check would forbid vector instructions.
-    compiled: Any = numba.njit(nogil=True, error_model="numpy")(loop)
-    return compiled
+
+def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    """The loop as machine code that holds no lock of Python's, the same for all threads."""
+    with _ONE_AT_A_TIME:
+        if loop not in _COMPILED:
+            import numba  # takes a third of a second, which small measurements need not
+
+            # As in numpy, a division by zero is no exception, whose check would forbid vector
+            # instructions.
+            _COMPILED[loop] = numba.njit(nogil=True, error_model="numpy")(loop)
+        return _COMPILED[loop]
 
 
 def _adam_step(w: Any, g: Any, out: Any, rate: Any, eps: Any) -> None:

@@ -90,7 +90,7 @@ class MapConv(nn.Module):
         self.weight = nn.Parameter(
             weight.clone(memory_format=torch.contiguous_format), conv.weight.requires_grad
         )
-        self.bias = conv.bias
+        self.bias, self.all_taps = conv.bias, conv.kernel_size[0] * conv.kernel_size[1]
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
         self.pads = (*self.columns.pads, *self.rows.pads)  # in the order of F.pad
 
@@ -99,13 +99,24 @@ class MapConv(nn.Module):
         """Height and width of the output."""
         return len(self.rows.reads), len(self.columns.reads)
 
+    @property
+    def way(self) -> str:
+        """How it is computed, in words."""
+        taps = self.weight.shape[0] * self.weight.shape[1]
+        kind = "products of matrices" if self._is_small else "convolution"
+        return f"{kind}, {taps} of {self.all_taps} taps"
+
+    @property
+    def _is_small(self) -> bool:
+        on_cpu = self.weight.device.type == "cpu"
+        return on_cpu and self.size_out[0] * self.size_out[1] <= SMALL_MAP and self.groups == 1
+
     def forward(self, x: Tensor) -> Tensor:
         return self.convolve(x, self.weight, self.bias)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The same convolution by another kernel, laid out in the same way."""
-        height, width = self.size_out
-        if x.device.type == "cpu" and height * width <= SMALL_MAP and self.groups == 1:
+        if self._is_small:
             return self._by_products(x, weight, bias)
         padded = F.pad(x, self.pads) if any(self.pads) else x
         kernel = weight.permute(3, 2, 0, 1)

@@ -10,7 +10,7 @@ maps by products (`srel_core.compact`).
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from srel_core.chunking import Footprint
-from srel_core.compact import compact
+from srel_core.compact import compact, ways
 from srel_core.gradients import Slopes, loss_slopes
 from srel_core.graph import CannotPropagateError, trace
 from srel_core.problem import Problem
@@ -42,12 +42,13 @@ _ROUNDING_MARGIN = 4 / 5e-4
 @dataclass(frozen=True)
 class Changes:
     """Predictions before (I, C) and their changes delta (S, I, C), float64; which samples had to
-    be computed in float64, (S,); and the method that ran."""
+    be computed in float64, (S,); the method that ran, and in which way each layer."""
 
     before: Tensor
     delta: Tensor
     in_float64: Tensor
     method: str
+    layers: dict[str, str] = field(default_factory=dict)
 
 
 def measure(
@@ -61,7 +62,7 @@ def measure(
     plan = Plan.make(fast, rule, method, chunk_size, max_bytes)
     if plan.method == "low_rank":
         try:
-            return Changes(*_by_propagation(fast, rule, plan), never, "low_rank")
+            return _by_propagation(fast, rule, plan)
         except CannotPropagateError as error:
             if method == "low_rank":
                 reason = str(error).splitlines()[0]
@@ -81,18 +82,17 @@ def measure(
             ) from error
         plan = Plan.make(fast, rule, "shared", chunk_size, max_bytes)
         delta = _changes(fast, rule, plan, fast.x, fast.y)
+    layers = ways(fast.model)
     if fast.precise is None:
-        return Changes(problem.before.double(), delta, never, plan.method)
+        return Changes(problem.before.double(), delta, never, plan.method, layers)
     drowned = _drowned(delta, fast.rounding())
     if not drowned.any():
-        return Changes(problem.before.double(), delta, drowned, plan.method)
+        return Changes(problem.before.double(), delta, drowned, plan.method, layers)
     exact = fast.precise.with_own_predictions()
-    plan, redo = (
-        Plan.make(exact, rule, plan.method, chunk_size, max_bytes),
-        drowned.to(delta.device),
-    )
+    plan = Plan.make(exact, rule, plan.method, chunk_size, max_bytes)
+    redo = drowned.to(delta.device)
     delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
-    return Changes(exact.before, delta, drowned, plan.method)
+    return Changes(exact.before, delta, drowned, plan.method, layers)
 
 
 def _loop(problem: Problem, rule: Rule) -> Tensor:
@@ -253,11 +253,11 @@ def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
     return (seen.abs().amax(2) < _ROUNDING_MARGIN * rounding).any(1).cpu()
 
 
-def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> tuple[Tensor, Tensor]:
-    """Predictions before (I, C) and changes (S, I, C), some samples on each thread of a CPU."""
+def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> Changes:
+    """By pushing changes through the network, some samples on each thread of a CPU."""
     assert isinstance(rule, SGD)
-    graph = trace(problem.model)
-    before, deltas = [], []
+    graph, layers = trace(problem.model), ways(problem.model)
+    before, deltas, of_steps = [], [], {}
     for inputs in problem.inputs.split(plan.inputs):
         flow, of_inputs = Propagation(problem, graph, inputs), []
         with Workers(problem, lambda own: own) as workers:
@@ -269,4 +269,7 @@ def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> tuple[Tensor, T
                 of_inputs += workers.map(flow.changes, some)
         deltas.append(torch.cat(of_inputs))
         before.append(flow.before)
-    return torch.cat(before).double(), torch.cat(deltas, 1)
+        of_steps = flow.ways
+    layers |= {name: f"{layers[name]}; {way}" for name, way in of_steps.items()}
+    never = torch.zeros(len(problem.x), dtype=torch.bool)
+    return Changes(torch.cat(before).double(), torch.cat(deltas, 1), never, "low_rank", layers)

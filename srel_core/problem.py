@@ -256,8 +256,7 @@ def equal_rows(a: Tensor, b: Tensor) -> Tensor:
 def _as_bytes(values: Tensor) -> list[bytes]:
     """What each row holds."""
     rows = values.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
-    as_rows: list[bytes] = rows.view(f"V{rows.shape[1]}").ravel().tolist()
-    return as_rows
+    return [row.tobytes() for row in rows]
 
 
 def _loss_function(

@@ -41,7 +41,8 @@ class Propagation:
     """A model's operations at some inputs (I, ...), and the way of changes through them.
 
     `base` has what each operation gives before any step: computed in float64, so that rounding
-    puts no unit at rest on the wrong side, and kept in the model's own precision.
+    puts no unit at rest on the wrong side, and kept in the model's own precision. `ways` fills with
+    how the step of each layer was applied, in words.
     """
 
     def __init__(self, problem: Problem, graph: fx.Graph, inputs: Tensor) -> None:
@@ -55,6 +56,7 @@ class Propagation:
         if (self.before[:1] - like).abs().max() > rounding_of(like):
             raise CannotPropagateError("its operations are not the same at each call")
         self.base = keeping.kept
+        self.ways: dict[str, str] = {}
         largest = max(value.nbytes for value in self.base.values() if isinstance(value, Tensor))
         self.at_a_time = max(1, _CACHE // largest)
         self.last_use = {used: node for node in graph.nodes for used in node.all_input_nodes}
@@ -168,20 +170,22 @@ class _Change:
         name, (used,) = str(node.target), node.all_input_nodes
         layer: Any = self.own.model.get_submodule(name)
         h, delta = self.base[used], self.deltas[used]
-        through = None if delta is None else _through(layer, delta)
+        through = None if delta is None else changes.through(layer, delta)
         factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
             (k, places), o = factors[0].shape[1:], factors[1].shape[1]
             if places * (k + o) < k * o:
+                self.flow.ways[name] = f"step of rank {places}"
                 return changes.of_low_rank(layer, through, h, delta, *factors, "bias" in weights)
         out = through
         if "weight" in weights:
+            self.flow.ways[name] = "step written out"
             steps = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
             if out is None or delta is None:
-                out = changes.together([_apply(layer, h, step) for step in steps])
+                out = changes.together([changes.apply(layer, h, step) for step in steps])
             else:
                 for of_step, d, step in zip(out, delta, steps, strict=True):
-                    of_step += _apply(layer, h + d, step)
+                    of_step += changes.apply(layer, h + d, step)
         if out is None:
             out = h.new_zeros(self.steps.n, *self.base[node].shape)
         if "bias" in weights:
@@ -266,19 +270,6 @@ class _Change:
         delta = self.deltas[node]
         assert delta is not None
         return delta
-
-
-def _apply(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
-    """x (B, ...) by another weight in the place of the layer's, without its bias."""
-    if isinstance(layer, nn.Linear):
-        return F.linear(x, weight)
-    return changes.convolve(layer, x, weight)
-
-
-def _through(layer: Any, delta: Tensor) -> Tensor:
-    """W Δ, (n, I, ...)."""
-    whole = _apply(layer, delta.flatten(0, 1), layer.weight.detach())
-    return whole.unflatten(0, delta.shape[:2])
 
 
 _RELUS = {nn.ReLU, F.relu, torch.relu, "relu", "relu_"}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from srel_core.chunking import Footprint, memory_bound
-from srel_core.compact import compact
+from srel_core.compact import compact, ways
 from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
 from srel_core.influence import Influence, summarise
@@ -51,10 +51,11 @@ def tangent_influence(
         problem = Problem.make(model, x, y, probes, loss)
         wanted = find_divergences(divergences, problem.before.shape[1])
         bound = memory_bound(max_bytes, problem.before.device)
-        delta = _changes_per_lr(compact(problem).with_precise_gradients(), bound)
+        fast = compact(problem).with_precise_gradients()
+        delta = _changes_per_lr(fast, bound)
         measures = {d.name: d.tangent for d in wanted}
         never = torch.zeros(len(x), dtype=torch.bool)
-        found = Changes(problem.before.double(), delta, never, "tangent")
+        found = Changes(problem.before.double(), delta, never, "tangent", ways(fast.model))
         return summarise(problem, found, measures)
 
 

@@ -184,3 +184,20 @@ def test_the_tangent_by_layers_equals_directional_derivatives(name):
     for i, slope in enumerate(by_layers):
         want = _by_directional_derivative(problem, problem.gradient(problem.x[i], problem.y[i]), 2)
         torch.testing.assert_close(slope, want, rtol=1e-9, atol=1e-12)
+
+
+def test_a_result_says_how_each_layer_was_computed():
+    model, (x, y, probes) = networks.make("resnet18"), networks.batch(2, 3)
+    by_rule = {
+        method: sc.influence(model, x, y, probes, rule=rule, method=method).layers
+        for method, rule in [
+            ("shared", sc.Adam(1e-3)), ("low_rank", sc.SGD(1e-3)), ("loop", sc.SGD(1e-3))
+        ]
+    }  # fmt: skip
+    shared, low_rank = by_rule["shared"], by_rule["low_rank"]
+    layers = {n for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    assert set(shared) == set(low_rank) == layers and not by_rule["loop"]
+    assert shared["layer4.1.conv2"] == "products of matrices, 1 of 9 taps"
+    assert low_rank["layer4.1.conv2"] == shared["layer4.1.conv2"] + "; step of rank 1"
+    assert low_rank["conv1"].endswith("; step of rank 16")  # 4×4 places
+    assert set(sc.tangent_influence(model, x, y, probes).layers) == layers
