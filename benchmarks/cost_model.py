@@ -148,12 +148,12 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 # The functions whose time makes up a phase, on one thread.
 PHASES = {
     "shared": {
-        "slopes": [(methods, "loss_slopes")],
+        "slopes": [(methods, "loss_slopes"), (Slopes, "laid_out")],
         "steps": [(Slopes, "step")],
         "predictions": [(methods, "_in_parts")],
     },
     "low_rank": {
-        "slopes": [(steps, "loss_slopes")],
+        "slopes": [(steps, "loss_slopes"), (Slopes, "laid_out")],
         "predictions": [(propagation.Propagation, "changes")],
     },
     "tangent": {
@@ -210,7 +210,7 @@ def kind_of(operation: str) -> str:
     or reduces."""
     name = operation.removeprefix("aten::")
     if not operation.startswith("aten::"):
-        return "Python and other"
+        return "compiled loops, Python and other"
     if "conv" in name:
         return "convolutions"
     for kind, names in KINDS.items():
@@ -229,8 +229,8 @@ def by_kind(work: Callable[[], None]) -> dict[str, float]:
     for event in profile.key_averages():
         kind = kind_of(event.key)
         spent[kind] = spent.get(kind, 0) + event.self_cpu_time_total / 1e6
-    known = sum(v for kind, v in spent.items() if kind != "Python and other")
-    spent["Python and other"] = max(0.0, seconds - known)
+    known = sum(v for kind, v in spent.items() if kind != "compiled loops, Python and other")
+    spent["compiled loops, Python and other"] = max(0.0, seconds - known)
     total = sum(spent.values())
     return {kind: v / total for kind, v in sorted(spent.items(), key=lambda item: -item[1])}
 
