@@ -255,8 +255,10 @@ Markdown(
 #
 # What the library was to reach, set before it was written, and what it does. The ratios are to the published algorithm
 # for the published network, and for dense networks to a loop that copies, steps and subtracts (changes) or takes
-# one gradient for each input (tangent limit). The last column is the ratio at the floor: multiply-adds as in
-# {prf:ref}`def-measurement-cost`, at the rates of large products.
+# one gradient for each input (tangent limit). Here the published algorithm ran to its end
+# (`benchmarks/published_measurement.py`); above, its time is that of a few of its combinations, multiplied.
+# The last column is the ratio at the floor, which for dense networks counts the multiply-adds of
+# {prf:ref}`def-measurement-cost` at the rates of large products, and no moving of memory.
 
 # %% tags=["hide-input"]
 OVER_FLOOR = 1.5
@@ -264,15 +266,14 @@ SET_OUT_FOR = {  # samples, probes and ratios for the dense networks of benchmar
     "784-512-512-1": (64, 256, {"change": 2.5, "tangent": 30}),
     "784-40960-1": (16, 128, {"change": 3, "tangent": None}),
 }
+whole = benchmark("published_measurement")
 reached = [
-    (
-        f"published network, {NAMES[way]}",
-        row["published_over_this"],
-        wanted,
-        row["published_over_floor"],
+    (f"published network, {NAMES[way]}", whole[ratio], wanted, ways[way]["published_over_floor"])
+    for way, ratio, wanted in (
+        ("shared", "ratio", WANTED),
+        ("low_rank", "ratio_sgd", WANTED),
+        ("tangent", "ratio_tangent", None),
     )
-    for way, wanted in (("shared", WANTED), ("low_rank", WANTED), ("tangent", None))
-    for row in [ways[way]]
 ]
 for name, (n_samples, n_probes, wanted_of) in SET_OUT_FOR.items():
     widths = [int(width) for width in name.split("-")]

@@ -110,3 +110,18 @@ def test_widths_of_the_paper_profile_are_those_of_its_components(text):
             start = f"| {dataset} | `{rule}` | AUC | {by_summary['auc']['estimate']:.2f} |"
             (line,) = [line for line in text.splitlines() if line.startswith(start)]
             assert line.startswith(f"{start} {width:.2f} |")
+
+
+def test_what_was_reached_is_the_full_benchmarks_ratio(text):
+    whole, dense = _result("published_measurement"), _result("dense_networks")
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    for name, ratio, wanted in (
+        ("published network, Adam (`shared`)", whole["ratio"], 30),
+        ("published network, SGD (`low_rank`)", whole["ratio_sgd"], 30),
+        ("784-512-512-1, changes by SGD", dense["784-512-512-1"]["change"]["ratio"], 2.5),
+        ("784-512-512-1, tangent limit", dense["784-512-512-1"]["tangent"]["ratio"], 30),
+        ("784-40960-1, changes by SGD", dense["784-40960-1"]["change"]["ratio"], 3),
+    ):
+        assert f"| {ratio:.1f}× | {wanted}× |" in rows[name]
+        missed = re.search(r"\*\*Missed: (.*?)\.\*\*", text)
+        assert (missed is not None and name in missed[1]) == (ratio < wanted)
