@@ -205,12 +205,16 @@ KINDS = {
 }  # fmt: skip
 
 
+# What the profiler does not see as an operation of torch's.
+UNSEEN = "compiled loops, Python and other"
+
+
 def kind_of(operation: str) -> str:
     """Of one of torch's operations, such as aten::mm; what is in no list works element by element
     or reduces."""
     name = operation.removeprefix("aten::")
     if not operation.startswith("aten::"):
-        return "compiled loops, Python and other"
+        return UNSEEN
     if "conv" in name:
         return "convolutions"
     for kind, names in KINDS.items():
@@ -229,8 +233,8 @@ def by_kind(work: Callable[[], None]) -> dict[str, float]:
     for event in profile.key_averages():
         kind = kind_of(event.key)
         spent[kind] = spent.get(kind, 0) + event.self_cpu_time_total / 1e6
-    known = sum(v for kind, v in spent.items() if kind != "compiled loops, Python and other")
-    spent["compiled loops, Python and other"] = max(0.0, seconds - known)
+    known = sum(v for kind, v in spent.items() if kind != UNSEEN)
+    spent[UNSEEN] = max(0.0, seconds - known)
     total = sum(spent.values())
     return {kind: v / total for kind, v in sorted(spent.items(), key=lambda item: -item[1])}
 

@@ -266,7 +266,7 @@ SET_OUT_FOR = {  # samples, probes and ratios for the dense networks of benchmar
     "784-512-512-1": (64, 256, {"change": 2.5, "tangent": 30}),
     "784-40960-1": (16, 128, {"change": 3, "tangent": None}),
 }
-whole = benchmark("published_measurement")
+whole, dense_networks = benchmark("published_measurement"), benchmark("dense_networks")
 reached = [
     (f"published network, {NAMES[way]}", whole[ratio], wanted, ways[way]["published_over_floor"])
     for way, ratio, wanted in (
@@ -281,7 +281,7 @@ for name, (n_samples, n_probes, wanted_of) in SET_OUT_FOR.items():
         network_of = mlp(widths[0], tuple(widths[1:-1]), widths[-1])
         dense_layers = layer_costs(network_of, torch.empty(1, widths[0]))
     for work, way in (("change", "low_rank"), ("tangent", "tangent")):
-        row = benchmark("dense_networks")[name][work]
+        row = dense_networks[name][work]
         done = multiply_adds(dense_layers, way, n_samples, n_samples + n_probes, widths[-1])
         in_float64 = 2 * done.pop("slopes") / rates["float64"]
         least = in_float64 + 2 * sum(done.values()) / rates["float32"]

@@ -6,6 +6,7 @@ result is as exact as a large one.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,11 +33,11 @@ class OfRelu:
 
     def __init__(self, h: Tensor) -> None:
         self.below, self.floor = h.clamp_max(0), -h.clamp_min(0)
-        self.loop = loops.relu_change(h)
+        self.loop = loops.relu_change(self.below, self.floor)
 
     def __call__(self, delta: Tensor, overwrite: bool = False) -> Tensor:
         """The change of the output; with `overwrite` it may take the memory of Δ."""
-        if self.loop is not None and overwrite and self.loop(delta, self.below, self.floor):
+        if self.loop is not None and overwrite and self.loop(delta):
             return delta
         moved = delta + self.below
         return torch.maximum(moved, self.floor, out=moved)
@@ -51,6 +52,7 @@ class OfMaxPool:
             (s, s) if isinstance(s, int) else (s[0], s[1])
             for s in (pool.kernel_size, pool.stride, pool.padding)
         )
+        self.pads = (self.padding[1], self.padding[1], self.padding[0], self.padding[0])
         self.loop = loops.max_pool_change(h, self.highest, self.kernel, self.stride, self.padding)
 
     def __call__(self, delta: Tensor, overwrite: bool = False) -> Tensor:
@@ -58,21 +60,29 @@ class OfMaxPool:
         change = None if self.loop is None else self.loop(delta)
         return self._by_places(delta) if change is None else change
 
-    def _by_places(self, delta: Tensor) -> Tensor:
-        pads = (self.padding[1], self.padding[1], self.padding[0], self.padding[0])
+    @cached_property
+    def gaps(self) -> list[tuple[Any, Tensor]]:
+        """Where each place of the windows lies in a padded map, and h_k − m there."""
+        padded = F.pad(self.h, self.pads, value=-torch.inf)
         height, width = self.highest.shape[-2:]
-        h, moved = F.pad(self.h, pads, value=-torch.inf), F.pad(delta, pads)
-        (down, across), change = self.stride, None
-        for row in range(self.kernel[0]):
-            for column in range(self.kernel[1]):
-                place = (
-                    ...,
-                    slice(row, row + down * (height - 1) + 1, down),
-                    slice(column, column + across * (width - 1) + 1, across),
-                )
-                of_place = moved[place] + (h[place] - self.highest)
-                change = of_place if change is None else torch.maximum(change, of_place)
-        assert change is not None
+        down, across = self.stride
+        places = [
+            (
+                ...,
+                slice(row, row + down * (height - 1) + 1, down),
+                slice(column, column + across * (width - 1) + 1, across),
+            )
+            for row in range(self.kernel[0])
+            for column in range(self.kernel[1])
+        ]
+        return [(place, padded[place] - self.highest) for place in places]
+
+    def _by_places(self, delta: Tensor) -> Tensor:
+        padded = F.pad(delta, self.pads) if any(self.pads) else delta
+        (first, gap), *others = self.gaps
+        change = padded[first] + gap
+        for place, gap in others:
+            torch.maximum(change, padded[place] + gap, out=change)
         return change
 
 
@@ -115,7 +125,7 @@ def of_product(
 
 def of_low_rank(
     layer: nn.Linear | nn.Conv2d | MapConv,
-    through: Tensor | None,
+    out: Tensor | None,
     h: Tensor,
     delta: Tensor | None,
     a: Tensor,
@@ -123,7 +133,7 @@ def of_low_rank(
     with_bias: bool,
 ) -> Tensor:
     """W Δ_i + ΔW_i (h + Δ_i) [+ Δb_i], (n, I, ...), for n steps ΔW_i = δ_i a_iᵀ, Δb_i = δ_i, each
-    summed over the places of a (n, k, places) and δ (n, o, places). `through` is W Δ, which is
+    summed over the places of a (n, k, places) and δ (n, o, places). `out` is W Δ, which is
     overwritten; None, like Δ, for the layer that reads the inputs."""
     if isinstance(layer, nn.Linear):
         rows = h.reshape(-1, h.shape[-1])
@@ -131,14 +141,14 @@ def of_low_rank(
         if delta is not None:
             read.baddbmm_(delta.reshape(len(a), *rows.shape), a)
         read += with_bias
-        if through is None:
+        if out is None:
             return (read @ slope.mT).view(len(a), *h.shape[:-1], -1)
-        flat = through.view(len(a), len(rows), -1)
+        flat = out.view(len(a), len(rows), -1)
         if a.shape[2] == 1:  # a column and a row
             flat.addcmul_(read, slope.mT)
         else:
             flat.baddbmm_(read, slope.mT)
-        return through
+        return out
     by_step = []
     for i in range(len(a)):
         at = h if delta is None else h + delta[i]
@@ -147,15 +157,15 @@ def of_low_rank(
         else:
             kernel = shaped(layer, a[i].T)
         rows = (convolve(layer, at, kernel) + with_bias).permute(0, 2, 3, 1)
-        if through is None:
+        if out is None:
             by_step.append((rows @ slope[i].T).permute(0, 3, 1, 2))
             continue
-        into = through[i].permute(0, 2, 3, 1)
+        into = out[i].permute(0, 2, 3, 1)
         if into.is_contiguous():
             into.view(-1, into.shape[3]).addmm_(rows.reshape(-1, rows.shape[3]), slope[i].T)
         else:
             into += rows @ slope[i].T
-    return together(by_step) if through is None else through
+    return together(by_step) if out is None else out
 
 
 def together(of_steps: list[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srel_core.checks import rounding_of
 from srel_core.map_conv import SMALL_MAP, MapConv
-from srel_core.problem import Problem, own_modules
+from srel_core.problem import Problem, own_modules, put_weights
 from srel_core.rules import Rule
 
 
@@ -27,20 +27,22 @@ def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     zero = torch.zeros(1, dtype=problem.before.dtype, device=problem.before.device)
     if rule is not None and rule.change(zero).any():
         return problem
-    # Where the channels of a pixel lie together, in maps and in kernels, pooling and convolutions
-    # run faster.
-    kernels = {
-        id(module.weight): nn.Parameter(
-            module.weight.detach().clone(memory_format=torch.channels_last),
-            module.weight.requires_grad,
-        )
-        for module in problem.model.modules()
-        if type(module) is nn.Conv2d
-    }
-    model = own_modules(problem.model, kernels)
+    model = own_modules(problem.model)
     for name, replacement in _replacements(model, problem).items():
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, replacement)
+    # Where the channels of a pixel lie together, in maps and in kernels, pooling and convolutions
+    # run faster.
+    kernels = {id(m.weight): m.weight for m in model.modules() if type(m) is nn.Conv2d}
+    put_weights(
+        model,
+        {
+            key: nn.Parameter(
+                kernel.detach().clone(memory_format=torch.channels_last), kernel.requires_grad
+            )
+            for key, kernel in kernels.items()
+        },
+    )
     weights = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
     inputs = problem.inputs.contiguous(memory_format=torch.channels_last)
     smaller = dataclasses.replace(problem, model=model, weights=weights, inputs=inputs)

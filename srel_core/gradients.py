@@ -14,16 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from srel_core.loops import AdamStep
+from srel_core.loops import AdamStep, blocks
 from srel_core.map_conv import MapConv, shaped, taps_first
 from srel_core.problem import Problem, losses
 from srel_core.rules import Adam, Rule
 
 Gradient = dict[str, Tensor]
 Layer = nn.Linear | nn.Conv2d | MapConv
-
-# Numbers of a gradient to work on at a time: half a MiB of float32, which a core's cache holds.
-_BLOCK = 2**17
 
 
 @dataclass(frozen=True)
@@ -85,11 +82,8 @@ class Slopes:
         for w, out, left, right in self._products(i, into):
             if loop is not None and w.is_contiguous():
                 loop.write(w, left, right, out)
-            else:  # in blocks, so that the gradient never leaves the cache
-                rows = max(1, _BLOCK // right.shape[1])
-                for w_r, out_r, left_r in zip(
-                    *(t.split(rows) for t in (w, out, left)), strict=True
-                ):
+            else:
+                for w_r, out_r, left_r in blocks(right.shape[1], w, out, left):
                     torch.add(w_r, rule.change(left_r @ right), out=out_r)
 
     def _products(self, i: int, into: Gradient) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:

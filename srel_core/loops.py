@@ -9,7 +9,7 @@ first needed, in a fraction of a second; for small arrays the functions here say
 does it as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Any
 
@@ -21,10 +21,17 @@ from torch import Tensor
 WORTH_COMPILING = 2**16
 
 # Terms in a product of matrices up to which a loop makes it on its way.
-LOW_RANK = 4
+_LOW_RANK = 4
 
-# Numbers of a gradient to make at a time otherwise: half a MiB of float32, which a cache holds.
+# Numbers of a gradient to work on at a time: half a MiB of float32, which a core's cache holds.
 _BLOCK = 2**17
+
+
+def blocks(columns: int, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of some matrices, as many at a time as make a gradient of so many columns that
+    never leaves the cache."""
+    rows = max(1, _BLOCK // columns)
+    return zip(*(matrix.split(rows) for matrix in matrices), strict=True)
 
 
 class AdamStep:
@@ -40,31 +47,28 @@ class AdamStep:
 
     def write(self, w: Tensor, left: Tensor, right: Tensor, out: Tensor) -> None:
         """w⁺ (rows, columns) to `out` with g = left (rows, k) @ right (k, columns)."""
-        if left.shape[1] <= LOW_RANK:
+        if left.shape[1] <= _LOW_RANK:
             loop = _compiled(_adam_step_of_low_rank)
             arrays = (w, left.contiguous(), right.contiguous(), out)
             loop(*(t.numpy() for t in arrays), self.rate, self.eps)
             return
-        loop, rows = _compiled(_adam_step), max(1, _BLOCK // w.shape[1])
-        for w_r, left_r, out_r in zip(*(t.split(rows) for t in (w, left, out)), strict=True):
+        loop = _compiled(_adam_step)
+        for w_r, left_r, out_r in blocks(w.shape[1], w, left, out):
             loop(*(t.numpy() for t in (w_r, left_r @ right, out_r)), self.rate, self.eps)
 
 
-def relu_change(h: Tensor) -> Callable[[Tensor, Tensor, Tensor], bool] | None:
-    """(Δ, min(h, 0), −max(h, 0)) → whether it has written max(h + Δ, 0) − max(h, 0) over
-    Δ (n, ...); it has not if their layouts differ."""
-    if not _worth(h) or not _dense(h):
+def relu_change(below: Tensor, floor: Tensor) -> Callable[[Tensor], bool] | None:
+    """Δ (n, ...) → whether it has written max(h + Δ, 0) − max(h, 0) over Δ, with `below` min(h, 0)
+    and `floor` −max(h, 0); it has not if Δ is laid out in another way than they are."""
+    if not _worth(below) or not _dense(below) or below.stride() != floor.stride():
         return None
-    loop = _compiled(_relu_change)
+    loop, size = _compiled(_relu_change), below.numel()
+    rows = [t.as_strided((size,), (1,)).numpy() for t in (below, floor)]
 
-    def change(delta: Tensor, below: Tensor, floor: Tensor) -> bool:
-        if any(t.stride() != h.stride() for t in (delta[0], below, floor)):
+    def change(delta: Tensor) -> bool:
+        if delta[0].stride() != below.stride() or (len(delta) > 1 and delta.stride(0) != size):
             return False
-        if len(delta) > 1 and delta.stride(0) != h.numel():
-            return False
-        flat = delta.as_strided((len(delta), h.numel()), (h.numel(), 1))
-        rows = (t.as_strided((h.numel(),), (1,)) for t in (below, floor))
-        loop(flat.numpy(), *(row.numpy() for row in rows))
+        loop(delta.as_strided((len(delta), size), (size, 1)).numpy(), *rows)
         return True
 
     return change

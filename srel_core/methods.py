@@ -22,7 +22,7 @@ from srel_core.chunking import Footprint
 from srel_core.compact import compact, ways
 from srel_core.gradients import Slopes, loss_slopes
 from srel_core.graph import CannotPropagateError, trace
-from srel_core.problem import Problem
+from srel_core.problem import Problem, put_weights
 from srel_core.propagation import Propagation
 from srel_core.rules import SGD, Rule
 from srel_core.steps import Steps
@@ -199,10 +199,7 @@ class _Stepped:
         self.weights = {name: _own_copy(w) for name, w in problem.weights.items()}
         named = dict(self.model.named_parameters())
         own = {id(named[name]): nn.Parameter(w) for name, w in self.weights.items()}
-        for module in self.model.modules():
-            # Under each of its names, if a weight has several.
-            for name, p in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-                setattr(module, name, own.get(id(p), p))
+        put_weights(self.model, own)
 
     def predict(self, inputs: Tensor) -> Tensor:
         for name, buffer in self.model.named_buffers():  # which a model may write to in passing
@@ -259,6 +256,7 @@ def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> Changes:
     graph, layers = trace(problem.model), ways(problem.model)
     before, deltas, of_steps = [], [], {}
     for inputs in problem.inputs.split(plan.inputs):
+        # before the workers, each of which has one thread: this pass is one large piece
         flow, of_inputs = Propagation(problem, graph, inputs), []
         with Workers(problem, lambda own: own) as workers:
             for parts in _rounds(len(problem.x), plan.samples, workers.threads):

@@ -73,13 +73,17 @@ def measuring(model: nn.Module) -> Iterator[None]:
             torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
-def own_modules(
-    model: nn.Module, in_place_of: Mapping[int, nn.Parameter] | None = None
-) -> nn.Module:
-    """A copy of a model, buffers and all, around the same weights, or others in the place of those
-    of these ids."""
-    same = {id(weight): weight for weight in model.parameters()}
-    return copy.deepcopy(model, same | dict(in_place_of or {}))
+def own_modules(model: nn.Module) -> nn.Module:
+    """A copy of a model, buffers and all, around the same weights."""
+    return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+
+
+def put_weights(model: nn.Module, in_place_of: Mapping[int, nn.Parameter]) -> None:
+    """Give a model other weights in the place of those of these ids, under each of their names."""
+    for module in model.modules():
+        for name, p in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if id(p) in in_place_of:
+                setattr(module, name, in_place_of[id(p)])
 
 
 def predict(

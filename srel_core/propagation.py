@@ -170,14 +170,13 @@ class _Change:
         name, (used,) = str(node.target), node.all_input_nodes
         layer: Any = self.own.model.get_submodule(name)
         h, delta = self.base[used], self.deltas[used]
-        through = None if delta is None else changes.through(layer, delta)
+        out = None if delta is None else changes.through(layer, delta)
         factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
             (k, places), o = factors[0].shape[1:], factors[1].shape[1]
             if places * (k + o) < k * o:
                 self.flow.ways[name] = f"step of rank {places}"
-                return changes.of_low_rank(layer, through, h, delta, *factors, "bias" in weights)
-        out = through
+                return changes.of_low_rank(layer, out, h, delta, *factors, "bias" in weights)
         if "weight" in weights:
             self.flow.ways[name] = "step written out"
             steps = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
