@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from srel_core import changes
+from srel_core import changes, layer_changes
 from srel_core.checks import rounding_of
 from srel_core.graph import CannotPropagateError, Keeping
 from srel_core.map_conv import MapConv
@@ -170,21 +170,23 @@ class _Change:
         name, (used,) = str(node.target), node.all_input_nodes
         layer: Any = self.own.model.get_submodule(name)
         h, delta = self.base[used], self.deltas[used]
-        out = None if delta is None else changes.through(layer, delta)
+        out = None if delta is None else layer_changes.through(layer, delta)
         factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
             (k, places), o = factors[0].shape[1:], factors[1].shape[1]
             if places * (k + o) < k * o:
                 self.flow.ways[name] = f"step of rank {places}"
-                return changes.of_low_rank(layer, out, h, delta, *factors, "bias" in weights)
+                return layer_changes.of_low_rank(layer, out, h, delta, *factors, "bias" in weights)
         if "weight" in weights:
             self.flow.ways[name] = "step written out"
             steps = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
             if out is None or delta is None:
-                out = changes.together([changes.apply(layer, h, step) for step in steps])
+                out = layer_changes.together(
+                    [layer_changes.apply(layer, h, step) for step in steps]
+                )
             else:
                 for of_step, d, step in zip(out, delta, steps, strict=True):
-                    of_step += changes.apply(layer, h + d, step)
+                    of_step += layer_changes.apply(layer, h + d, step)
         if out is None:
             out = h.new_zeros(self.steps.n, *self.base[node].shape)
         if "bias" in weights:
