@@ -14,6 +14,9 @@ from srel_core.map_conv import SMALL_MAP, MapConv
 from srel_core.problem import Problem, own_modules, put_weights
 from srel_core.rules import Rule
 
+# Inputs at which the smaller model must predict as the whole one does.
+_TRIED = 8
+
 
 def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     """The same problem on a copy of the model, with `MapConv` in place of convolutions.
@@ -47,10 +50,12 @@ def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     inputs = problem.inputs.contiguous(memory_format=torch.channels_last)
     smaller = dataclasses.replace(problem, model=model, weights=weights, inputs=inputs)
     # A model that uses a layer in some other way than by calling it shows here, by an error of any
-    # kind or by other predictions: the whole model is always right.
+    # kind or by other predictions at some inputs: the whole model is always right.
+    some = torch.linspace(0, len(inputs) - 1, min(_TRIED, len(inputs))).long().to(inputs.device)
     try:
         with torch.no_grad():
-            difference = (smaller.predict(weights, inputs) - problem.before).abs().max()
+            tried = smaller.predict(weights, inputs[some])
+        difference = (tried - problem.before[some]).abs().max()
     except Exception:
         return problem
     return smaller if difference <= rounding_of(problem.before) else problem
