@@ -31,8 +31,7 @@ class OfRelu:
     """max(h + Δ, 0) − max(h, 0) = max(Δ + min(h, 0), −max(h, 0))."""
 
     def __init__(self, h: Tensor) -> None:
-        self.below, self.floor = h.clamp_max(0), -h.clamp_min(0)
-        self.loop = loops.relu_change(self.below, self.floor)
+        self.h, self.loop = h, loops.relu_change(h)
 
     def __call__(self, delta: Tensor, overwrite: bool = False) -> Tensor:
         """The change of the output; with `overwrite` it may take the memory of Δ."""
@@ -40,6 +39,16 @@ class OfRelu:
             return delta
         moved = delta + self.below
         return torch.maximum(moved, self.floor, out=moved)
+
+    @cached_property
+    def below(self) -> Tensor:
+        """min(h, 0)."""
+        return self.h.clamp_max(0)
+
+    @cached_property
+    def floor(self) -> Tensor:
+        """−max(h, 0)."""
+        return -self.h.clamp_min(0)
 
 
 class OfMaxPool:
@@ -104,7 +113,7 @@ def of_sum(
 ) -> Tensor:
     """f(Δa, Δb) for f a sum or a difference; None is no change. Not yet broadcast."""
     if of_a is not None and of_b is not None:
-        return vmap(f)(of_a, of_b)
+        return f(of_a, of_b) if of_a.shape == of_b.shape else vmap(f)(of_a, of_b)
     if of_a is not None:
         return of_a
     assert of_b is not None

@@ -35,10 +35,11 @@ class Keeping(fx.Interpreter):
         super().__init__(model, garbage_collect_values=False, graph=graph)
         self.dtype = dtype
         self.kept: dict[fx.Node, Any] = {}
+        self.written: dict[fx.Node, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         for used in n.all_input_nodes:
-            if isinstance(self.kept[used], Tensor):
+            if used in self.written and self.env[used]._version != self.written[used]:
                 now = self.env[used].to(self.kept[used].dtype)
                 if not torch.equal(now, self.kept[used]):
                     raise CannotPropagateError(f"{used} is changed in place and then used again")
@@ -46,4 +47,6 @@ class Keeping(fx.Interpreter):
         real = isinstance(value, Tensor) and value.is_floating_point()
         # a copy: an operation in place may come next
         self.kept[n] = value.to(self.dtype, copy=True) if real else value
+        if isinstance(value, Tensor):
+            self.written[n] = value._version  # how often it was written to so far
         return value

@@ -57,18 +57,18 @@ class AdamStep:
             loop(*(t.numpy() for t in (w_r, left_r @ right, out_r)), self.rate, self.eps)
 
 
-def relu_change(below: Tensor, floor: Tensor) -> Callable[[Tensor], bool] | None:
-    """Δ (n, ...) → whether it has written max(h + Δ, 0) − max(h, 0) over Δ, with `below` min(h, 0)
-    and `floor` −max(h, 0); it has not if Δ is laid out in another way than they are."""
-    if not _worth(below) or not _dense(below) or below.stride() != floor.stride():
+def relu_change(h: Tensor) -> Callable[[Tensor], bool] | None:
+    """Δ (n, ...) → whether it has written max(h + Δ, 0) − max(h, 0) over Δ; it has not if Δ is laid
+    out in another way than h is."""
+    if not _worth(h) or not _dense(h):
         return None
-    loop, size = _compiled(_relu_change), below.numel()
-    rows = [t.as_strided((size,), (1,)).numpy() for t in (below, floor)]
+    loop, size, stride = _compiled(_relu_change), h.numel(), h.stride()
+    at = h.as_strided((size,), (1,)).numpy()
 
     def change(delta: Tensor) -> bool:
-        if delta[0].stride() != below.stride() or (len(delta) > 1 and delta.stride(0) != size):
+        if delta[0].stride() != stride or (len(delta) > 1 and delta.stride(0) != size):
             return False
-        loop(delta.as_strided((len(delta), size), (size, 1)).numpy(), *rows)
+        loop(delta.as_strided((len(delta), size), (size, 1)).numpy(), at)
         return True
 
     return change
@@ -144,11 +144,13 @@ def _adam_step_of_low_rank(w: Any, left: Any, right: Any, out: Any, rate: Any, e
             out[i, j] = w[i, j] + (g[j] / (abs(g[j]) + eps)) * rate
 
 
-def _relu_change(delta: Any, below: Any, floor: Any) -> None:
+def _relu_change(delta: Any, h: Any) -> None:
+    nothing = np.zeros(1, h.dtype)[0]
     for i in range(delta.shape[0]):
         for j in range(delta.shape[1]):
-            moved = delta[i, j] + below[j]
-            delta[i, j] = floor[j] if moved < floor[j] else moved  # NaN goes through
+            below, floor = (nothing, -h[j]) if h[j] > 0 else (h[j], nothing)
+            moved = delta[i, j] + below
+            delta[i, j] = floor if moved < floor else moved  # NaN goes through
 
 
 def _max_pool_change(
