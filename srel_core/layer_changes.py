@@ -11,10 +11,13 @@ from torch.nn import functional as F
 
 from srel_core.map_conv import MapConv, shaped
 
+# A layer with so many times fewer outputs than rows that it reads is bound by the reading: its
+# weight and its step are then applied together.
+_FEW_OUTPUTS = 8
+
 
 def of_low_rank(
     layer: nn.Linear | nn.Conv2d | MapConv,
-    out: Tensor | None,
     h: Tensor,
     delta: Tensor | None,
     a: Tensor,
@@ -22,22 +25,71 @@ def of_low_rank(
     with_bias: bool,
 ) -> Tensor:
     """W Δ_i + ΔW_i (h + Δ_i) [+ Δb_i], (n, I, ...), for n steps ΔW_i = δ_i a_iᵀ, Δb_i = δ_i, each
-    summed over the places of a (n, k, places) and δ (n, o, places). `out` is W Δ, which is
-    overwritten; None, like Δ, for the layer that reads the inputs."""
+    summed over the places of a (n, k, places) and δ (n, o, places). Δ is None for the layer that
+    reads the inputs."""
     if isinstance(layer, nn.Linear):
-        rows = h.reshape(-1, h.shape[-1])
-        read = rows @ a
-        if delta is not None:
-            read.baddbmm_(delta.reshape(len(a), *rows.shape), a)
-        read += with_bias
-        if out is None:
-            return (read @ slope.mT).view(len(a), *h.shape[:-1], -1)
-        flat = out.view(len(a), len(rows), -1)
-        if a.shape[2] == 1:  # a column and a row
-            flat.addcmul_(read, slope.mT)
-        else:
-            flat.baddbmm_(read, slope.mT)
-        return out
+        return _of_linear(layer, h, delta, a, slope, with_bias)
+    if isinstance(layer, MapConv) and layer.is_small:
+        return _of_small_map(layer, h, delta, a, slope, with_bias)
+    return _of_convolution(layer, h, delta, a, slope, with_bias)
+
+
+def _of_linear(
+    layer: nn.Linear, h: Tensor, delta: Tensor | None, a: Tensor, slope: Tensor, with_bias: bool
+) -> Tensor:
+    n, o, shape = len(a), layer.out_features, h.shape[:-1]
+    rows = h.reshape(-1, h.shape[-1])
+    moved = None if delta is None else delta.reshape(n, *rows.shape)
+    if moved is not None and _FEW_OUTPUTS * o <= len(rows):
+        both = torch.cat([layer.weight.detach().T.expand(n, -1, -1), a], 2)
+        out, read = (moved @ both).split([o, a.shape[2]], 2)
+        read = read + (_read(rows, None, a) + with_bias)
+        return (out + read @ slope.mT).view(n, *shape, o)
+    read = _read(rows, moved, a) + with_bias
+    out = None if moved is None else F.linear(moved, layer.weight.detach())
+    return _added(out, read, slope).view(n, *shape, o)
+
+
+def _of_small_map(
+    layer: MapConv, h: Tensor, delta: Tensor | None, a: Tensor, slope: Tensor, with_bias: bool
+) -> Tensor:
+    """What each output pixel reads, and multiplies a step's δ by, is a product with whole maps."""
+    whole = h.permute(0, 2, 3, 1).flatten(1)
+    moved = None if delta is None else delta.permute(0, 1, 3, 4, 2).flatten(2)
+    read = _read(whole, moved, layer.spread(a)) + with_bias
+    by_pixel = read.reshape(len(a), -1, a.shape[2])
+    out = None
+    if delta is not None:
+        out = through(layer, delta).permute(0, 1, 3, 4, 2).reshape(*by_pixel.shape[:2], -1)
+    maps = _added(out, by_pixel, slope).unflatten(1, (len(h), *layer.size_out))
+    return maps.permute(0, 1, 4, 2, 3)
+
+
+def _read(h: Tensor, delta: Tensor | None, a: Tensor) -> Tensor:
+    """(h + Δ_i) a_i: (R, k), (n, R, k) and (n, k, m) → (n, R, m). That of h is one product, which
+    is faster with its many rows last."""
+    of_h = (a.mT.flatten(0, 1) @ h.T).unflatten(0, (len(a), -1)).mT
+    return of_h if delta is None else torch.baddbmm(of_h, delta, a)
+
+
+def _added(out: Tensor | None, read: Tensor, slope: Tensor) -> Tensor:
+    """out_i + read_i δ_iᵀ: (n, R, o), which is overwritten, (n, R, places) and (n, o, places)."""
+    if out is None:
+        return read @ slope.mT
+    if read.shape[2] == 1:  # a column and a row
+        return out.addcmul_(read, slope.mT)
+    return out.baddbmm_(read, slope.mT)
+
+
+def _of_convolution(
+    layer: nn.Conv2d | MapConv,
+    h: Tensor,
+    delta: Tensor | None,
+    a: Tensor,
+    slope: Tensor,
+    with_bias: bool,
+) -> Tensor:
+    out = None if delta is None else through(layer, delta)
     by_step = []
     for i in range(len(a)):
         at = h if delta is None else h + delta[i]
@@ -45,9 +97,11 @@ def of_low_rank(
             kernel = a[i].reshape(*layer.weight.shape[:3], -1)
         else:
             kernel = shaped(layer, a[i].T)
-        rows = (convolve(layer, at, kernel) + with_bias).permute(0, 2, 3, 1)
+        rows = convolve(layer, at, kernel).permute(0, 2, 3, 1)
+        if with_bias:
+            rows = rows + 1
         if out is None:
-            by_step.append((rows @ slope[i].T).permute(0, 3, 1, 2))
+            by_step.append((rows @ slope[i].T).permute(0, 3, 1, 2)[None])
             continue
         into = out[i].permute(0, 2, 3, 1)
         if into.is_contiguous():
@@ -57,9 +111,37 @@ def of_low_rank(
     return together(by_step) if out is None else out
 
 
-def together(of_steps: list[Tensor]) -> Tensor:
-    """The changes by several steps, (n, I, ...); one alone is not copied."""
-    return torch.stack(of_steps) if len(of_steps) > 1 else of_steps[0][None]
+def of_written_out(layer: Any, h: Tensor, delta: Tensor | None, steps: list[Tensor]) -> Tensor:
+    """(W + ΔW_i) Δ_i + ΔW_i h, (n, I, ...), for n steps ΔW_i in the weight's own shape."""
+    if delta is None:
+        return together([apply(layer, h, step)[None] for step in steps])
+    weight, out = layer.weight.detach(), None
+    for i, step in enumerate(steps):
+        of_input, of_weight = apply(layer, delta[i], weight + step), apply(layer, h, step)
+        out = _room(len(steps), of_input) if out is None else out
+        torch.add(of_input, of_weight, out=out[i])
+    assert out is not None
+    return out
+
+
+def _room(n: int, like: Tensor) -> Tensor:
+    """Memory for (n, I, ...), laid out as (I, ...) is."""
+    by_pixel = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if by_pixel else torch.contiguous_format
+    shape = (n * len(like), *like.shape[1:])
+    room = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    return room.unflatten(0, (n, len(like)))
+
+
+def together(parts: list[Tensor]) -> Tensor:
+    """Changes (n, I, ...) by some steps and by others, as one; what lies together in memory in a
+    map of I inputs still does, for which `torch.cat` knows maps (B, C, H, W) only."""
+    if len(parts) == 1:
+        return parts[0]
+    if parts[0].ndim < 2:
+        return torch.cat(parts)
+    n_inputs = parts[0].shape[1]
+    return torch.cat([part.flatten(0, 1) for part in parts]).unflatten(0, (-1, n_inputs))
 
 
 def through(layer: Any, delta: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ output pixel is computed by itself, by matrix products over the pixels that it d
 """
 
 import dataclasses
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +91,7 @@ class MapConv(nn.Module):
         self.weight = nn.Parameter(
             weight.clone(memory_format=torch.contiguous_format), conv.weight.requires_grad
         )
+        self.size_in = size
         self.bias, self.all_taps = conv.bias, conv.kernel_size[0] * conv.kernel_size[1]
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
         self.pads = (*self.columns.pads, *self.rows.pads)  # in the order of F.pad
@@ -103,11 +105,12 @@ class MapConv(nn.Module):
     def way(self) -> str:
         """How it is computed, in words."""
         taps = self.weight.shape[0] * self.weight.shape[1]
-        kind = "products of matrices" if self._is_small else "convolution"
+        kind = "products of matrices" if self.is_small else "convolution"
         return f"{kind}, {taps} of {self.all_taps} taps"
 
     @property
-    def _is_small(self) -> bool:
+    def is_small(self) -> bool:
+        """Whether it is computed as products of matrices."""
         on_cpu = self.weight.device.type == "cpu"
         return on_cpu and self.size_out[0] * self.size_out[1] <= SMALL_MAP and self.groups == 1
 
@@ -116,7 +119,7 @@ class MapConv(nn.Module):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The same convolution by another kernel, laid out in the same way."""
-        if self._is_small:
+        if self.is_small:
             return self._by_products(x, weight, bias)
         padded = F.pad(x, self.pads) if any(self.pads) else x
         kernel = weight.permute(3, 2, 0, 1)
@@ -141,3 +144,22 @@ class MapConv(nn.Module):
         if len(outputs) == 1:
             return outputs[0][:, :, None, None]
         return torch.stack(outputs, 1).unflatten(1, self.size_out).permute(0, 3, 1, 2)
+
+    def spread(self, kernels: Tensor) -> Tensor:
+        """Kernels as matrices to multiply whole maps by, a map being a row of pixels of channels:
+        (n, taps and channels, r) → (n, pixels and channels, output pixels and r)."""
+        taps = self.weight.shape[0] * self.weight.shape[1]
+        by_tap = F.pad(kernels.unflatten(1, (taps, -1)), (0, 0, 0, 0, 0, 1))
+        return by_tap[:, self._met].permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
+
+    @cached_property
+    def _met(self) -> Tensor:
+        """The tap by which an output pixel reads an input pixel, (inputs, outputs); one past the
+        last tap where it does not."""
+        n_rows, n_columns, height, width = *self.weight.shape[:2], *self.size_in
+        met = torch.full((height, width, *self.size_out), n_rows * n_columns)
+        of_taps = torch.arange(n_rows * n_columns).view(n_rows, n_columns)
+        for i, (tap_rows, at_rows) in enumerate(self.rows.reads):
+            for j, (tap_columns, at_columns) in enumerate(self.columns.reads):
+                met[at_rows, at_columns, i, j] = of_taps[tap_rows, tap_columns]
+        return met.flatten(2).flatten(0, 1)

@@ -263,7 +263,7 @@ def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> Changes:
                 found = workers.map(
                     lambda own, rows: Steps.of(own, rule, own.x[rows], own.y[rows]), parts
                 )
-                some = [step for steps in found for step in steps.split(flow.at_a_time)]
+                some = [step for steps in found for step in steps.split(max(flow.at_a_time))]
                 of_inputs += workers.map(flow.changes, some)
         deltas.append(torch.cat(of_inputs))
         before.append(flow.before)

@@ -33,8 +33,9 @@ Deltas = dict[fx.Node, Tensor | None]
 """The change of what each operation gives, (n, I, ...); None where nothing has changed."""
 
 
-# Bytes of the largest change to push through at a time: about what a core's cache holds.
-_CACHE = 4 * 2**20
+# Bytes of the largest change to push through at a time, about what a core's cache holds, and the
+# most steps: later layers, whose changes are small, do with fewer and larger operations.
+_CACHE, _TOGETHER = 8 * 2**20, 8
 
 
 class Propagation:
@@ -46,7 +47,6 @@ class Propagation:
     """
 
     def __init__(self, problem: Problem, graph: fx.Graph, inputs: Tensor) -> None:
-        self.graph = graph
         exact = problem.precise or problem
         keeping = Keeping(exact.model, graph, problem.before.dtype)
         with torch.no_grad():
@@ -57,8 +57,8 @@ class Propagation:
             raise CannotPropagateError("its operations are not the same at each call")
         self.base = keeping.kept
         self.ways: dict[str, str] = {}
-        largest = max(value.nbytes for value in self.base.values() if isinstance(value, Tensor))
-        self.at_a_time = max(1, _CACHE // largest)
+        self.nodes = list(graph.nodes)
+        self.at_a_time = self._at_a_time()
         self.last_use = {used: node for node in graph.nodes for used in node.all_input_nodes}
         self.kinds = {node: _kind(node, problem.model) for node in graph.nodes}
         self.prepared = {
@@ -75,19 +75,41 @@ class Propagation:
         }
 
     def changes(self, own: Problem, steps: Steps) -> Tensor:
-        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call. Best
-        with `at_a_time` steps."""
-        deltas: Deltas = {}
+        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call."""
         with torch.no_grad():
-            for node in self.graph.nodes:
-                deltas[node] = _Change(self, own, steps, deltas).of(node)
-                for used in node.all_input_nodes:
-                    if self.last_use[used] is node:
-                        del deltas[used]
-        change = deltas[node]
+            change = self._after(len(self.nodes), own, steps)[self.nodes[-1]]
         if change is None:
             change = self.before.new_zeros(steps.n, *self.before.shape)
         return change.double()
+
+    def _at_a_time(self) -> list[int]:
+        """Before each operation, the steps that this one and all after it may take together."""
+        sizes = {n: v.nbytes for n, v in self.base.items() if isinstance(v, Tensor)}
+        largest, fit = 1, []
+        for node in reversed(self.nodes):
+            largest = max(largest, *(sizes.get(n, 0) for n in (node, *node.all_input_nodes)))
+            fit.append(min(_TOGETHER, max(1, _CACHE // largest)))
+        return fit[::-1]
+
+    def _after(self, end: int, own: Problem, steps: Steps) -> Deltas:
+        """The changes that are still wanted after the first `end` operations.
+
+        Operations whose changes are too large for all the steps are done for half of them, and
+        then for the other half.
+        """
+        start = next((k for k in range(end) if self.at_a_time[k] >= steps.n), end)
+        deltas: Deltas = {}
+        if start:
+            halves = [self._after(start, own, half) for half in steps.split(-(-steps.n // 2))]
+            for node in halves[0]:
+                parts = [change for half in halves if (change := half[node]) is not None]
+                deltas[node] = layer_changes.together(parts) if parts else None
+        for node in self.nodes[start:end]:
+            deltas[node] = _Change(self, own, steps, deltas).of(node)
+            for used in node.all_input_nodes:
+                if self.last_use[used] is node:
+                    del deltas[used]
+        return deltas
 
 
 def _kind(node: fx.Node, model: nn.Module) -> Any:
@@ -146,7 +168,7 @@ class _Change:
             change = self._of_map(node, kind, moved[0])
             if change is not None:
                 return change
-        if kind in _SUMS | _PRODUCTS and len(node.args) == 2 and not node.kwargs:
+        if (kind in _SUMS or kind in _PRODUCTS) and len(node.args) == 2 and not node.kwargs:
             return self._of_two(node, kind in _SUMS)
         return self._by_subtraction(node, moved, weights)
 
@@ -170,23 +192,19 @@ class _Change:
         name, (used,) = str(node.target), node.all_input_nodes
         layer: Any = self.own.model.get_submodule(name)
         h, delta = self.base[used], self.deltas[used]
-        out = None if delta is None else layer_changes.through(layer, delta)
         factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
             (k, places), o = factors[0].shape[1:], factors[1].shape[1]
-            if places * (k + o) < k * o:
+            if places == 1 or places * (k + o) < k * o:
                 self.flow.ways[name] = f"step of rank {places}"
-                return layer_changes.of_low_rank(layer, out, h, delta, *factors, "bias" in weights)
+                return layer_changes.of_low_rank(layer, h, delta, *factors, "bias" in weights)
+        out = None
         if "weight" in weights:
             self.flow.ways[name] = "step written out"
-            steps = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
-            if out is None or delta is None:
-                out = layer_changes.together(
-                    [layer_changes.apply(layer, h, step) for step in steps]
-                )
-            else:
-                for of_step, d, step in zip(out, delta, steps, strict=True):
-                    of_step += layer_changes.apply(layer, h + d, step)
+            written = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
+            out = layer_changes.of_written_out(layer, h, delta, written)
+        elif delta is not None:
+            out = layer_changes.through(layer, delta)
         if out is None:
             out = h.new_zeros(self.steps.n, *self.base[node].shape)
         if "bias" in weights:
@@ -197,7 +215,7 @@ class _Change:
 
     def _of_two(self, node: fx.Node, is_sum: bool) -> Tensor:
         """Of a sum, a difference or a product of two values, one of them a constant or both not."""
-        f = getattr(torch, node.target) if isinstance(node.target, str) else node.target
+        f = (_SUMS if is_sum else _PRODUCTS)[self.flow.kinds[node]]
         a, b = ((self.base[v] if isinstance(v, fx.Node) else v) for v in node.args)
         of_a, of_b = (self.deltas[v] if isinstance(v, fx.Node) else None for v in node.args)
         change = (
@@ -286,15 +304,14 @@ _ELEMENTWISE: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
     **dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, "tanh"), changes.of_tanh),
     **dict.fromkeys((nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"), changes.of_sigmoid),
 }
-_SUMS = {
-    operator.add,
-    operator.iadd,
-    operator.sub,
-    operator.isub,
-    torch.add,
-    torch.sub,
-    "add",
-    "add_",
-    "sub",
+# In place or not, a change is never written over another: they may share memory where the values
+# do not.
+_SUMS: dict[Any, Callable[..., Tensor]] = {
+    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), torch.add),
+    **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), torch.sub),
 }
-_PRODUCTS = {operator.mul, torch.mul, "mul", operator.matmul, torch.matmul, "matmul", torch.bmm}
+_PRODUCTS: dict[Any, Callable[..., Tensor]] = {
+    **dict.fromkeys((operator.mul, torch.mul, "mul"), torch.mul),
+    **dict.fromkeys((operator.matmul, torch.matmul, "matmul"), torch.matmul),
+    torch.bmm: torch.bmm,
+}

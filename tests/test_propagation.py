@@ -13,6 +13,8 @@ from torch.nn import functional as F
 import srel_core as sc
 from srel_core import changes
 from srel_core.graph import CannotPropagateError, trace
+from srel_core.propagation import Propagation
+from tests import networks
 
 POOLS = [
     nn.MaxPool2d(3, stride=2, padding=1),
@@ -202,6 +204,57 @@ def test_hooks_are_not_traced():
     model[0].register_forward_hook(lambda *_: None)
     with pytest.raises(CannotPropagateError, match="hooks"):
         trace(model)
+
+
+def test_a_sum_in_place_leaves_the_change_of_what_it_was_made_of():
+    def shared(m, x):
+        hidden = m.body(x)
+        more = hidden + 1.0  # another value, of the same change
+        more = more.add_(m.side(hidden))
+        return m.head(more.sub_(m.side(x))) + m.end(hidden)
+
+    layers = {"body": _linear(), "side": _linear(), "head": _linear(12, 3), "end": _linear(12, 3)}
+    model = Module(shared, **layers).double()
+    x, y = torch.randn(3, 12).double(), torch.tensor([0, 1, 2])
+    got = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="low_rank")
+    want = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="loop")
+    torch.testing.assert_close(got.delta, want.delta)
+
+
+def test_what_is_written_to_but_not_changed_may_be_used_again():
+    def twice(m, x):
+        hidden = m.body(x)
+        again = hidden.add_(0.0)
+        return m.head(again) + m.side(hidden)
+
+    model = Module(twice, body=_linear(), head=_linear(12, 3), side=_linear(12, 3)).double()
+    x, y = torch.randn(3, 12).double(), torch.tensor([0, 1, 2])
+    got = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="low_rank")
+    want = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="loop")
+    torch.testing.assert_close(got.delta, want.delta)
+
+
+@pytest.mark.parametrize("cache", [1, 2**12, 2**14, 2**16, 2**40])
+def test_early_layers_take_fewer_steps_at_a_time_than_late_ones(monkeypatch, cache):
+    model, (x, y, probes) = networks.make("resnet18"), networks.batch(11, 4)
+    rule = sc.SGD(0.1)
+    want = sc.influence(model, x, y, probes, rule=rule, method="shared")
+    at_a_time = []
+    after = Propagation._after
+
+    def watched(flow, end, own, steps):
+        at_a_time.append((steps.n, flow.at_a_time))
+        return after(flow, end, own, steps)
+
+    monkeypatch.setattr(Propagation, "_after", watched)
+    monkeypatch.setattr("srel_core.propagation._CACHE", cache)
+    got = sc.influence(model, x, y, probes, rule=rule, method="low_rank")
+    torch.testing.assert_close(got.delta, want.delta, rtol=1e-9, atol=1e-12)
+    together, fit = {n for n, _ in at_a_time}, at_a_time[0][1]
+    assert fit == sorted(fit) and max(together) <= fit[-1]
+    assert (together == {1}) == (cache == 1)
+    if cache == 2**14:
+        assert fit[0] < fit[-1] and len(together) > 1
 
 
 def test_at_any_number_of_inputs_and_steps_at_a_time(monkeypatch):
