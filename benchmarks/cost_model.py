@@ -158,7 +158,7 @@ PHASES = {
     },
     "tangent": {
         "slopes": [(tangent, "loss_slopes"), (tangent, "output_slopes")],
-        "predictions": [(tangent, "_by_layers")],
+        "predictions": [(tangent, "_of_layer")],
     },
 }
 

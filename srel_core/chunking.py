@@ -6,6 +6,7 @@ weights that every measurement of a float32 model makes: about 6, and one for ea
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -14,6 +15,10 @@ from srel_core.propagation import _CACHE
 
 # Samples whose gradients to have at once on a thread, at most: more gain nothing.
 _SAMPLES = 64
+
+# Rows whose gradients are taken in one pass: a few share the reading of the weights. A pass over
+# few bytes of activations is mostly Python, which threads cannot share.
+_PART, _LITTLE = 16, 4 * 2**20
 
 # Bytes, in units of the activations of one input, as measured (benchmarks/scaling.py): what a
 # gradient pass holds for a sample; what change propagation keeps of an input, and has on its way;
@@ -30,6 +35,19 @@ def memory_bound(max_bytes: int | None, device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free * 4 // 5
     return 2 * 2**30
+
+
+def in_parts(n: int, at_most: int, activations: int) -> list[slice]:
+    """n rows, of so many bytes of activations each, in parts of nearly equal size.
+
+    The parts are the same for any number of threads, since the last bit of a gradient may depend
+    on those beside it; four of them, or a multiple, share out well among two or four.
+    """
+    size = min(at_most, max(_PART, _LITTLE // activations))
+    alone = n <= at_most and n * activations <= _LITTLE
+    n_parts = 1 if alone else min(n, 4 * -(-n // (4 * size)))
+    ends = [n * k // n_parts for k in range(n_parts + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -76,16 +94,16 @@ class Footprint:
         return max(1, min(_SAMPLES, on_thread // ((_GRADIENT + _PATCHES) * self.activations)))
 
     def rows_within(self, max_bytes: int, n_samples: int, n_outputs: int, n_rows: int) -> int:
-        """How many samples' gradients to bring together with those at as many inputs, at most
-        n_rows, on each thread; the slopes of all samples are there throughout.
+        """At how many inputs, at most n_rows, to have the gradients that are brought together with
+        those of all samples, whose slopes are there throughout.
 
-        An input has slopes for each output, the patches that its layers read, and gradients of
-        kernels: those of dense layers are never formed. ValueError, with what is needed, if the
-        bound is too low for one.
+        An input has slopes for each output; for the layer that a thread is at, patches and
+        gradients of kernels: those of dense layers are never formed. ValueError, with what is
+        needed, if the bound is too low for one.
         """
         threads, held = torch.get_num_threads(), 2 * n_samples * self.activations
-        slopes = (_GRADIENT + _PATCHES + 4 * n_outputs) * self.activations
-        each = threads * (slopes + (1 + n_outputs) * self.kernel)
+        slopes = (_GRADIENT + 4 * n_outputs) * self.activations
+        each = threads * (slopes + _PATCHES * self.activations + (1 + n_outputs) * self.kernel)
         if max_bytes < held + each:
             raise ValueError(
                 f"max_bytes={max_bytes} is too low: the slopes of {n_samples} samples and the "

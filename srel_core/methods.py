@@ -12,13 +12,12 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from srel_core.chunking import Footprint
+from srel_core.chunking import Footprint, in_parts
 from srel_core.compact import compact, ways
 from srel_core.gradients import Slopes, loss_slopes
 from srel_core.graph import CannotPropagateError, trace
@@ -29,9 +28,6 @@ from srel_core.steps import Steps
 from srel_core.workers import Workers
 
 METHODS = ("auto", "loop", "shared", "vmap", "low_rank")
-
-# Samples whose gradients are taken in one pass: a few share the reading of the weights.
-_PART = 16
 
 # A float32 prediction's change is trusted where it is this many times the rounding error measured
 # on the model itself: 1e-3 of KL, which is of second order, asks for 5e-4 of the change; the
@@ -144,18 +140,11 @@ def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> 
     return _side_by_side(problem, rule, plan, x, y)
 
 
-def _rounds(n: int, at_most: int, threads: int) -> list[list[slice]]:
-    """n rows in parts of nearly equal size, for so many at a time as fit on all threads.
-
-    The parts are the same for any number of threads, since the last bit of a gradient may depend
-    on those beside it; four of them, or a multiple, share out well among two or four.
-    """
-    size = min(at_most, _PART)
-    n_parts = min(n, 4 * -(-n // (4 * size)))
-    ends = [n * k // n_parts for k in range(n_parts + 1)]
-    parts = [slice(*pair) for pair in pairwise(ends)]
-    at_once = threads * (at_most // size)
-    return [parts[k : k + at_once] for k in range(0, n_parts, at_once)]
+def _rounds(problem: Problem, n: int, at_most: int, threads: int) -> list[list[slice]]:
+    """n samples in parts, for so many parts at a time as fit on all threads."""
+    parts = in_parts(n, at_most, problem.activation_bytes)
+    at_once = threads * max(1, at_most // (parts[0].stop - parts[0].start))
+    return [parts[k : k + at_once] for k in range(0, len(parts), at_once)]
 
 
 def _in_parts(predict: Callable[[Tensor], Tensor], problem: Problem, plan: Plan) -> Tensor:
@@ -229,7 +218,7 @@ def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor
     """The changes (S, I, C) after a step on each sample, some samples on each thread of a CPU."""
     predictions: list[Tensor] = []
     with Workers(problem, _Stepped) as workers:
-        for parts in _rounds(len(x), plan.samples, workers.threads):
+        for parts in _rounds(problem, len(x), plan.samples, workers.threads):
             found = workers.map(lambda own, rows: own.slopes(x[rows], y[rows]), parts)
             steps = [
                 _Step(x[i], y[i], slopes, i - rows.start)
@@ -259,7 +248,7 @@ def _by_propagation(problem: Problem, rule: Rule, plan: Plan) -> Changes:
         # before the workers, each of which has one thread: this pass is one large piece
         flow, of_inputs = Propagation(problem, graph, inputs), []
         with Workers(problem, lambda own: own) as workers:
-            for parts in _rounds(len(problem.x), plan.samples, workers.threads):
+            for parts in _rounds(problem, len(problem.x), plan.samples, workers.threads):
                 found = workers.map(
                     lambda own, rows: Steps.of(own, rule, own.x[rows], own.y[rows]), parts
                 )

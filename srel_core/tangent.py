@@ -10,13 +10,13 @@ With J(x) = ∂f_w(x)/∂w and Θ(x', x) = J(x') J(x)ᵀ, a vanishing SGD step o
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
-from srel_core.chunking import Footprint, memory_bound
+from srel_core.chunking import Footprint, in_parts, memory_bound
 from srel_core.compact import compact, ways
 from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
@@ -25,9 +25,12 @@ from srel_core.methods import Changes
 from srel_core.problem import Loss, Problem, measuring
 from srel_core.workers import Workers
 
-# Of samples, and of inputs, at least these many at a time on each thread, and more as long as
-# their activations take no more bytes; fewer if memory is short.
+# Of inputs at least these many at a time, and more as long as their activations take no more bytes;
+# fewer if memory is short.
 _ROWS, _BYTES = 16, 16 * 2**20
+
+# Multiplications that a core does while it writes a number to memory and reads it.
+_MEMORY = 64
 
 
 def tangent_influence(
@@ -65,80 +68,95 @@ def _changes_per_lr(problem: Problem, max_bytes: int) -> Tensor:
     wanted = max(_ROWS, _BYTES // size.activations)
     n_rows = size.rows_within(max_bytes, len(problem.x), n_outputs, wanted)
     n_inputs = size.inputs_within(max_bytes, len(problem.inputs))
-
-    def rows_of(values: Tensor) -> list[slice]:
-        return [slice(start, start + n_rows) for start in range(0, len(values), n_rows)]
-
     with Workers(problem, lambda own: own) as workers:
-        at_samples = workers.map(
-            lambda own, rows: loss_slopes(own, own.x[rows], own.y[rows]), rows_of(problem.x)
+        found = workers.map(
+            lambda own, rows: loss_slopes(own, own.x[rows], own.y[rows]),
+            in_parts(len(problem.x), n_rows, size.activations),
         )
-        known = [slopes for slopes in at_samples if slopes is not None]
-        if len(known) == len(at_samples):
-            # all samples' gradients against those at some inputs at a time
-            return torch.cat(
-                workers.map(
-                    lambda own, rows: _at_some_inputs(own, known, own.inputs[rows]),
-                    rows_of(problem.inputs),
-                ),
-                1,
-            )
+        at_samples = [slopes for slopes in found if slopes is not None]
+        if len(at_samples) == len(found):
+            n = len(problem.inputs)
+            some = [range(start, min(start + n_rows, n)) for start in range(0, n, n_rows)]
+            return torch.cat([_at_some_inputs(workers, at_samples, rows) for rows in some], 1)
     # Forward derivatives have one state for the whole process, so not side by side.
     gradients = (problem.gradient(x, y) for x, y in zip(problem.x, problem.y, strict=True))
     return torch.stack([_by_directional_derivative(problem, g, n_inputs) for g in gradients])
 
 
-def _at_some_inputs(problem: Problem, at_samples: list[Slopes], inputs: Tensor) -> Tensor:
-    at_inputs = output_slopes(problem, inputs)
-    assert at_inputs is not None  # the samples went through the same layers
-    reads = {name: at_inputs[0].reads(name) for name in at_inputs[0].layers}
-    return torch.cat([_by_layers(slopes, at_inputs, reads) for slopes in at_samples])
+def _at_some_inputs(workers: Workers[Problem], at_samples: list[Slopes], rows: range) -> Tensor:
+    """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩, (S, I, C) in float64: no further passes."""
+    problem = workers.problem
+
+    def slopes(own: Problem, part: slice) -> list[Slopes]:
+        found = output_slopes(own, own.inputs[rows.start : rows.stop][part])
+        assert found is not None  # the samples went through the same layers
+        return found
+
+    parts = in_parts(len(rows), len(rows), problem.activation_bytes)
+    at_inputs = workers.map(slopes, parts)
+    layers = list(at_samples[0].layers)
+    of_layers = workers.map(lambda _, name: _of_layer(name, at_samples, at_inputs), layers)
+    return -torch.stack(of_layers).sum(0).double()
 
 
-def _by_layers(at_samples: Slopes, at_inputs: list[Slopes], reads: dict[str, Tensor]) -> Tensor:
-    """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩, (S, I, C): matrix products, no further passes.
+def _of_layer(name: str, at_samples: list[Slopes], at_inputs: list[list[Slopes]]) -> Tensor:
+    """⟨∇ f_c(x'), ∇ ℓ(x_i)⟩ by the weights of one layer, (S, I, C), for parts of the samples and
+    parts of the inputs, which have slopes for each output.
 
     With a the patches that a layer reads and δ the slopes at its outputs, l and l' its positions,
-    the weights of one layer contribute
+    its weight contributes
 
         ⟨Σ_l δ_l a_lᵀ, Σ_l' δ'_l' a'_l'ᵀ⟩ = Σ_{l, l'} (δ_l·δ'_l') (a_l·a'_l'),
 
     on the left by way of the gradients themselves, on the right by Gram matrices over positions,
-    whichever is less work; its biases contribute the product of the summed slopes. `reads` are
-    the a', which all outputs c have in common.
+    whichever is less work; its bias contributes the product of the summed slopes.
     """
-    delta = torch.zeros(())
-    for name, layer in at_samples.layers.items():
-        moved = {which for which, p in layer.named_parameters() if p.requires_grad}
-        a, slope = at_samples.grouped(name)
-        b, others = reads[name], torch.stack([slopes.slopes_of(name) for slopes in at_inputs])
+    moved = {w for w, p in at_samples[0].layers[name].named_parameters() if p.requires_grad}
+    b = torch.cat([of_outputs[0].reads(name).mT for of_outputs in at_inputs]).mT
+    others = [
+        torch.cat([slopes.slopes_of(name) for slopes in of_output])
+        for of_output in zip(*at_inputs, strict=True)
+    ]
+    by_samples = []
+    for slopes in at_samples:
+        a, slope = slopes.grouped(name)
+        total = torch.zeros(len(a), len(b), len(others), dtype=a.dtype, device=a.device)
         if "bias" in moved:
-            delta = delta - _dot(slope.sum(3), others.sum(4))
+            total += _dot(slope.sum(3), [other.sum(3) for other in others])
         if "weight" in moved:
-            n_slopes, n_patches, positions = slope.shape[2], a.shape[2], a.shape[3]
-            by_gram = positions**2 * (n_slopes + n_patches)
-            by_gradient = n_slopes * n_patches * (1 + 2 * positions / len(b))
-            contract = _gram if by_gram < by_gradient else _product
-            delta = delta - contract(a, slope, b, others)
-    return delta.double()
+            total += _contraction(a, slope, b, others)(a, slope, b, others)
+        by_samples.append(total)
+    return torch.cat(by_samples)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """⟨a_s, b_ci⟩ over all that follows, (S, …), (C, I, …) → (S, I, C)."""
-    return (a.flatten(1) @ b.flatten(2).mT).permute(1, 2, 0)
+def _contraction(
+    a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]
+) -> Callable[[Tensor, Tensor, Tensor, list[Tensor]], Tensor]:
+    """The way with fewer multiplications, as `srel_core.cost` counts them; to write a number of a
+    gradient and read it again takes as long as some of them."""
+    n_slopes, n_patches, positions = slope.shape[2], a.shape[2], a.shape[3]
+    by_gram = positions**2 * (n_patches + len(others) * n_slopes)
+    formed = 1 / len(b) + len(others) / len(a)
+    by_gradient = n_slopes * n_patches * (len(others) + formed * (positions + _MEMORY))
+    return _gram if by_gram < by_gradient else _product
 
 
-def _gram(a: Tensor, slope: Tensor, b: Tensor, others: Tensor) -> Tensor:
-    """Σ_{l, m} (δ_l·δ'_m)(a_l·b_m), (S, I, C), of a, δ (S, groups, ·, positions), b (I, …) and
-    δ' (C, I, …)."""
+def _dot(a: Tensor, of_outputs: list[Tensor]) -> Tensor:
+    """⟨a_s, b_i⟩ over all that follows, (S, …) and for each output (I, …) → (S, I, C)."""
+    return torch.stack([a.flatten(1) @ b.flatten(1).mT for b in of_outputs], 2)
+
+
+def _gram(a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]) -> Tensor:
+    """Σ_{l, m} (δ_l·δ'_m)(a_l·b_m), (S, I, C), of a, δ (S, groups, ·, positions), b (I, …) and for
+    each output δ' (I, …)."""
     of_patches = torch.einsum("sgkl,igkm->sigml", a, b)
     by_output = [torch.einsum("sgol,igom->sigml", slope, other) for other in others]
     return torch.stack([(of_patches * of_slopes).sum((2, 3, 4)) for of_slopes in by_output], 2)
 
 
-def _product(a: Tensor, slope: Tensor, b: Tensor, others: Tensor) -> Tensor:
+def _product(a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]) -> Tensor:
     """The same by way of the gradients."""
-    return _dot(slope @ a.mT, others @ b.mT)
+    return _dot(slope @ a.mT, [other @ b.mT for other in others])
 
 
 def _by_directional_derivative(

@@ -8,12 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import srel_core as sc
+from srel_core.chunking import in_parts
 from srel_core.compact import compact
 from srel_core.gradients import loss_slopes
 from srel_core.map_conv import MapConv
 from srel_core.models import build_model
 from srel_core.problem import Problem
-from srel_core.tangent import _at_some_inputs, _by_directional_derivative
+from srel_core.tangent import _at_some_inputs, _by_directional_derivative, _gram, _product
 from srel_core.workers import Workers
 from tests import networks
 
@@ -176,11 +177,38 @@ def test_an_error_in_a_worker_comes_out_and_restores_the_threads():
         torch.set_num_threads(1)
 
 
+@given(n=st.integers(1, 500), at_most=st.integers(1, 600), activations=st.integers(1, 2**22))
+def test_parts_are_all_rows_once_and_no_larger_than_allowed(n, at_most, activations):
+    parts = in_parts(n, at_most, activations)
+    assert [row for part in parts for row in range(n)[part]] == list(range(n))
+    sizes = [part.stop - part.start for part in parts]
+    assert min(sizes) >= 1 and max(sizes) <= min(at_most, min(sizes) + 1)
+    assert len(parts) == 1 or len(parts) == n or len(parts) % 4 == 0
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=7, max_size=7), seed=st.integers(0, 2**16))
+def test_gradients_and_gram_matrices_give_the_same_products(sizes, seed):
+    s, i, outputs, groups, o, k, positions = sizes
+    torch.manual_seed(seed)
+    a, slope = torch.randn(s, groups, k, positions), torch.randn(s, groups, o, positions)
+    b = torch.randn(i, groups, k, positions).double()
+    others = [torch.randn(i, groups, o, positions).double() for _ in range(outputs)]
+    factors = (a.double(), slope.double(), b, others)
+    by_hand = torch.einsum("sgkl,sgol,igkm,cigom->sic", *factors[:3], torch.stack(others))
+    for way in (_gram, _product):
+        torch.testing.assert_close(way(*factors), by_hand)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "mlp", "frozen", "linear"])
 def test_the_tangent_by_layers_equals_directional_derivatives(name):
     problem = compact(_problem(name))
-    at_samples = loss_slopes(problem, problem.x, problem.y)
-    by_layers = _at_some_inputs(problem, [at_samples], problem.inputs)
+    n = len(problem.x)
+    at_samples = [
+        loss_slopes(problem, problem.x[rows], problem.y[rows])
+        for rows in (slice(0, 2), slice(2, n))
+    ]
+    with Workers(problem, lambda own: own) as workers:
+        by_layers = _at_some_inputs(workers, at_samples, range(len(problem.inputs)))
     for i, slope in enumerate(by_layers):
         want = _by_directional_derivative(problem, problem.gradient(problem.x[i], problem.y[i]), 2)
         torch.testing.assert_close(slope, want, rtol=1e-9, atol=1e-12)
