@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 _CODE = (
     "changes", "checks", "chunking", "compact", "data", "divergence", "experiments", "gradients",
-    "graph", "influence", "layer_changes", "loops", "map_conv", "methods", "models", "problem",
-    "propagation", "recorder", "rules", "steps", "stores", "tangent", "training", "workers",
+    "graph", "influence", "layer_changes", "loops", "map_conv", "methods", "models", "operations",
+    "problem", "propagation", "recorder", "rules", "steps", "stores", "tangent", "training",
+    "workers",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 

@@ -12,20 +12,17 @@ there are places. Where these are many, ΔW is written out. Activations, pooling
 have exact formulas (`srel_core.changes`); any other module is evaluated twice in float64.
 """
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
-from srel_core import changes, layer_changes
+from srel_core import changes, layer_changes, operations
 from srel_core.checks import rounding_of
 from srel_core.graph import CannotPropagateError, Keeping
-from srel_core.map_conv import MapConv
 from srel_core.problem import Problem, to_model
 from srel_core.steps import Steps
 
@@ -60,11 +57,12 @@ class Propagation:
         self.nodes = list(graph.nodes)
         self.at_a_time = self._at_a_time()
         self.last_use = {used: node for node in graph.nodes for used in node.all_input_nodes}
-        self.kinds = {node: _kind(node, problem.model) for node in graph.nodes}
+        self.kinds = {node: operations.kind_of(node, problem.model) for node in graph.nodes}
         self.prepared = {
             node: made
             for node in graph.nodes
-            if (made := _prepare(node, self.kinds[node], self.base, problem.model)) is not None
+            if (made := operations.prepared(node, self.kinds[node], self.base, problem.model))
+            is not None
         }
         # A weight may go by several names: that of the problem is the first.
         trained = {id(p): name for name, p in problem.model.named_parameters()}
@@ -112,24 +110,6 @@ class Propagation:
         return deltas
 
 
-def _kind(node: fx.Node, model: nn.Module) -> Any:
-    """What an operation does: a type of module, a function, or the name of a method."""
-    if node.op == "call_module":
-        return type(model.get_submodule(str(node.target)))
-    return node.target
-
-
-def _prepare(node: fx.Node, kind: Any, base: Mapping[fx.Node, Any], model: nn.Module) -> Any:
-    """The formula of an operation whose constants are worth keeping; None for others."""
-    if kind in _RELUS:
-        return changes.OfRelu(base[node.all_input_nodes[0]])
-    if kind is nn.MaxPool2d:
-        pool: Any = model.get_submodule(str(node.target))
-        if not (pool.ceil_mode or pool.return_indices or pool.dilation != 1):
-            return changes.OfMaxPool(pool, base[node.all_input_nodes[0]])
-    return None
-
-
 @dataclass(frozen=True)
 class _Change:
     """The change of what an operation gives, from the changes of its inputs and weights."""
@@ -162,14 +142,18 @@ class _Change:
             return None
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise CannotPropagateError(f"{node} gives {type(value).__name__}, not real numbers")
-        if kind in _LAYERS:
+        if kind in operations.LAYERS:
             return self._of_layer(node, weights)
         if len(moved) == 1 and not weights:
             change = self._of_map(node, kind, moved[0])
             if change is not None:
                 return change
-        if (kind in _SUMS or kind in _PRODUCTS) and len(node.args) == 2 and not node.kwargs:
-            return self._of_two(node, kind in _SUMS)
+        if (
+            (kind in operations.SUMS or kind in operations.PRODUCTS)
+            and len(node.args) == 2
+            and not node.kwargs
+        ):
+            return self._of_two(node, kind in operations.SUMS)
         return self._by_subtraction(node, moved, weights)
 
     def _of_map(self, node: fx.Node, kind: Any, used: fx.Node) -> Tensor | None:
@@ -179,12 +163,12 @@ class _Change:
             return self.flow.prepared[node](delta, overwrite=self._own_memory(node, used))
         if kind is nn.Identity:
             return delta
-        if kind in _LINEAR:
+        if kind in operations.LINEAR:
             return changes.of_linear_map(lambda d: self._evaluate(node, {used: d}), delta)
-        if kind in _POOLS:
+        if kind in operations.POOLS:
             return changes.of_batched_map(lambda d: self._evaluate(node, {used: d}), delta)
-        if kind in _ELEMENTWISE:
-            return _ELEMENTWISE[kind](self.base[used], delta)
+        if kind in operations.ELEMENTWISE:
+            return operations.ELEMENTWISE[kind](self.base[used], delta)
         return None
 
     def _of_layer(self, node: fx.Node, weights: dict[str, str]) -> Tensor:
@@ -215,7 +199,7 @@ class _Change:
 
     def _of_two(self, node: fx.Node, is_sum: bool) -> Tensor:
         """Of a sum, a difference or a product of two values, one of them a constant or both not."""
-        f = (_SUMS if is_sum else _PRODUCTS)[self.flow.kinds[node]]
+        f = (operations.SUMS if is_sum else operations.PRODUCTS)[self.flow.kinds[node]]
         a, b = ((self.base[v] if isinstance(v, fx.Node) else v) for v in node.args)
         of_a, of_b = (self.deltas[v] if isinstance(v, fx.Node) else None for v in node.args)
         change = (
@@ -289,29 +273,3 @@ class _Change:
         delta = self.deltas[node]
         assert delta is not None
         return delta
-
-
-_RELUS = {nn.ReLU, F.relu, torch.relu, "relu", "relu_"}
-_LAYERS = {nn.Linear, nn.Conv2d, MapConv}
-_LINEAR = {
-    nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout,
-    "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum",
-    "contiguous", torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze,
-    torch.unsqueeze, torch.mean, torch.sum, operator.getitem, operator.neg,
-}  # fmt: skip
-_POOLS = {nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.avg_pool2d, F.adaptive_avg_pool2d}
-_ELEMENTWISE: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
-    **dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, "tanh"), changes.of_tanh),
-    **dict.fromkeys((nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"), changes.of_sigmoid),
-}
-# In place or not, a change is never written over another: they may share memory where the values
-# do not.
-_SUMS: dict[Any, Callable[..., Tensor]] = {
-    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), torch.add),
-    **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), torch.sub),
-}
-_PRODUCTS: dict[Any, Callable[..., Tensor]] = {
-    **dict.fromkeys((operator.mul, torch.mul, "mul"), torch.mul),
-    **dict.fromkeys((operator.matmul, torch.matmul, "matmul"), torch.matmul),
-    torch.bmm: torch.bmm,
-}
