@@ -27,12 +27,12 @@ ELEMENTWISE: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
 # In place or not, a change is never written over another: they may share memory where the values
 # do not.
 SUMS: dict[Any, Callable[..., Tensor]] = {
-    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), torch.add),
-    **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), torch.sub),
+    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), operator.add),
+    **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), operator.sub),
 }
 PRODUCTS: dict[Any, Callable[..., Tensor]] = {
-    **dict.fromkeys((operator.mul, torch.mul, "mul"), torch.mul),
-    **dict.fromkeys((operator.matmul, torch.matmul, "matmul"), torch.matmul),
+    **dict.fromkeys((operator.mul, torch.mul, "mul"), operator.mul),
+    **dict.fromkeys((operator.matmul, torch.matmul, "matmul"), operator.matmul),
     torch.bmm: torch.bmm,
 }
 
