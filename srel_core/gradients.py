@@ -6,7 +6,7 @@ with a_i the layer's input and δ_i the slope ∂ℓ_i/∂(its output). One batc
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,6 +21,16 @@ from srel_core.rules import Adam, Rule
 
 Gradient = dict[str, Tensor]
 Layer = nn.Linear | nn.Conv2d | MapConv
+
+
+@dataclass(frozen=True)
+class Place:
+    """A weight or bias of a layer and where steps from it are written, for each group of the layer
+    as two matrices, which are views."""
+
+    layer: str
+    is_bias: bool
+    matrices: list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,9 @@ class Slopes:
     def gradient(self, i: int) -> Gradient:
         """The gradient of sample i by weight name."""
         into = {n: torch.empty_like(w) for n, w in self.weights.items()}
-        for _, out, left, right in self._products(i, into):
-            torch.mm(left, right, out=out)
+        for place in self.places(into):
+            for (_, out), left, right in self._products(i, place):
+                torch.mm(left, right, out=out)
         return into
 
     def part(self, rows: slice) -> "Slopes":
@@ -70,35 +81,51 @@ class Slopes:
 
     def _factors(self, name: str, i: int) -> tuple[Tensor, Tensor]:
         """Two matrices for each group of a layer, whose product is the gradient of sample i."""
-        a, slope = (t[0] for t in self.grouped(name, slice(i, i + 1)))
+        if name in self.kept:
+            a, slope = (t[i] for t in self.kept[name])
+        else:
+            a, slope = (t[0] for t in self.grouped(name, slice(i, i + 1)))
         # a MapConv's weight has the outputs last, the others' have them first
         return (a, slope) if isinstance(self.layers[name], MapConv) else (slope, a)
 
-    def step(self, i: int, rule: Rule, into: Gradient) -> None:
-        """Write the weights w⁺ after the step on sample i over those of `into`, by weight name."""
-        loop = None
-        if type(rule) is Adam:
-            loop = AdamStep.of(rule.lr, rule.EPS, max(self.weights.values(), key=Tensor.numel))
-        for w, out, left, right in self._products(i, into):
-            if loop is not None and w.is_contiguous():
-                loop.write(w, left, right, out)
-            else:
-                for w_r, out_r, left_r in blocks(right.shape[1], w, out, left):
-                    torch.add(w_r, rule.change(left_r @ right), out=out_r)
-
-    def _products(self, i: int, into: Gradient) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """For each weight w as a matrix: w, its place in `into`, and left (rows, k) and
-        right (k, columns), whose product is the gradient of sample i."""
+    def places(self, into: Gradient) -> list[Place]:
+        """The weights to step from beside their places in `into`, by weight name."""
+        found = []
         for name, layer in self.layers.items():
             of_weight, of_bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
             if of_bias in into:
-                slope = self.slopes_of(name, slice(i, i + 1)).sum((0, 3)).view(-1, 1)
-                w, out = (t[of_bias].view(-1, 1) for t in (self.weights, into))
-                yield w, out, slope, slope.new_ones(1, 1)
+                of_both = [t[of_bias].view(-1, 1) for t in (self.weights, into)]
+                found.append(Place(name, True, [(of_both[0], of_both[1])]))
             if of_weight in into:
-                left, right = self._factors(name, i)
                 of_groups = (_matrices(t[of_weight], layer) for t in (self.weights, into))
-                yield from zip(*of_groups, left, right.mT, strict=True)
+                found.append(Place(name, False, list(zip(*of_groups, strict=True))))
+        return found
+
+    def step(self, i: int, rule: Rule, places: list[Place]) -> None:
+        """Write the weights w⁺ after the step on sample i over those at these places."""
+        loop = None
+        if type(rule) is Adam:
+            loop = AdamStep.of(rule.lr, rule.EPS, max(self.weights.values(), key=Tensor.numel))
+        for place in places:
+            for (w, out), left, right in self._products(i, place):
+                if loop is not None and w.is_contiguous():
+                    loop.write(w, left, right, out)
+                else:
+                    for w_r, out_r, left_r in blocks(right.shape[1], w, out, left):
+                        torch.add(w_r, rule.change(left_r @ right), out=out_r)
+
+    def _products(
+        self, i: int, place: Place
+    ) -> Iterable[tuple[tuple[Tensor, Tensor], Tensor, Tensor]]:
+        """For each group the matrices of a place, and left (rows, k) and right (k, columns), whose
+        product is the gradient of sample i there."""
+        if place.is_bias:
+            left = self.slopes_of(place.layer, slice(i, i + 1)).sum((0, 3)).view(1, -1, 1)
+            right = left.new_ones(1, 1, 1)
+        else:
+            left, right = self._factors(place.layer, i)
+            right = right.mT
+        return zip(place.matrices, left, right, strict=True)
 
     def grouped(self, name: str, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """For some of the samples what a layer reads, (b, groups, taps, positions), and the slopes

@@ -19,7 +19,7 @@ from torch.func import vmap
 
 from srel_core.chunking import Footprint, in_parts
 from srel_core.compact import compact, ways
-from srel_core.gradients import Slopes, loss_slopes
+from srel_core.gradients import Place, Slopes, loss_slopes
 from srel_core.graph import CannotPropagateError, trace
 from srel_core.problem import Problem, put_weights
 from srel_core.propagation import Propagation
@@ -189,6 +189,7 @@ class _Stepped:
         named = dict(self.model.named_parameters())
         own = {id(named[name]): nn.Parameter(w) for name, w in self.weights.items()}
         put_weights(self.model, own)
+        self.places: list[Place] = []  # of these weights, once a step is to be written there
 
     def predict(self, inputs: Tensor) -> Tensor:
         for name, buffer in self.model.named_buffers():  # which a model may write to in passing
@@ -204,7 +205,8 @@ class _Stepped:
         """The predictions (I, C) after a step on one sample; without one, made in the same way, so
         that what does not move changes by exactly 0."""
         if step is not None and step.slopes is not None:
-            step.slopes.step(step.row, rule, self.weights)
+            self.places = self.places or step.slopes.places(self.weights)
+            step.slopes.step(step.row, rule, self.places)
         else:
             to = self.problem.weights
             if step is not None:

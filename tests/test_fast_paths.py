@@ -110,7 +110,7 @@ def test_gradients_by_layers_equal_one_at_a_time(name):
         want = problem.gradient(problem.x[i], problem.y[i])
         for key, value in slopes.gradient(i).items():
             torch.testing.assert_close(value, want[key], rtol=1e-9, atol=1e-12)
-        slopes.step(i, sc.Adam(1e-3), stepped)
+        slopes.step(i, sc.Adam(1e-3), slopes.places(stepped))
         for key, value in problem.stepped(sc.Adam(1e-3), want).items():
             torch.testing.assert_close(stepped[key], value, rtol=1e-9, atol=1e-12)
 
