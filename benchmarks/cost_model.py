@@ -11,7 +11,9 @@ The floor takes for each layer and phase the larger of the time to compute and t
 a core computes while it waits for memory, so their sum would not be a bound; it is given beside.
 Times are medians of repeats by the clock. On a machine that does other work too the CPU time of one
 thread alone, against the floor of one thread, says more; there the time is also taken apart, by
-phases, by kinds of operation (torch's profiler) and by layers. Takes about two minutes.
+phases, by kinds of operation (torch's profiler) and by layers. "Kernels" are the slopes, the steps
+and the layers of the predictions: what is left if all between and around them cost nothing, and
+if it were shared out without waiting. Takes about two minutes.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -35,6 +37,7 @@ from srel_core import methods, propagation, steps, tangent
 from srel_core.compact import compact
 from srel_core.cost import LayerCost, layer_costs, multiply_adds, phases_of
 from srel_core.gradients import Slopes
+from srel_core.map_conv import MapConv
 from srel_core.problem import Problem, measuring
 from srel_core.provenance import environment
 
@@ -163,33 +166,46 @@ PHASES = {
 }
 
 
+# What calls the kernels of the layers, within the predictions.
+LAYERS = {
+    "shared": [(kind, "forward") for kind in (nn.Conv2d, nn.Linear, MapConv)],
+    "low_rank": [(propagation._Change, "_of_layer")],
+    "tangent": [(tangent, "_of_layer")],
+}
+
+
 @contextmanager
 def phase_clock(way: str) -> Iterator[dict[str, float]]:
-    """Adds up the seconds spent in each phase within the block."""
-    spent = dict.fromkeys(PHASES[way], 0.0)
+    """Adds up the seconds spent in each phase within the block, and in the layers of the
+    predictions."""
+    spent = dict.fromkeys([*PHASES[way], "layers"], 0.0)
+    inside: list[str] = []
 
     def watched(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
+            if phase == "layers" and "predictions" not in inside:
+                return function(*args, **kwargs)
+            inside.append(phase)
             started = time.thread_time()
             try:
                 return function(*args, **kwargs)
             finally:
                 spent[phase] += time.thread_time() - started
+                inside.pop()
 
         return call
 
+    # The layers first: where they are the predictions, these are watched around them.
     patches = [
-        mock.patch.object(owner, name, watched(getattr(owner, name), phase))
-        for phase, functions in PHASES[way].items()
+        (owner, name, phase)
+        for phase, functions in {"layers": LAYERS[way], **PHASES[way]}.items()
         for owner, name in functions
     ]
-    for patch in patches:
-        patch.start()
-    try:
+    with ExitStack() as stack:
+        for owner, name, phase in patches:
+            watching = watched(getattr(owner, name), phase)
+            stack.enter_context(mock.patch.object(owner, name, watching))
         yield spent
-    finally:
-        for patch in patches:
-            patch.stop()
 
 
 KINDS = {
@@ -285,11 +301,13 @@ def measured(way: str, arguments: tuple[Any, ...], repeats: int) -> Row:
         _, alone = timed(work)
     kinds = by_kind(work)
     torch.set_num_threads(n_threads)
+    layers = spent.pop("layers")
     return {
         "seconds": statistics.median(clock),
         "cpu_seconds_per_thread": statistics.median(cpu) / n_threads,
         "cpu_seconds_on_one_thread": alone,
         "cpu_seconds_by_phase_on_one_thread": {**spent, "rest": alone - sum(spent.values())},
+        "cpu_seconds_in_layers_on_one_thread": layers,
         "shares_by_kind": kinds,
     }
 
@@ -339,6 +357,12 @@ def main() -> None:
         row["over_floor"] = row["seconds"] / row["floor"]["seconds"]
         alone = row["cpu_seconds_on_one_thread"] / options.threads
         row["over_floor_on_one_thread"] = alone / on_cpu["seconds"]
+        in_kernels = sum(
+            row["cpu_seconds_by_phase_on_one_thread"].get(phase, 0) for phase in ("slopes", "steps")
+        )
+        in_kernels += row["cpu_seconds_in_layers_on_one_thread"]
+        row["seconds_in_kernels"] = in_kernels / options.threads
+        row["kernels_over_floor"] = row["seconds_in_kernels"] / on_cpu["seconds"]
         row["published_over_this"] = reference["seconds"] / row["seconds"]
         row["published_over_floor"] = reference["seconds"] / row["floor"]["seconds"]
         print(
