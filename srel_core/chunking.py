@@ -18,7 +18,7 @@ _SAMPLES = 64
 
 # Rows whose gradients are taken in one pass: a few share the reading of the weights. A pass over
 # few bytes of activations is mostly Python, which threads cannot share.
-_PART, _LITTLE = 16, 4 * 2**20
+_PART, _LITTLE = 16, 2**20
 
 # Bytes, in units of the activations of one input, as measured (benchmarks/scaling.py): what a
 # gradient pass holds for a sample; what change propagation keeps of an input, and has on its way;
@@ -103,7 +103,8 @@ class Footprint:
         """
         threads, held = torch.get_num_threads(), 2 * n_samples * self.activations
         slopes = (_GRADIENT + 4 * n_outputs) * self.activations
-        each = threads * (slopes + _PATCHES * self.activations + (1 + n_outputs) * self.kernel)
+        at_hand = _PATCHES * self.activations + (1 + n_outputs) * self.kernel
+        each = slopes + threads * at_hand
         if max_bytes < held + each:
             raise ValueError(
                 f"max_bytes={max_bytes} is too low: the slopes of {n_samples} samples and the "

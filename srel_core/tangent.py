@@ -122,7 +122,7 @@ def _of_layer(name: str, at_samples: list[Slopes], at_inputs: list[list[Slopes]]
         a, slope = slopes.grouped(name)
         total = torch.zeros(len(a), len(b), len(others), dtype=a.dtype, device=a.device)
         if "bias" in moved:
-            total += _dot(slope.sum(3), [other.sum(3) for other in others])
+            total += _dot(slope.sum(3), torch.stack([other.sum(3) for other in others]))
         if "weight" in moved:
             total += _contraction(a, slope, b, others)(a, slope, b, others)
         by_samples.append(total)
@@ -133,17 +133,17 @@ def _contraction(
     a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]
 ) -> Callable[[Tensor, Tensor, Tensor, list[Tensor]], Tensor]:
     """The way with fewer multiplications, as `srel_core.cost` counts them; to write a number of a
-    gradient and read it again takes as long as some of them."""
+    gradient or of a Gram matrix and read it again takes as long as some of them."""
     n_slopes, n_patches, positions = slope.shape[2], a.shape[2], a.shape[3]
-    by_gram = positions**2 * (n_patches + len(others) * n_slopes)
+    by_gram = positions**2 * (n_patches + len(others) * (n_slopes + _MEMORY))
     formed = 1 / len(b) + len(others) / len(a)
     by_gradient = n_slopes * n_patches * (len(others) + formed * (positions + _MEMORY))
     return _gram if by_gram < by_gradient else _product
 
 
-def _dot(a: Tensor, of_outputs: list[Tensor]) -> Tensor:
-    """⟨a_s, b_i⟩ over all that follows, (S, …) and for each output (I, …) → (S, I, C)."""
-    return torch.stack([a.flatten(1) @ b.flatten(1).mT for b in of_outputs], 2)
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """⟨a_s, b_ci⟩ over all that follows, (S, …), (C, I, …) → (S, I, C)."""
+    return (a.flatten(1) @ b.flatten(2).mT).permute(1, 2, 0)
 
 
 def _gram(a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]) -> Tensor:
@@ -156,7 +156,10 @@ def _gram(a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]) -> Tensor:
 
 def _product(a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]) -> Tensor:
     """The same by way of the gradients."""
-    return _dot(slope @ a.mT, [other @ b.mT for other in others])
+    of_outputs = b.new_empty(len(others), *others[0].shape[:3], b.shape[2])
+    for other, gradients in zip(others, of_outputs, strict=True):
+        torch.matmul(other, b.mT, out=gradients)
+    return _dot(slope @ a.mT, of_outputs)
 
 
 def _by_directional_derivative(
