@@ -9,6 +9,7 @@ to benchmarks/results/scaling.json. Takes about three minutes.
 """
 
 import argparse
+import gc
 import importlib
 import json
 import multiprocessing
@@ -102,6 +103,7 @@ def one(task: Row) -> Row:
         work(**{**task, **SMALLEST})()
     measurement = work(**task)
     peak, seconds = peak_above(measurement), []
+    gc.collect()  # what compiling has left, which would count for whichever comes next
     for _ in range(task["repeats"]):
         started = time.perf_counter()
         measurement()
