@@ -37,15 +37,15 @@ def memory_bound(max_bytes: int | None, device: torch.device) -> int:
     return 2 * 2**30
 
 
-def in_parts(n: int, at_most: int, activations: int) -> list[slice]:
+def gradient_parts(n: int, at_most: int, activations: int) -> list[slice]:
     """n rows, of so many bytes of activations each, in parts of nearly equal size.
 
     The parts are the same for any number of threads, since the last bit of a gradient may depend
     on those beside it; four of them, or a multiple, share out well among two or four.
     """
-    size = min(at_most, max(_PART, _LITTLE // activations))
-    alone = n <= at_most and n * activations <= _LITTLE
-    n_parts = 1 if alone else min(n, 4 * -(-n // (4 * size)))
+    little = _LITTLE // activations
+    size = min(at_most, max(_PART, little))
+    n_parts = 1 if n <= min(at_most, little) else min(n, 4 * -(-n // (4 * size)))
     ends = [n * k // n_parts for k in range(n_parts + 1)]
     return [slice(*pair) for pair in pairwise(ends)]
 

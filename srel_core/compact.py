@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srel_core.checks import rounding_of
 from srel_core.map_conv import SMALL_MAP, MapConv
-from srel_core.problem import Problem, own_modules, put_weights
+from srel_core.problem import Problem, own_modules, put_weights, spread_rows
 from srel_core.rules import Rule
 
 # Inputs at which the smaller model must predict as the whole one does.
@@ -51,7 +51,7 @@ def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     smaller = dataclasses.replace(problem, model=model, weights=weights, inputs=inputs)
     # A model that uses a layer in some other way than by calling it shows here, by an error of any
     # kind or by other predictions at some inputs: the whole model is always right.
-    some = torch.linspace(0, len(inputs) - 1, min(_TRIED, len(inputs))).long().to(inputs.device)
+    some = spread_rows(inputs, _TRIED)
     try:
         with torch.no_grad():
             tried = smaller.predict(weights, inputs[some])

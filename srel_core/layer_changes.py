@@ -3,6 +3,7 @@
 Changes are (n, I, ...), by n steps at the inputs h (I, ...), as in `srel_core.changes`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,9 +30,9 @@ def of_low_rank(
     reads the inputs."""
     if isinstance(layer, nn.Linear):
         return _of_linear(layer, h, delta, a, slope, with_bias)
-    if isinstance(layer, MapConv) and layer.is_small:
-        return _of_small_map(layer, h, delta, a, slope, with_bias)
-    return _of_convolution(layer, h, delta, a, slope, with_bias)
+    small = isinstance(layer, MapConv) and layer.is_small
+    reads = _reads_of_whole_maps if small else _reads_by_convolution
+    return _of_maps(reads, layer, h, delta, a, slope, with_bias)
 
 
 def _of_linear(
@@ -50,19 +51,45 @@ def _of_linear(
     return _added(out, read, slope).view(n, *shape, o)
 
 
-def _of_small_map(
-    layer: MapConv, h: Tensor, delta: Tensor | None, a: Tensor, slope: Tensor, with_bias: bool
+def _of_maps(
+    reads: Callable[[Any, Tensor, Tensor | None, Tensor], Tensor],
+    layer: nn.Conv2d | MapConv,
+    h: Tensor,
+    delta: Tensor | None,
+    a: Tensor,
+    slope: Tensor,
+    with_bias: bool,
 ) -> Tensor:
-    """What each output pixel reads, and multiplies a step's δ by, is a product with whole maps."""
-    whole = h.permute(0, 2, 3, 1).flatten(1)
-    moved = None if delta is None else delta.permute(0, 1, 3, 4, 2).flatten(2)
-    read = _read(whole, moved, layer.spread(a)) + with_bias
-    by_pixel = read.reshape(len(a), -1, a.shape[2])
+    """`reads` gives a_i·(h + Δ_i) at each pixel of the output, (n, I, height, width, places)."""
+    read = reads(layer, h, delta, a) + with_bias
+    by_pixel = read.flatten(1, 3)
     out = None
     if delta is not None:
         out = through(layer, delta).permute(0, 1, 3, 4, 2).reshape(*by_pixel.shape[:2], -1)
-    maps = _added(out, by_pixel, slope).unflatten(1, (len(h), *layer.size_out))
+    maps = _added(out, by_pixel, slope).unflatten(1, read.shape[1:4])
     return maps.permute(0, 1, 4, 2, 3)
+
+
+def _reads_of_whole_maps(layer: MapConv, h: Tensor, delta: Tensor | None, a: Tensor) -> Tensor:
+    """By one product with whole maps for all of their output pixels."""
+    whole = h.permute(0, 2, 3, 1).flatten(1)
+    moved = None if delta is None else delta.permute(0, 1, 3, 4, 2).flatten(2)
+    return _read(whole, moved, layer.spread(a)).unflatten(2, (*layer.size_out, a.shape[2]))
+
+
+def _reads_by_convolution(
+    layer: nn.Conv2d | MapConv, h: Tensor, delta: Tensor | None, a: Tensor
+) -> Tensor:
+    """By a convolution for each step, whose outputs are the places of a_i."""
+    by_step = []
+    for i in range(len(a)):
+        at = h if delta is None else h + delta[i]
+        if isinstance(layer, MapConv):
+            kernel = a[i].reshape(*layer.weight.shape[:3], -1)
+        else:
+            kernel = shaped(layer, a[i].T)
+        by_step.append(convolve(layer, at, kernel).permute(0, 2, 3, 1))
+    return torch.stack(by_step)
 
 
 def _read(h: Tensor, delta: Tensor | None, a: Tensor) -> Tensor:
@@ -79,36 +106,6 @@ def _added(out: Tensor | None, read: Tensor, slope: Tensor) -> Tensor:
     if read.shape[2] == 1:  # a column and a row
         return out.addcmul_(read, slope.mT)
     return out.baddbmm_(read, slope.mT)
-
-
-def _of_convolution(
-    layer: nn.Conv2d | MapConv,
-    h: Tensor,
-    delta: Tensor | None,
-    a: Tensor,
-    slope: Tensor,
-    with_bias: bool,
-) -> Tensor:
-    out = None if delta is None else through(layer, delta)
-    by_step = []
-    for i in range(len(a)):
-        at = h if delta is None else h + delta[i]
-        if isinstance(layer, MapConv):
-            kernel = a[i].reshape(*layer.weight.shape[:3], -1)
-        else:
-            kernel = shaped(layer, a[i].T)
-        rows = convolve(layer, at, kernel).permute(0, 2, 3, 1)
-        if with_bias:
-            rows = rows + 1
-        if out is None:
-            by_step.append((rows @ slope[i].T).permute(0, 3, 1, 2)[None])
-            continue
-        into = out[i].permute(0, 2, 3, 1)
-        if into.is_contiguous():
-            into.view(-1, into.shape[3]).addmm_(rows.reshape(-1, rows.shape[3]), slope[i].T)
-        else:
-            into += rows @ slope[i].T
-    return together(by_step) if out is None else out
 
 
 def of_written_out(layer: Any, h: Tensor, delta: Tensor | None, steps: list[Tensor]) -> Tensor:

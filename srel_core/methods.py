@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from srel_core.chunking import Footprint, in_parts
+from srel_core.chunking import Footprint, gradient_parts
 from srel_core.compact import compact, ways
 from srel_core.gradients import Place, Slopes, loss_slopes
 from srel_core.graph import CannotPropagateError, trace
@@ -142,7 +142,7 @@ def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> 
 
 def _rounds(problem: Problem, n: int, at_most: int, threads: int) -> list[list[slice]]:
     """n samples in parts, for so many parts at a time as fit on all threads."""
-    parts = in_parts(n, at_most, problem.activation_bytes)
+    parts = gradient_parts(n, at_most, problem.activation_bytes)
     at_once = threads * (at_most // max(part.stop - part.start for part in parts))
     return [parts[k : k + at_once] for k in range(0, len(parts), at_once)]
 

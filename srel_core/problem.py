@@ -201,8 +201,7 @@ class Problem:
         assert self.precise is not None
         scale = self.before.abs().amax(1)
         scale = scale.maximum(scale.median()).double()
-        some = torch.linspace(0, len(scale) - 1, min(7, len(scale))).long().to(scale.device)
-        some = torch.cat([some, scale.argmax()[None]])
+        some = torch.cat([spread_rows(scale, 7), scale.argmax()[None]])
         with torch.no_grad():
             exact = self.precise.predict(self.precise.weights, self.precise.inputs[some])
         relative = (self.before[some] - exact).abs().amax(1) / scale[some].clamp_min(1e-300)
@@ -242,6 +241,12 @@ def to_model(values: Tensor, like: Tensor) -> Tensor:
     values = values.clone() if values.is_inference() else values.detach()
     dtype = like.dtype if values.is_floating_point() else values.dtype
     return values.to(device=like.device, dtype=dtype)
+
+
+def spread_rows(values: Tensor, at_most: int) -> Tensor:
+    """A few rows of values (n, ...), spread over all: at most so many indices, on their device."""
+    last, n = len(values) - 1, min(at_most, len(values))
+    return torch.linspace(0, last, n).long().to(values.device)
 
 
 def equal_rows(a: Tensor, b: Tensor) -> Tensor:

@@ -56,11 +56,11 @@ class Propagation:
         self.ways: dict[str, str] = {}
         self.nodes = list(graph.nodes)
         self.at_a_time = self._at_a_time()
-        self.last_use = {used: node for node in graph.nodes for used in node.all_input_nodes}
-        self.kinds = {node: operations.kind_of(node, problem.model) for node in graph.nodes}
+        self.last_use = {used: node for node in self.nodes for used in node.all_input_nodes}
+        self.kinds = {node: operations.kind_of(node, problem.model) for node in self.nodes}
         self.prepared = {
             node: made
-            for node in graph.nodes
+            for node in self.nodes
             if (made := operations.prepared(node, self.kinds[node], self.base, problem.model))
             is not None
         }

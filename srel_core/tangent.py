@@ -10,13 +10,13 @@ With J(x) = ∂f_w(x)/∂w and Θ(x', x) = J(x') J(x)ᵀ, a vanishing SGD step o
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
-from srel_core.chunking import Footprint, in_parts, memory_bound
+from srel_core.chunking import Footprint, gradient_parts, memory_bound
 from srel_core.compact import compact, ways
 from srel_core.divergence import find_divergences
 from srel_core.gradients import Slopes, loss_slopes, output_slopes
@@ -71,28 +71,26 @@ def _changes_per_lr(problem: Problem, max_bytes: int) -> Tensor:
     with Workers(problem, lambda own: own) as workers:
         found = workers.map(
             lambda own, rows: loss_slopes(own, own.x[rows], own.y[rows]),
-            in_parts(len(problem.x), n_rows, size.activations),
+            gradient_parts(len(problem.x), n_rows, size.activations),
         )
         at_samples = [slopes for slopes in found if slopes is not None]
         if len(at_samples) == len(found):
-            n = len(problem.inputs)
-            some = [range(start, min(start + n_rows, n)) for start in range(0, n, n_rows)]
-            return torch.cat([_at_some_inputs(workers, at_samples, rows) for rows in some], 1)
+            some = problem.inputs.split(n_rows)
+            return torch.cat([_at_some_inputs(workers, at_samples, inputs) for inputs in some], 1)
     # Forward derivatives have one state for the whole process, so not side by side.
     gradients = (problem.gradient(x, y) for x, y in zip(problem.x, problem.y, strict=True))
     return torch.stack([_by_directional_derivative(problem, g, n_inputs) for g in gradients])
 
 
-def _at_some_inputs(workers: Workers[Problem], at_samples: list[Slopes], rows: range) -> Tensor:
+def _at_some_inputs(workers: Workers[Problem], at_samples: list[Slopes], inputs: Tensor) -> Tensor:
     """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩, (S, I, C) in float64: no further passes."""
-    problem = workers.problem
 
-    def slopes(own: Problem, part: slice) -> list[Slopes]:
-        found = output_slopes(own, own.inputs[rows.start : rows.stop][part])
+    def slopes(own: Problem, rows: slice) -> list[Slopes]:
+        found = output_slopes(own, inputs[rows])
         assert found is not None  # the samples went through the same layers
         return found
 
-    parts = in_parts(len(rows), len(rows), problem.activation_bytes)
+    parts = gradient_parts(len(inputs), len(inputs), workers.problem.activation_bytes)
     at_inputs = workers.map(slopes, parts)
     layers = list(at_samples[0].layers)
     of_layers = workers.map(lambda _, name: _of_layer(name, at_samples, at_inputs), layers)
@@ -124,21 +122,20 @@ def _of_layer(name: str, at_samples: list[Slopes], at_inputs: list[list[Slopes]]
         if "bias" in moved:
             total += _dot(slope.sum(3), torch.stack([other.sum(3) for other in others]))
         if "weight" in moved:
-            total += _contraction(a, slope, b, others)(a, slope, b, others)
+            total += _contracted(a, slope, b, others)
         by_samples.append(total)
     return torch.cat(by_samples)
 
 
-def _contraction(
-    a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]
-) -> Callable[[Tensor, Tensor, Tensor, list[Tensor]], Tensor]:
-    """The way with fewer multiplications, as `srel_core.cost` counts them; to write a number of a
-    gradient or of a Gram matrix and read it again takes as long as some of them."""
+def _contracted(a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]) -> Tensor:
+    """The product of the gradients of a weight, (S, I, C), in the way with fewer multiplications,
+    as `srel_core.cost` counts them; to write a number of a gradient or of a Gram matrix and read it
+    again takes as long as some of them."""
     n_slopes, n_patches, positions = slope.shape[2], a.shape[2], a.shape[3]
     by_gram = positions**2 * (n_patches + len(others) * (n_slopes + _MEMORY))
     formed = 1 / len(b) + len(others) / len(a)
     by_gradient = n_slopes * n_patches * (len(others) + formed * (positions + _MEMORY))
-    return _gram if by_gram < by_gradient else _product
+    return (_gram if by_gram < by_gradient else _product)(a, slope, b, others)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -96,3 +96,12 @@ def batch(
     y = torch.randint(N_OUTPUTS, (n_samples,), generator=generator)
     probes[0] = x[-1]
     return x.to(dtype), y, probes.to(dtype)
+
+
+def kernel_fits(
+    size: tuple[int, int], kernel: tuple[int, int], padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> bool:  # fmt: skip
+    """Whether a convolution's kernel is no larger than the padded input, as torch demands."""
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    return all(n + 2 * p >= r for n, p, r in zip(size, padding, reach, strict=True))

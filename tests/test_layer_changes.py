@@ -1,5 +1,7 @@
 """The change of a layer by a step, in each of the ways it is computed, against the definition."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +10,7 @@ from torch import nn
 
 from srel_core import layer_changes
 from srel_core.map_conv import MapConv
+from tests import networks
 
 
 def _of_definition(layer, h, delta, steps, of_bias):
@@ -79,9 +82,8 @@ MAPS = {
 
 
 def _convolution(size, kernel, stride, padding, dilation, seed):
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    if any(n + 2 * p < r for n, p, r in zip(size, padding, reach, strict=True)):
-        return None  # torch refuses: the kernel is larger than the padded input
+    if not networks.kernel_fits(size, kernel, padding, dilation):
+        return None
     torch.manual_seed(seed)
     return nn.Conv2d(3, 4, kernel, stride, padding, dilation).double()
 
@@ -94,8 +96,9 @@ def test_a_convolution(size, kernel, stride, padding, dilation, n, places, moves
     h = torch.randn(2, 3, *size).double()
     _held(layer_changes.of_low_rank, conv, h, n, places, moves, with_bias, seed)
     mapped = MapConv(conv, size)
-    ways = [layer_changes.of_low_rank, layer_changes._of_small_map, layer_changes._of_convolution]
-    for way in ways:
+    reads = [layer_changes._reads_of_whole_maps, layer_changes._reads_by_convolution]
+    ways = [partial(layer_changes._of_maps, of_maps) for of_maps in reads]
+    for way in [layer_changes.of_low_rank, *ways]:
         _held(way, mapped, h, n, places, moves, with_bias, seed)
 
 
