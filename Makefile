@@ -3,6 +3,7 @@
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
+BENCH_RESULTS ?= benchmarks/results
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
@@ -60,8 +61,9 @@ cluster-test: $(READY)
 	$(BIN)/python -m pytest tests/on_slurm.py
 
 # Each benchmark compares two ways of doing the same work, in one run on an otherwise idle machine.
+# To leave the results that are there: make bench BENCH_RESULTS=benchmarks/results/NAME.
 bench: $(READY)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

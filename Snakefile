@@ -58,7 +58,7 @@ rule chapter:
     input:
         notebook="chapters/{name}.ipynb",
         library=files("srel_core/**/*.py"),
-        results=files("results/**/*.nc", "benchmarks/results/*.json"),
+        results=files("results/**/*.nc", "benchmarks/results/**/*.json"),
         tools=tools("executed", "parameters", "pictures", "record", "run_chapter"),
     output:
         BUILD + "/executed/{profile}/{name}.ipynb",

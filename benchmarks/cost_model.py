@@ -4,8 +4,9 @@ ResNet-18 without normalisation, 32×32 images, 60 samples that are the probes, 
 threads, each of which steps samples of its own. Three ways: "shared" (Adam), "low_rank" (SGD) and
 the tangent limit. Operations are those of `srel_core.cost`; bytes are those of the weights, read
 and written (activations stay in the cache). The machine's rates are measured on the same threads
-and between the measurements: products of square matrices of size 1024, and the copying of an
-array as large as the weights that move, and of one that no cache holds.
+and between the measurements: products of square matrices of size 1024 and, in single precision,
+a convolution of large maps, of which the quicker counts, and the copying of an array as large as
+the weights that move, and of one that no cache holds.
 
 The floor takes for each layer and phase the larger of the time to compute and the time to move:
 a core computes while it waits for memory, so their sum would not be a bound; it is given beside.
@@ -16,21 +17,20 @@ and the layers of the predictions: what is left if all between and around them c
 if it were shared out without waiting. Takes about two minutes.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 from unittest import mock
 
+import _results
 import published_measurement as published
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import srel_core as sc
 from srel_core import methods, propagation, steps, tangent
@@ -41,9 +41,9 @@ from srel_core.map_conv import MapConv
 from srel_core.problem import Problem, measuring
 from srel_core.provenance import environment
 
-RESULT = Path(__file__).parent / "results" / "cost_model.json"
 LR = published.LR
 PRODUCT_SIZE, BEYOND_CACHE = 1024, 2**28
+N_MAPS, MAP_SIZE, CHANNELS = 16, 32, 64  # of the convolution
 PUBLISHED_PAIRS = 6  # of its 180 combinations of a sample and a class of probes
 Row = dict[str, Any]
 
@@ -95,13 +95,26 @@ def on_threads(
     return statistics.median(clock), statistics.median(cpu)
 
 
+def convolution() -> Callable[[], object]:
+    """By 3×3 kernels, of maps with their padding: the work is that of the multiply-adds alone."""
+    maps, kernels = (
+        torch.randn(*shape).contiguous(memory_format=torch.channels_last)
+        for shape in ((N_MAPS, CHANNELS, MAP_SIZE + 2, MAP_SIZE + 2), (CHANNELS, CHANNELS, 3, 3))
+    )
+    return lambda: F.conv2d(maps, kernels)
+
+
 def machine_rates(n_threads: int, moved_bytes: int) -> dict[str, tuple[float, float]]:
     """Rates of all threads together, (by the clock, by CPU time): flop/s and bytes/s."""
     rates = {}
-    for name, dtype in (("float32", torch.float32), ("float64", torch.float64)):
+    for name, dtype in (("products", torch.float32), ("float64", torch.float64)):
         a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, dtype=dtype)
         seconds = on_threads(lambda a=a: lambda: a @ a, n_threads)
         rates[name] = tuple(2 * PRODUCT_SIZE**3 * n_threads / s for s in seconds)
+    seconds = on_threads(convolution, n_threads)
+    operations = 2 * N_MAPS * MAP_SIZE**2 * 9 * CHANNELS**2
+    rates["convolutions"] = tuple(operations * n_threads / s for s in seconds)
+    rates["float32"] = tuple(map(max, rates["products"], rates["convolutions"]))
     for name, size in (("weights", moved_bytes), ("memory", BEYOND_CACHE)):
 
         def copying(size: int = size) -> Callable[[], object]:
@@ -335,7 +348,7 @@ def published_algorithm(arguments: tuple[Any, ...], repeats: int) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _results.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -392,8 +405,7 @@ def main() -> None:
         "threads": options.threads,
         "environment": environment(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    _results.save(options.write_to, "cost_model", result)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,17 @@ tangent  "loop": the gradient at each input and of each sample's loss by a backw
 Run as `python benchmarks/dense_networks.py`; the result goes to `benchmarks/results/`.
 """
 
-import argparse
 import copy
-import json
 import statistics
 import time
-from pathlib import Path
 
+import _results
 import torch
 
 import srel_core as sc
 from srel_core.models import mlp
 from srel_core.provenance import environment
 
-RESULT = Path(__file__).parent / "results" / "dense_networks.json"
 LR = 1e-6
 NETWORKS = {  # hidden widths, samples, probes
     "784-512-512-1": ((512, 512), 64, 256),
@@ -101,7 +98,7 @@ def relative_error(got, want):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _results.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     result = {}
@@ -134,7 +131,7 @@ def main():
         "lr": LR, "repeats": options.repeats, "threads": torch.get_num_threads(),
         "environment": environment(),
     }  # fmt: skip
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    _results.save(options.write_to, "dense_networks", result)
 
 
 if __name__ == "__main__":

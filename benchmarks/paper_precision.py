@@ -6,11 +6,11 @@ took to benchmarks/results/paper_precision.json. A data set without runs is name
 without any, nothing is written. Takes seconds.
 """
 
-import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
+
+import _results
 
 from srel_core import results
 from srel_core.committed import DATASETS
@@ -18,7 +18,7 @@ from srel_core.components import Pilot, estimate_components
 from srel_core.profiles import class_experiments
 from srel_core.summarise import kept_runs
 
-RESULT = Path(__file__).parent / "results" / "paper_precision.json"
+NAME = "paper_precision"
 SUMMARIES = ("log_preference", "auc")
 
 
@@ -58,7 +58,7 @@ def precision(paths: list[Path]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _results.parser(__doc__)
     parser.add_argument("--results-dir", help="where kept runs are; default: the book's own")
     options = parser.parse_args()
     found = {}
@@ -70,11 +70,10 @@ def main() -> None:
             continue
         found[dataset] = precision(paths)
     if not found:
-        print(f"no runs of the paper profile are kept: {RESULT.name} stays as it is")
+        print(f"no runs of the paper profile are kept: {NAME}.json stays as it is")
         return
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{', '.join(found)}: written to {RESULT.name}")
+    _results.save(options.write_to, NAME, found)
+    print(f"{', '.join(found)}: written to {NAME}.json")
 
 
 if __name__ == "__main__":

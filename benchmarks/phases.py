@@ -5,20 +5,17 @@ range. Prints the tables and writes them, with the environment, to benchmarks/re
 Takes about ten minutes on one core. All numbers but the times follow from the seeds in this file.
 """
 
-import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+import _results
 import numpy as np
 from numpy.typing import NDArray
 
 from srel_core.phases import TwoPhaseFit, fit_two_phase
+from srel_core.provenance import environment
 
-RESULT = Path(__file__).parent / "results" / "phases.json"
 TRIALS = 500
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -272,6 +269,7 @@ def show(value: object) -> str:
 
 
 def main() -> None:
+    options = _results.parser(__doc__).parse_args()
     start = time.perf_counter()
     tables: dict[str, list[Row]] = {}
     for name, rows in TABLES.items():
@@ -282,16 +280,9 @@ def main() -> None:
                 print(" | ".join(row))
             print(" | ".join(show(value) for value in row.values()), flush=True)
             tables[name].append(row)
-    environment = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "seconds": round(time.perf_counter() - start),
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(
-        json.dumps({"environment": environment, "tables": tables}, indent=1, ensure_ascii=False)
-    )
+    here = {**environment(), "seconds": round(time.perf_counter() - start)}
+    result = {"environment": here, "tables": tables}
+    _results.save(options.write_to, "phases", result)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import _results
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -38,7 +39,6 @@ from srel_core.models import build_model
 from srel_core.provenance import environment
 
 N_CLASSES, PER_CLASS, LR = 3, 20, 1e-4
-RESULT = Path(__file__).parent / "results" / "published_measurement.json"
 
 
 def problem():
@@ -139,7 +139,7 @@ def run_worker(side, threads, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _results.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
@@ -172,8 +172,7 @@ def main():
         "threads": options.threads,
         "environment": environment(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    _results.save(options.write_to, "published_measurement", result)
     print(f"published / ours: {result['ratio']:.1f}×, changes agree to {disagreement:.1e} relative")
     print(f"deepcopy / ours: {result['ratio_to_deepcopy']:.1f}×")
     print(f"SGD {result['ratio_sgd']:.1f}×, tangent limit {result['ratio_tangent']:.1f}×")

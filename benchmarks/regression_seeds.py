@@ -10,24 +10,22 @@ groups of ten. Each group has its interval, and the truth is the break of the me
 to benchmarks/results/regression_seeds.json. Takes about a minute.
 """
 
-import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import _results
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from srel_core.phases import fit_two_phase
+from srel_core.provenance import environment
 from srel_core.regression import RegressionExperiment
 from srel_core.two_phase_verdict import case_of
 
-RESULT = Path(__file__).parent / "results" / "regression_seeds.json"
 REQUIRED_RATIO = 3.0
 ROUNDS = 3
 SHORT = RegressionExperiment(n_steps=600, n_points=40)
@@ -100,30 +98,16 @@ def show(rows: list[Row]) -> None:
         print(" | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
 
 
-def environment() -> Row:
-    cpu = Path("/proc/cpuinfo")
-    names = [x for x in cpu.read_text().splitlines() if "model name" in x] if cpu.exists() else []
-    return {
-        "cpu": names[0].split(":")[1].strip() if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "load before": round(os.getloadavg()[0], 1),
-        "threads": 1,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-
-
 def main() -> None:
+    options = _results.parser(__doc__).parse_args()
     torch.set_num_threads(1)
-    here = environment()
+    here = {**environment(), "load before": round(os.getloadavg()[0], 1)}
     speeds = [speed("relu 3×50", 5), *(speed(name, 10) for name in SETTINGS)]
     show(speeds)
     held = [coverage("relu 2×20", "relu"), coverage("tanh 2×20", "tanh")]
     show(held)
-    RESULT.parent.mkdir(exist_ok=True)
     result = {"environment": here, "speed": speeds, "other seeds": held}
-    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    _results.save(options.write_to, "regression_seeds", result)
     base = next(row for row in speeds if row["network"] == "relu 3×50" and row["seeds"] == 10)
     if base["ratio"] < REQUIRED_RATIO:
         raise SystemExit(f"seeds together must be at least {REQUIRED_RATIO} times as fast")

@@ -9,16 +9,13 @@ with starts shared by the pairs, for p up to 2000. Prints the tables and writes 
 environment, to benchmarks/results/ridge_flow.json. Takes about half a minute.
 """
 
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import _results
 import numpy as np
-import scipy
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import expm, inv
 from threadpoolctl import threadpool_limits
@@ -29,8 +26,8 @@ from srel_core.flows import (
     published_features,
     published_times,
 )
+from srel_core.provenance import environment
 
-RESULT = Path(__file__).parent / "results" / "ridge_flow.json"
 N_PAIRS, N_STARTS, PENALTY = 20, 10, 1.0
 STRIDE = {10: 200, 100: 1000}
 WIDTHS = (10, 30, 100, 300, 1000, 2000)
@@ -143,24 +140,9 @@ def scale(width: int) -> Row:
     }
 
 
-def environment() -> Row:
-    cpu = Path("/proc/cpuinfo")
-    names = (
-        [line for line in cpu.read_text().splitlines() if "model name" in line]
-        if cpu.exists()
-        else []
-    )
-    return {
-        "cpu": names[0].split(":")[1].strip() if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-    }
-
-
 def main() -> None:
+    options = _results.parser(__doc__).parse_args()
+    torch.set_num_threads(1)
     print("   p   published, s   closed form, s      ratio   largest relative difference")
     published = []
     for width in STRIDE:
@@ -182,9 +164,8 @@ def main() -> None:
             f"{row['p']:4d} {row['setup_seconds']:12.4f} {row['s_rel_seconds']:11.3f}"
             f" {row['one_matrix_exponential_seconds']:12.5f}"
         )
-    RESULT.parent.mkdir(exist_ok=True)
     result = {"environment": environment(), "published": published, "scaling": scaling}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    _results.save(options.write_to, "ridge_flow", result)
     if min(row["ratio"] for row in published) < REQUIRED_RATIO:
         raise SystemExit(f"the closed form must be at least {REQUIRED_RATIO} times faster")
 

@@ -8,10 +8,8 @@ result and ALLOWANCE together. Run as `python benchmarks/scaling.py`: prints a t
 to benchmarks/results/scaling.json. Takes about three minutes.
 """
 
-import argparse
 import gc
 import importlib
-import json
 import multiprocessing
 import resource
 import statistics
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import _results
 import torch
 from torch import nn
 
@@ -28,7 +27,6 @@ import srel_core as sc
 from srel_core import loops
 from srel_core.provenance import environment
 
-RESULT = Path(__file__).parent / "results" / "scaling.json"
 BASE = {"samples": 32, "probes": 64, "channels": 32, "classes": 3, "size": 16}
 BOUNDED = {"samples": 16, "probes": 96, "channels": 64, "classes": 3, "size": 32}
 VARIED = {
@@ -148,7 +146,7 @@ def tasks(threads: int, repeats: int) -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _results.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -166,8 +164,7 @@ def main() -> None:
         "allowance_bytes": ALLOWANCE,
         "environment": environment(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    _results.save(options.write_to, "scaling", result)
     over = [
         row
         for row in rows
