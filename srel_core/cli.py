@@ -185,11 +185,11 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
         click.echo(f"no summaries in {resolve(committed_dir)}", err=True)
     for path in paths:
         try:
-            first, later = verify_file(path, device, progress=not quiet)
+            agreement = verify_file(path, device, progress=not quiet)
         except (ResultError, ValueError) as error:
             refused = _say(str(error), 1)
             continue
-        click.echo(f"{path.name}: agrees (S_rel and own to {first:.1e}, losses to {later:.1e})")
+        click.echo(f"{path.name}: agrees ({agreement})")
     if refused:
         raise ResultError("not all summaries could be verified")
 

@@ -4,12 +4,13 @@ The file keeps a slice of its first seed's run: own and the class matrix at the 
 under every rule and divergence, and the loss of each batch of the first epoch. `verify` computes
 that slice anew, by the same public road as the run itself, and compares.
 
-How close is close enough? On one machine the slice comes out to 2e-7, with one thread or two.
-With the convolutions and the vector instructions of another machine (mkldnn off, no AVX), CIFAR-100
-gives 5e-5 at the first checkpoint, which comes after one training step. Training then amplifies
-the difference: 3e-2 in the loss of a batch by the end of the epoch, but a quarter in S_rel, which
-is why no later checkpoint is compared. A change of what is computed, another norm, seed or
-order of the images, makes a difference of tens of per cent at once. `TOLERANCE` lies between.
+How close is close enough? On one machine, with as many threads, losses come out to the bit and the
+checkpoint, kept in single precision, to 2e-7. With one thread for two, or a processor of another
+maker, the checkpoint, which comes after one training step, differs by 1e-6 or less, but training
+amplifies rounding: 1e-2 in the loss of a batch by the end of the epoch, and a quarter in S_rel,
+which is why no later checkpoint is compared. Without vector instructions (mkldnn off, no AVX),
+CIFAR-100 gives 5e-5 and 3e-2. A change of what is computed, another norm, seed or order of the
+images, makes a difference of tens of per cent at once. `TOLERANCE` lies between.
 """
 
 import dataclasses
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = (1e-3, 1e-1)
 """Largest relative difference: of own and the class matrix, and of a batch's loss."""
+
+
+_DECIDES_ROUNDING = ("device", "threads", "torch")
 
 
 def slice_of(run: "xr.Dataset") -> "xr.Dataset":
@@ -85,12 +89,28 @@ def _difference(kept: "xr.Dataset", anew: "xr.Dataset", name: str) -> float:
     return float(np.nan_to_num(relative, nan=np.inf).max())  # a number where there was none
 
 
-def verify(path: Path, device: str = "auto", progress: bool = True) -> tuple[float, float]:
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """The differences, as `largest_differences`, and where a file was made on another processor,
+    with other threads or another torch, what was there and what is here, by name."""
+
+    checkpoint: float
+    losses: float
+    made_with: dict[str, tuple[str, str]]
+
+    def __str__(self) -> str:
+        other = "".join(
+            f"; {name} {here}, not {there}" for name, (there, here) in self.made_with.items()
+        )
+        return f"S_rel and own to {self.checkpoint:.1e}, losses to {self.losses:.1e}{other}"
+
+
+def verify(path: Path, device: str = "auto", progress: bool = True) -> Agreement:
     """Recompute the slice of a committed file with the present code; re-stamp it if it agrees.
 
-    Returns the differences, as `largest_differences`. ResultError, the
-    file left as it is, if they are larger than `TOLERANCE`, if the images at hand are not
-    those of the file, or if the file is not to the schema. DataError for images that are not there.
+    ResultError, the file left as it is, if the differences are larger than `TOLERANCE`, if the
+    images at hand are not those of the file, or if the file is not to the schema. DataError for
+    images that are not there.
     """
     summary = committed.load_summary(path)
     first = committed.runs_of(summary)[0]
@@ -118,4 +138,5 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> tuple[flo
         "verified_commit": commit(),
     }
     results.save(summary.assign_attrs(stamp), path)
-    return found
+    pairs = {name: (str(first[name]), str(run.attrs[name])) for name in _DECIDES_ROUNDING}
+    return Agreement(*found, {name: pair for name, pair in pairs.items() if pair[0] != pair[1]})

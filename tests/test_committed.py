@@ -201,12 +201,26 @@ def test_standing_follows_the_code(file, monkeypatch):
     assert committed.standing(committed.load_summary(file)) == "stale"
     monkeypatch.setattr(verification, "commit", lambda: "abc")
     monkeypatch.setattr(verification.ClassExperiment, "code", "new code")
-    verification.verify(file, "cpu", progress=False)
+    agreement = verification.verify(file, "cpu", progress=False)
+    assert (agreement.checkpoint, agreement.losses, agreement.made_with) == (0, 0, {})
     stamped = committed.load_summary(file)
     assert committed.standing(stamped) == "verified"
     assert stamped.attrs["verified_commit"] == "abc" and stamped.attrs["verified_on"] > "2026"
     monkeypatch.setattr(committed, "present_code", lambda: "newer code")
     assert committed.standing(stamped) == "stale"
+
+
+def test_another_processor_or_number_of_threads_is_named(file):
+    summary = committed.load_summary(file)
+    runs = json.loads(summary.attrs["runs"])
+    here = runs[0]["threads"]
+    runs[0] |= {"device": "Abacus", "threads": "99"}
+    results.save(summary.assign_attrs(runs=json.dumps(runs)), file)
+    agreement = verification.verify(file, "cpu", progress=False)
+    assert agreement.made_with == {
+        "device": ("Abacus", provenance.environment()["device"]), "threads": ("99", here)
+    }  # fmt: skip
+    assert str(agreement).endswith(f"; threads {here}, not 99")
 
 
 def test_other_images_are_not_taken_for_other_code(file):
