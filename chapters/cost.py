@@ -59,9 +59,9 @@ REPEATS = {"smoke": 6, "laptop": 20, "paper": 40}[profile]
 results = Path(benchmarks_dir or Path(sc.__file__).parents[1] / "benchmarks" / "results")
 
 
-def benchmark(name):
+def benchmark(name, folder=results):
     """The committed result of a benchmark."""
-    return json.loads((results / f"{name}.json").read_text())
+    return json.loads((folder / f"{name}.json").read_text())
 
 
 def table(header, rows):
@@ -151,7 +151,8 @@ Markdown(
 # ## The floor
 #
 # The benchmark `benchmarks/cost_model.py` measures, in the same run, how fast this count could be
-# worked off: the rate of products of large matrices in single and double precision, and how fast an array
+# worked off: the rate of products of large matrices in single and double precision (or in single precision
+# that of convolutions of large maps, if that is higher), and how fast an array
 # as large as the weights is copied. The *floor* adds up, over layers and phases, the larger of the time to
 # compute and the time to move the weights. It takes the larger, and not the sum, because a core
 # goes on computing while it waits for memory; so it is a bound that no program with these operations
@@ -184,6 +185,7 @@ Markdown(table(header, rows))
 
 # %% tags=["hide-input"]
 rates, machine = model_of_cost["rates"]["by_clock"], model_of_cost["environment"]
+closest = min(model_of_cost["layers"], key=lambda row: row["over_floor"])
 best = ways["shared"]
 reach = best["published_over_floor"]
 verdict = (
@@ -200,7 +202,10 @@ Markdown(
     f"{published['seconds']:.1f} s there (from {published['combinations_timed']} of its {published['combinations']} "
     f"combinations of a sample and a class of probes). For the published step, a fresh Adam, the floor is "
     f"{best['floor']['seconds']:.2f} s, {reach:.1f} times less, {verdict}. "
-    f"Without overlap of computing and moving, the floor would be {best['floor']['seconds_without_overlap']:.2f} s."
+    f"Without overlap of computing and moving, the floor would be {best['floor']['seconds_without_overlap']:.2f} s. "
+    f"Of the layers below, each timed by itself, the one that comes closest to this rate takes {closest['over_floor']:.2f} "
+    f"times as long as it would there (`{closest['layer']}`)"
+    f"{'.' if closest['over_floor'] >= 1 else ': **less, so that this floor is none**.'}"
 )
 
 # %% [markdown]
@@ -243,15 +248,13 @@ Markdown(
 
 # %% tags=["hide-input"]
 WANTED, OVER_FLOOR = 30, 1.5
-threads, allowed = model_of_cost["threads"], published["seconds"] / WANTED
-rows, of_ways = [], {}
+threads, rows = model_of_cost["threads"], []
 for way, row in ways.items():
     phases = {k: v / threads for k, v in row["cpu_seconds_by_phase_on_one_thread"].items()}
     in_layers = row["cpu_seconds_in_layers_on_one_thread"] / threads
     gradients, in_kernels = phases["slopes"] + phases.get("steps", 0), row["seconds_in_kernels"]
     others = sum(phases.values()) - in_kernels
     waiting = row["seconds"] - sum(phases.values())
-    of_ways[way] = (in_kernels, others, waiting)
     rows.append(
         [
             NAMES[way],
@@ -266,26 +269,35 @@ header += ["ratio", "around", "waiting", "measured"]
 Markdown(table(header, rows))
 
 # %% tags=["hide-input"]
-said = []
-for way, name in (("shared", "Adam"), ("low_rank", "SGD")):
-    in_kernels, others, waiting = of_ways[way]
-    left = allowed - in_kernels
-    said.append(
-        f"for {name} the kernels take {in_kernels:.2f} s, "
-        + (
-            f"which is more: **out of reach with these kernels**, whatever is done about the {others + waiting:.2f} s "
-            "beside them"
-            if left < 0
-            else f"which leaves {left:.2f} s for what now takes {others + waiting:.2f} s"
+
+
+def in_reach(cost):
+    """What the kernels alone leave of the time that is allowed, for Adam and for SGD, in words."""
+    said, allowed = [], cost["published"]["seconds"] / WANTED
+    below = " (and below the floor, which no kernels reach)"
+    for way, name in (("shared", "Adam"), ("low_rank", "SGD")):
+        row = cost["ways"][way]
+        in_kernels = row["seconds_in_kernels"]
+        left, beside = allowed - in_kernels, row["seconds"] - in_kernels
+        said.append(
+            f"for {name} the kernels take {in_kernels:.2f} s, "
+            + (
+                f"which is more: **out of reach with these kernels**, whatever is done about the {beside:.2f} s "
+                f"beside them{below if row['published_over_floor'] < WANTED else ''}"
+                if left < 0
+                else f"which leaves {left:.2f} s for what now takes {beside:.2f} s"
+            )
         )
-    )
+    return f"{allowed:.2f} s are allowed; {'; '.join(said)}."
+
+
 alone, of_floor = best["kernels_over_floor"], best["floor_in_cpu_time"]["by_phase"]
 spent = best["cpu_seconds_by_phase_on_one_thread"] | {
     "predictions": best["cpu_seconds_in_layers_on_one_thread"]
 }
 over = {phase: spent[phase] / threads / least for phase, least in of_floor.items()}
 Markdown(
-    f"**Is {WANTED} times in reach?** It would allow {allowed:.2f} s; {'; '.join(said)}. "
+    f"**Is {WANTED} times in reach?** {in_reach(model_of_cost)} "
     f"The kernels of the published step alone take {alone:.2f} times the floor, so a time of {OVER_FLOOR} times the floor is "
     f"{'out of reach with them too' if alone > OVER_FLOOR else 'not ruled out by them'}. Against their own part of "
     f"the floor the layers of the predictions take {over['predictions']:.1f} times as long (convolutions on maps of 8×8 and "
@@ -344,6 +356,48 @@ Markdown(
     f"it is {best['over_floor']:.1f}{', **missed**' if best['over_floor'] > OVER_FLOOR else ''}. In the "
     "floor, activations, sums, checks and what is done once for a measurement cost nothing."
 )
+
+# %% [markdown]
+# ### On other machines
+#
+# A ratio belongs to two programs and a machine. The same benchmarks elsewhere, each in a folder beside
+# the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`); the first column is as above.
+
+# %% tags=["hide-input"]
+COMPARED = ("cost_model", "published_measurement", "dense_networks")
+machines = [
+    folder
+    for folder in (results, *sorted(results.iterdir()))
+    if all((folder / f"{name}.json").is_file() for name in COMPARED)
+]
+costs, wholes, denses = ([benchmark(name, folder) for folder in machines] for name in COMPARED)
+rows = [
+    ["threads", *(cost["threads"] for cost in costs)],
+    [
+        "Gflop/s, single precision",
+        *(f"{c['rates']['by_clock']['float32'] / 1e9:.0f}" for c in costs),
+    ],
+    ["published algorithm", *(f"{whole['seconds']['published']:.1f} s" for whole in wholes)],
+]
+for way, ratio in (("shared", "ratio"), ("low_rank", "ratio_sgd"), ("tangent", "ratio_tangent")):
+    of_way = [(cost["ways"][way], cost["published"]["seconds"]) for cost in costs]
+    at_kernels = [by / row["seconds_in_kernels"] for row, by in of_way]
+    rows += [
+        [f"{NAMES[way]}, reached", *(f"**{whole[ratio]:.1f}×**" for whole in wholes)],
+        ["with its kernels alone", *(f"{value:.1f}×" for value in at_kernels)],
+        ["at the floor", *(f"{row['published_over_floor']:.1f}×" for row, _ in of_way)],
+        ["time over the floor", *(f"{row['over_floor']:.2f}" for row, _ in of_way)],
+    ]
+for name in SET_OUT_FOR:
+    for work, words in (("change", "changes by SGD"), ("tangent", "tangent limit")):
+        ratios = [dense[name][work]["ratio"] for dense in denses]
+        rows.append([f"{name}, {words}", *(f"{ratio:.1f}×" for ratio in ratios)])
+header = ["", *(cost["environment"]["device"] for cost in costs)]
+elsewhere = [
+    f"On {cost['environment']['device']} (commit `{cost['environment']['commit']}`) {in_reach(cost)}"
+    for cost in costs[1:]
+]
+Markdown(table(header, rows) + "\n\n" + "\n\n".join(elsewhere))
 
 # %% [markdown]
 # ## How it grows

@@ -24,8 +24,8 @@ def text(tmp_path_factory):
     return re.sub("</?span[^>]*>", "", said)
 
 
-def _result(name):
-    return json.loads((RESULTS / f"{name}.json").read_text())
+def _result(name, machine="."):
+    return json.loads((RESULTS / machine / f"{name}.json").read_text())
 
 
 def _numbers(pattern, text):
@@ -36,7 +36,7 @@ def test_ratios_are_those_of_the_benchmark(text):
     cost = _result("cost_model")
     for way, name in (("shared", "Adam"), ("low_rank", "SGD"), ("tangent", "tangent limit")):
         row = cost["ways"][way]
-        (line, _) = [line for line in text.splitlines() if line.startswith(f"| {name}")]
+        (line, *_) = [line for line in text.splitlines() if line.startswith(f"| {name}")]
         assert f"| {row['floor']['seconds']:.2f} s | {row['seconds']:.2f} s |" in line
         assert f"| {row['over_floor']:.2f} |" in line
         operations = sum(row["multiply_adds"].values())
@@ -51,7 +51,7 @@ def test_kernels_and_what_is_beside_them_add_up_to_what_was_measured(text):
     threads, of = cost["threads"], {}
     for way, name in (("shared", "Adam"), ("low_rank", "SGD"), ("tangent", "tangent limit")):
         row = cost["ways"][way]
-        (_, line) = [line for line in text.splitlines() if line.startswith(f"| {name}")]
+        (_, line, *_) = [line for line in text.splitlines() if line.startswith(f"| {name}")]
         numbers = [float(v) for v in re.findall(r"(-?[\d.]+)(?: s|×)? \|", line)]
         layers, gradients, kernels, over, ratio, others, waiting, measured = numbers
         phases = row["cpu_seconds_by_phase_on_one_thread"]
@@ -67,7 +67,7 @@ def test_kernels_and_what_is_beside_them_add_up_to_what_was_measured(text):
         assert kernels + others + waiting == pytest.approx(row["seconds"], abs=0.016)
         assert measured == pytest.approx(row["seconds"], abs=0.006)
         of[name] = kernels
-    allowed = float(re.search(r"would allow ([\d.]+) s", text)[1])
+    allowed = float(re.search(r"in reach\?\*\* ([\d.]+) s are allowed", text)[1])
     assert allowed == pytest.approx(cost["published"]["seconds"] / 30, abs=0.006)
     for name in ("Adam", "SGD"):
         says = re.search(rf"for {name} the kernels take ([\d.]+) s, which (is more|leaves)", text)
@@ -125,7 +125,8 @@ def test_widths_of_the_paper_profile_are_those_of_its_components(text):
 
 def test_what_was_reached_is_the_full_benchmarks_ratio(text):
     whole, dense = _result("published_measurement"), _result("dense_networks")
-    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rows = {line.split("|")[1].strip(): line for line in reversed(lines)}  # the first of each
     for name, ratio, wanted in (
         ("published network, Adam (`shared`)", whole["ratio"], 30),
         ("published network, SGD (`low_rank`)", whole["ratio_sgd"], 30),
@@ -136,3 +137,44 @@ def test_what_was_reached_is_the_full_benchmarks_ratio(text):
         assert f"| {ratio:.1f}× | {wanted}× |" in rows[name]
         missed = re.search(r"\*\*Missed: (.*?)\.\*\*", text)
         assert (missed is not None and name in missed[1]) == (ratio < wanted)
+
+
+def test_machines_stand_beside_each_other(text):
+    """Each row of the table against the files, and what is said of the kernels of each machine."""
+    machines = [".", *sorted(path.parent.name for path in RESULTS.glob("*/dense_networks.json"))]
+    assert len(machines) > 1
+    costs = [_result("cost_model", machine) for machine in machines]
+    lines, labels = text.splitlines(), [cost["environment"]["device"] for cost in costs]
+    table = lines[lines.index(f"|  | {' | '.join(labels)} |") :]
+    rows = [line for line in table if line.startswith("|")]
+    numbers = [[float(v) for v in re.findall(r" \**([\d.]+)(?:×| s)?\** (?=\|)", r)] for r in rows]
+    (published,) = [n for n, row in zip(numbers, rows, strict=True) if "published alg" in row]
+    wholes = [_result("published_measurement", machine) for machine in machines]
+    assert published == [round(whole["seconds"]["published"], 1) for whole in wholes]
+    for way, start, ratio in (
+        ("shared", "| Adam", "ratio"),
+        ("low_rank", "| SGD", "ratio_sgd"),
+        ("tangent", "| tangent limit", "ratio_tangent"),
+    ):
+        at = next(k for k, row in enumerate(rows) if row.startswith(start))
+        reached, with_kernels, at_floor, over = numbers[at : at + 4]
+        assert reached == [round(whole[ratio], 1) for whole in wholes]
+        for k, cost in enumerate(costs):
+            row = cost["ways"][way]
+            kernels = cost["published"]["seconds"] / row["seconds_in_kernels"]
+            assert with_kernels[k] == pytest.approx(kernels, abs=0.051)
+            assert at_floor[k] == pytest.approx(row["published_over_floor"], abs=0.051)
+            assert over[k] == pytest.approx(row["over_floor"], abs=0.0051)
+            assert at_floor[k] >= with_kernels[k]
+    for label, cost in list(zip(labels, costs, strict=True))[1:]:
+        (said,) = [line for line in lines if line.startswith(f"On {label} (commit")]
+        allowed, of = cost["published"]["seconds"] / 30, cost["ways"]
+        beyond = sum(of[way]["seconds_in_kernels"] > allowed for way in ("shared", "low_rank"))
+        assert said.count("out of reach with these kernels") == beyond
+        below = [of[way]["published_over_floor"] < 30 for way in ("shared", "low_rank")]
+        assert said.count("below the floor") == sum(below)
+    dense = [_result("dense_networks", machine) for machine in machines]
+    for name in ("784-512-512-1", "784-40960-1"):
+        for work, words in (("change", "changes by SGD"), ("tangent", "tangent limit")):
+            at = next(k for k, row in enumerate(rows) if row.startswith(f"| {name}, {words}"))
+            assert numbers[at] == [round(of[name][work]["ratio"], 1) for of in dense]
