@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pairs
+from written import write_all
 
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9-]+)/([\w.-]+?)(?:\.git)?/?")
 BRANCH = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|$)))[\w][\w./-]*(?<![./])", re.ASCII)
@@ -107,19 +108,6 @@ def changed(root: Path, place: Repository | None) -> dict[Path, str]:
     return {path: text for path, text in texts.items() if path.read_text("utf8") != text}
 
 
-def write(texts: dict[Path, str]) -> None:
-    """Write all files or, if there is no room for one, none."""
-    drafts = {path: path.with_name(f".{path.name}.new") for path in texts}
-    try:
-        for path, draft in drafts.items():
-            draft.write_text(texts[path], "utf8")
-        for path, draft in drafts.items():
-            draft.replace(path)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
-
-
 def fail(message: str) -> NoReturn:
     print(f"repository: error: {message}", file=sys.stderr)
     sys.exit(2)
@@ -147,7 +135,7 @@ def main() -> None:
     place = asked(parser.parse_args())
     try:
         texts = changed(Path(), place)
-        write(texts)
+        write_all(texts)
     except ValueError as error:
         fail(str(error))
     except OSError as error:
