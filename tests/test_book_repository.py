@@ -11,7 +11,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from tests.book import ROOT, call, make_book, run, tree
+from tests.book import ROOT, call, make_book, run, tool, tree
 
 PLACE = "https://github.com/someone/a.book"
 SCRIPT = "chapters/tiny.py"
@@ -192,3 +192,13 @@ def test_with_an_address_the_chapters_of_this_book_are_as_tidy_as_without(tmp_pa
         parts = re.split(r"^# %%", script.read_text(), flags=re.MULTILINE)
         code = [part for part in parts[1:] if not part.startswith(" [markdown]")]
         assert address in code[0] and address not in "".join(code[1:]), script
+
+
+def test_files_are_written_together_or_not_at_all(tmp_path):
+    first, write_all = tmp_path / "first", tool("written").write_all
+    first.write_text("old")
+    with pytest.raises(OSError):
+        write_all({first: "new", tmp_path / "missing" / "second": "new"})
+    assert first.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["first"]
+    write_all({first: "new", tmp_path / "second": "néw"})
+    assert first.read_text() == "new" and (tmp_path / "second").read_text("utf8") == "néw"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
+from written import write_all
 
 from srel_core import paper_plots, plots
 from srel_core.claims import claims
@@ -97,14 +98,16 @@ def main() -> None:
         sys.exit(f"verdicts: error: {error}")
     if found[0].findings:
         wanted[PICTURE] = picture(found[0])
-    for path, text in wanted.items():
-        if action == "write":
-            path.write_text(text, "utf8")
-        elif present[path] != text:
-            sys.exit(
-                f"verdicts: error: {path} does not say what the results give: "
-                "`python tools/verdicts.py write` writes it anew"
-            )
+    stale = {path: text for path, text in wanted.items() if present[path] != text}
+    if stale and action == "check":
+        sys.exit(
+            f"verdicts: error: {next(iter(stale))} does not say what the results give: "
+            "`python tools/verdicts.py write` writes it anew"
+        )
+    try:
+        write_all(stale)
+    except OSError as error:
+        sys.exit(f"verdicts: error: cannot write {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":
