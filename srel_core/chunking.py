@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 
 from srel_core.problem import Problem
-from srel_core.propagation import _CACHE
+from srel_core.propagation import CACHE
 
 # Samples whose gradients to have at once on a thread, at most: more gain nothing.
 _SAMPLES = 64
@@ -90,7 +90,7 @@ class Footprint:
         and then the patches that the layers read. Of several samples change propagation has on its
         way what fills the cache.
         """
-        on_thread = max_bytes // 2 // torch.get_num_threads() - _ON_THE_WAY * _CACHE
+        on_thread = max_bytes // 2 // torch.get_num_threads() - _ON_THE_WAY * CACHE
         return max(1, min(_SAMPLES, on_thread // ((_GRADIENT + _PATCHES) * self.activations)))
 
     def rows_within(self, max_bytes: int, n_samples: int, n_outputs: int, n_rows: int) -> int:

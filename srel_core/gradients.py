@@ -52,14 +52,6 @@ class Slopes:
         is faster than for one after another."""
         return replace(self, kept={name: self.grouped(name) for name in self.layers})
 
-    def gradient(self, i: int) -> Gradient:
-        """The gradient of sample i by weight name."""
-        into = {n: torch.empty_like(w) for n, w in self.weights.items()}
-        for place in self.places(into):
-            for (_, out), left, right in self._products(i, place):
-                torch.mm(left, right, out=out)
-        return into
-
     def part(self, rows: slice) -> "Slopes":
         """Those of some of the samples."""
         inputs, slopes = (

@@ -32,7 +32,7 @@ Deltas = dict[fx.Node, Tensor | None]
 
 # Bytes of the largest change to push through at a time, about what a core's cache holds, and the
 # most steps: later layers, whose changes are small, do with fewer and larger operations.
-_CACHE, _TOGETHER = 8 * 2**20, 8
+CACHE, _TOGETHER = 8 * 2**20, 8
 
 
 class Propagation:
@@ -65,11 +65,21 @@ class Propagation:
             is not None
         }
         # A weight may go by several names: that of the problem is the first.
-        trained = {id(p): name for name, p in problem.model.named_parameters()}
-        self.names = {
-            name: trained[id(p)]
+        first = {id(p): name for name, p in problem.model.named_parameters()}
+        self.trained = {
+            name: first[id(p)]
             for name, p in problem.model.named_parameters(remove_duplicate=False)
-            if trained[id(p)] in problem.weights
+            if first[id(p)] in problem.weights
+        }
+        self.weights = {node: self._weights_of(node) for node in self.nodes}
+
+    def _weights_of(self, node: fx.Node) -> dict[str, str]:
+        """What moves in the module that a node calls, by its name there: the problem's name."""
+        start = f"{node.target}."
+        return {
+            name.removeprefix(start): first
+            for name, first in self.trained.items()
+            if node.op == "call_module" and name.startswith(start)
         }
 
     def changes(self, own: Problem, steps: Steps) -> Tensor:
@@ -86,7 +96,7 @@ class Propagation:
         largest, fit = 1, []
         for node in reversed(self.nodes):
             largest = max(largest, *(sizes.get(n, 0) for n in (node, *node.all_input_nodes)))
-            fit.append(min(_TOGETHER, max(1, _CACHE // largest)))
+            fit.append(min(_TOGETHER, max(1, CACHE // largest)))
         return fit[::-1]
 
     def _after(self, end: int, own: Problem, steps: Steps) -> Deltas:
@@ -131,13 +141,7 @@ class _Change:
         if node.op == "get_attr":
             return self._of_weight(str(node.target))
         moved = [used for used in node.all_input_nodes if self.deltas[used] is not None]
-        kind, start = self.flow.kinds[node], f"{node.target}."
-        weights = {
-            name.removeprefix(start): trained
-            for name, trained in self.flow.names.items()
-            if node.op == "call_module" and name.startswith(start)
-        }
-        value = self.base[node]
+        kind, weights, value = self.flow.kinds[node], self.flow.weights[node], self.base[node]
         if not (moved or weights) or isinstance(value, (int, torch.Size, torch.dtype)):
             return None
         if not isinstance(value, Tensor) or not value.is_floating_point():
@@ -255,9 +259,9 @@ class _Change:
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     def _of_weight(self, name: str) -> Tensor | None:
-        if name not in self.flow.names:
+        if name not in self.flow.trained:
             return None
-        steps = [self.steps.of_weight(self.flow.names[name], i) for i in range(self.steps.n)]
+        steps = [self.steps.of_weight(self.flow.trained[name], i) for i in range(self.steps.n)]
         return torch.stack(steps)
 
     def _own_memory(self, node: fx.Node, used: fx.Node) -> bool:

@@ -247,7 +247,7 @@ def test_early_layers_take_fewer_steps_at_a_time_than_late_ones(monkeypatch, cac
         return after(flow, end, own, steps)
 
     monkeypatch.setattr(Propagation, "_after", watched)
-    monkeypatch.setattr("srel_core.propagation._CACHE", cache)
+    monkeypatch.setattr("srel_core.propagation.CACHE", cache)
     got = sc.influence(model, x, y, probes, rule=rule, method="low_rank")
     torch.testing.assert_close(got.delta, want.delta, rtol=1e-9, atol=1e-12)
     together, fit = {n for n, _ in at_a_time}, at_a_time[0][1]
@@ -260,7 +260,7 @@ def test_early_layers_take_fewer_steps_at_a_time_than_late_ones(monkeypatch, cac
 def test_at_any_number_of_inputs_and_steps_at_a_time(monkeypatch):
     problem = _problem("image", torch.float64)
     whole = sc.influence(*problem, rule=sc.SGD(0.1), method="low_rank")
-    monkeypatch.setattr("srel_core.propagation._CACHE", 1)
+    monkeypatch.setattr("srel_core.propagation.CACHE", 1)
     one_step = sc.influence(*problem, rule=sc.SGD(0.1), method="low_rank")
     with pytest.raises(ValueError, match="too low: one sample and one input") as caught:
         sc.influence(*problem, rule=sc.SGD(0.1), method="low_rank", max_bytes=1)
