@@ -274,7 +274,7 @@ Markdown(table(header, rows))
 def in_reach(cost):
     """What the kernels alone leave of the time that is allowed, for Adam and for SGD, in words."""
     said, allowed = [], cost["published"]["seconds"] / WANTED
-    below = " (and below the floor, which no kernels reach)"
+    below = ", and below the floor, which no others beat"
     for way, name in (("shared", "Adam"), ("low_rank", "SGD")):
         row = cost["ways"][way]
         in_kernels = row["seconds_in_kernels"]
@@ -282,8 +282,9 @@ def in_reach(cost):
         said.append(
             f"for {name} the kernels take {in_kernels:.2f} s, "
             + (
-                f"which is more: **out of reach with these kernels**, whatever is done about the {beside:.2f} s "
-                f"beside them{below if row['published_over_floor'] < WANTED else ''}"
+                f"which is more: **out of reach with these kernels**"
+                f"{below if row['published_over_floor'] < WANTED else ''}, whatever is done about the {beside:.2f} s "
+                "beside them"
                 if left < 0
                 else f"which leaves {left:.2f} s for what now takes {beside:.2f} s"
             )
