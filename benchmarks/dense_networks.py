@@ -9,7 +9,7 @@ change   SGD at a learning rate of 1e-6. "loop": for each sample a copy of the m
 tangent  "loop": the gradient at each input and of each sample's loss by a backward pass of its
          own, and their products. "ours": `tangent_influence`.
 
-Run as `python benchmarks/dense_networks.py`; the result goes to `benchmarks/results/`.
+The two take turns. Run as `python benchmarks/dense_networks.py`; the result goes to `benchmarks/results/`.
 """
 
 import copy
@@ -83,13 +83,15 @@ def tangent_ours(model, x, y, probes):
     return sc.tangent_influence(model, x, y, probes, loss="mse", divergences=["abs"]).change["abs"]
 
 
-def timed(function, arguments, repeats):
-    seconds = []
+def in_turns(functions, arguments, repeats):
+    """For each function its median seconds and its result; a machine that slows down slows all."""
+    seconds, results = [[] for _ in functions], {}
     for _ in range(repeats + 1):  # the first warms up
-        started = time.perf_counter()
-        result = function(*arguments)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:]), result
+        for k, function in enumerate(functions):
+            started = time.perf_counter()
+            results[k] = function(*arguments)
+            seconds[k].append(time.perf_counter() - started)
+    return [(statistics.median(of[1:]), results[k]) for k, of in enumerate(seconds)]
 
 
 def relative_error(got, want):
@@ -112,8 +114,9 @@ def main():
             ("change", change_by_loop, change_ours, truth),
             ("tangent", tangent_by_loop, tangent_ours, limit),
         ]:
-            loop_seconds, by_loop = timed(loop, arguments, options.repeats)
-            our_seconds, by_us = timed(ours, arguments, options.repeats)
+            (loop_seconds, by_loop), (our_seconds, by_us) = in_turns(
+                (loop, ours), arguments, options.repeats
+            )
             rows[work] = {
                 "seconds": {"loop": loop_seconds, "ours": our_seconds},
                 "ratio": loop_seconds / our_seconds,
