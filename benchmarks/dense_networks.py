@@ -9,10 +9,14 @@ change   SGD at a learning rate of 1e-6. "loop": for each sample a copy of the m
 tangent  "loop": the gradient at each input and of each sample's loss by a backward pass of its
          own, and their products. "ours": `tangent_influence`.
 
-The two take turns. Run as `python benchmarks/dense_networks.py`; the result goes to `benchmarks/results/`.
+The two take turns, in some processes one after another: how long the loop takes depends on where a
+process gets its memory. The medians are compared. Run as `python benchmarks/dense_networks.py`; the
+result goes to `benchmarks/results/`. Takes about six minutes.
 """
 
 import copy
+import itertools
+import multiprocessing
 import statistics
 import time
 
@@ -24,6 +28,7 @@ from srel_core.models import mlp
 from srel_core.provenance import environment
 
 LR = 1e-6
+MANY, QUICK = 5, 5.0  # turns, if one takes less than so many seconds
 NETWORKS = {  # hidden widths, samples, probes
     "784-512-512-1": ((512, 512), 64, 256),
     "784-40960-1": ((40960,), 16, 128),
@@ -83,14 +88,18 @@ def tangent_ours(model, x, y, probes):
     return sc.tangent_influence(model, x, y, probes, loss="mse", divergences=["abs"]).change["abs"]
 
 
-def in_turns(functions, arguments, repeats):
+WORKS = {"change": (change_by_loop, change_ours), "tangent": (tangent_by_loop, tangent_ours)}
+
+
+def in_turns(functions, arguments):
     """For each function its median seconds and its result; a machine that slows down slows all."""
-    seconds, results = [[] for _ in functions], {}
-    for _ in range(repeats + 1):  # the first warms up
+    seconds, results, turns = [[] for _ in functions], {}, 1
+    while len(seconds[0]) < turns + 1:  # the first warms up
         for k, function in enumerate(functions):
             started = time.perf_counter()
             results[k] = function(*arguments)
             seconds[k].append(time.perf_counter() - started)
+        turns = MANY if sum(of[0] for of in seconds) < QUICK else 1
     return [(statistics.median(of[1:]), results[k]) for k, of in enumerate(seconds)]
 
 
@@ -99,39 +108,47 @@ def relative_error(got, want):
     return float(((got - want).abs() / want.median(0).values).max())
 
 
+def compared(name, work, threads, with_errors):
+    """One round: seconds of the loop and of ours, and if asked for their errors."""
+    torch.set_num_threads(threads)
+    arguments = problem(*NETWORKS[name])
+    (loop_seconds, by_loop), (our_seconds, by_us) = in_turns(WORKS[work], arguments)
+    row = {"loop": loop_seconds, "ours": our_seconds}
+    if not with_errors:
+        return row, {}
+    want = WORKS[work][0](*(copy.deepcopy(a).double() for a in arguments))
+    return row, {"loop": relative_error(by_loop, want), "ours": relative_error(by_us, want)}
+
+
 def main():
     parser = _results.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     result = {}
-    for name, sizes in NETWORKS.items():
-        arguments = problem(*sizes)
-        exact = [copy.deepcopy(a).double() for a in arguments]
-        truth = change_by_loop(*exact)
-        limit = tangent_by_loop(*exact)
-        rows = {}
-        for work, loop, ours, want in [
-            ("change", change_by_loop, change_ours, truth),
-            ("tangent", tangent_by_loop, tangent_ours, limit),
-        ]:
-            (loop_seconds, by_loop), (our_seconds, by_us) = in_turns(
-                (loop, ours), arguments, options.repeats
-            )
-            rows[work] = {
-                "seconds": {"loop": loop_seconds, "ours": our_seconds},
-                "ratio": loop_seconds / our_seconds,
-                "error": {
-                    "loop": relative_error(by_loop, want),
-                    "ours": relative_error(by_us, want),
-                },
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for name, work in itertools.product(NETWORKS, WORKS):
+            rounds = [
+                pool.apply(compared, (name, work, options.threads, k == 0))
+                for k in range(options.rounds)
+            ]
+            seconds = {
+                side: statistics.median(row[side] for row, _ in rounds) for side in ("loop", "ours")
             }
+            row = {
+                "seconds": seconds,
+                "ratio": seconds["loop"] / seconds["ours"],
+                "ratios": sorted(row["loop"] / row["ours"] for row, _ in rounds),
+                "error": rounds[0][1],
+            }
+            result.setdefault(name, {})[work] = row
             print(
-                f"{name} {work}: {loop_seconds:.3f} s / {our_seconds:.3f} s = "
-                f"{rows[work]['ratio']:.1f}×; errors {rows[work]['error']}"
+                f"{name} {work}: {seconds['loop']:.3f} s / {seconds['ours']:.3f} s = "
+                f"{row['ratio']:.1f}× ({', '.join(f'{r:.1f}' for r in row['ratios'])}); "
+                f"errors {row['error']}"
             )
-        result[name] = rows
     result |= {
-        "lr": LR, "repeats": options.repeats, "threads": torch.get_num_threads(),
+        "lr": LR, "rounds": options.rounds, "threads": options.threads,
         "environment": environment(),
     }  # fmt: skip
     _results.save(options.write_to, "dense_networks", result)
