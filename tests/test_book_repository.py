@@ -195,10 +195,31 @@ def test_with_an_address_the_chapters_of_this_book_are_as_tidy_as_without(tmp_pa
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path):
-    first, write_all = tmp_path / "first", tool("written").write_all
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    write_all = tool("written").write_all
     first.write_text("old")
-    with pytest.raises(OSError):
-        write_all({first: "new", tmp_path / "missing" / "second": "new"})
-    assert first.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["first"]
-    write_all({first: "new", tmp_path / "second": "néw"})
-    assert first.read_text() == "new" and (tmp_path / "second").read_text("utf8") == "néw"
+    for spoilt in (tmp_path / "missing" / "file", tmp_path / "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)  # no draft, and no place to put one
+        with pytest.raises(OSError) as caught:
+            write_all({first: "new", second: "new", spoilt: "new", third: "new"})
+        assert caught.value.filename == str(spoilt) and caught.value.strerror
+        assert first.read_text() == "old"
+        assert {path.name for path in tmp_path.iterdir()} == {"first", "folder"}
+    write_all({first: "new", second: "néw"})
+    assert first.read_text() == "new" and second.read_text("utf8") == "néw"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from written import write_all; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+        "write_all({Path(sys.argv[1]): 'x' * 1000})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "large"],
+        cwd=ROOT / "tools", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and f"File too large: '{tmp_path / 'large'}'" in done.stderr
+    assert not list(tmp_path.iterdir())
