@@ -58,11 +58,14 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """The checked-out commit of this package's repository, "+changes" if edited; or "unknown"."""
+    """The checked-out commit of this package's repository, or "unknown"; "+changes" if the package
+    or a benchmark has been edited since."""
     head = _git("rev-parse", "--short=12", "HEAD")
     if not head:
         return "unknown"
-    return head + ("+changes" if _git("status", "--porcelain", "--", str(_HERE)) else "")
+    return head + (
+        "+changes" if _git("status", "--porcelain", "--", ".", ":(glob)../benchmarks/*.py") else ""
+    )
 
 
 def _git(*arguments: str) -> str:

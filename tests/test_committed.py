@@ -221,6 +221,10 @@ def test_another_processor_or_number_of_threads_is_named(file):
         "device": ("Abacus", provenance.environment()["device"]), "threads": ("99", here)
     }  # fmt: skip
     assert str(agreement).endswith(f"; threads {here}, not 99")
+    summary["slice_own"] *= 1.01
+    results.save(summary.assign_attrs(runs=json.dumps(runs)), file)
+    with pytest.raises(ResultError, match=r"other numbers \(.*; device .*, not Abacus; threads"):
+        verification.verify(file, "cpu", progress=False)
 
 
 def test_other_images_are_not_taken_for_other_code(file):
