@@ -10,11 +10,10 @@ the weights that move, and of one that no cache holds.
 
 The floor takes for each layer and phase the larger of the time to compute and the time to move:
 a core computes while it waits for memory, so their sum would not be a bound; it is given beside.
+It is a bound at these rates, for these operations.
 Times are medians of repeats by the clock. On a machine that does other work too the CPU time of one
 thread alone, against the floor of one thread, says more; there the time is also taken apart, by
-phases, by kinds of operation (torch's profiler) and by layers. "Kernels" are the slopes, the steps
-and the layers of the predictions: what is left if all between and around them cost nothing, and
-if it were shared out without waiting. Takes about two minutes.
+phases, by kinds of operation (torch's profiler) and by layers. Takes about two minutes.
 """
 
 import statistics
@@ -349,8 +348,8 @@ def published_algorithm(arguments: tuple[Any, ...], repeats: int) -> Row:
 
 def main() -> None:
     parser = _results.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=_results.positive, default=3)
+    parser.add_argument("--threads", type=_results.positive, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     arguments = published.problem()
@@ -373,12 +372,6 @@ def main() -> None:
         row["over_floor"] = row["seconds"] / row["floor"]["seconds"]
         alone = row["cpu_seconds_on_one_thread"] / options.threads
         row["over_floor_on_one_thread"] = alone / on_cpu["seconds"]
-        in_kernels = sum(
-            row["cpu_seconds_by_phase_on_one_thread"].get(phase, 0) for phase in ("slopes", "steps")
-        )
-        in_kernels += row["cpu_seconds_in_layers_on_one_thread"]
-        row["seconds_in_kernels"] = in_kernels / options.threads
-        row["kernels_over_floor"] = row["seconds_in_kernels"] / on_cpu["seconds"]
         row["published_over_this"] = reference["seconds"] / row["seconds"]
         row["published_over_floor"] = reference["seconds"] / row["floor"]["seconds"]
         print(

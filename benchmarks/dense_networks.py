@@ -10,8 +10,9 @@ tangent  "loop": the gradient at each input and of each sample's loss by a backw
          own, and their products. "ours": `tangent_influence`.
 
 The two take turns, in some processes one after another: how long the loop takes depends on where a
-process gets its memory. The medians are compared. Run as `python benchmarks/dense_networks.py`; the
-result goes to `benchmarks/results/`. Takes about six minutes.
+process gets its memory. The ratio is the median of theirs. Run as
+`python benchmarks/dense_networks.py`; the result goes to `benchmarks/results/`. Takes about six
+minutes.
 """
 
 import copy
@@ -19,6 +20,7 @@ import itertools
 import multiprocessing
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import _results
 import torch
@@ -94,11 +96,13 @@ WORKS = {"change": (change_by_loop, change_ours), "tangent": (tangent_by_loop, t
 def in_turns(functions, arguments):
     """For each function its median seconds and its result; a machine that slows down slows all."""
     seconds, results, turns = [[] for _ in functions], {}, 1
+    order = list(enumerate(functions))
     while len(seconds[0]) < turns + 1:  # the first warms up
-        for k, function in enumerate(functions):
+        for k, function in order:
             started = time.perf_counter()
             results[k] = function(*arguments)
             seconds[k].append(time.perf_counter() - started)
+        order.reverse()
         turns = MANY if sum(of[0] for of in seconds) < QUICK else 1
     return [(statistics.median(of[1:]), results[k]) for k, of in enumerate(seconds)]
 
@@ -122,25 +126,25 @@ def compared(name, work, threads, with_errors):
 
 def main():
     parser = _results.parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=_results.positive, default=3)
+    parser.add_argument("--threads", type=_results.positive, default=torch.get_num_threads())
     options = parser.parse_args()
-    result = {}
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+    torch.set_num_threads(options.threads)
+    result, spawn = {}, multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
         for name, work in itertools.product(NETWORKS, WORKS):
             rounds = [
-                pool.apply(compared, (name, work, options.threads, k == 0))
+                pool.submit(compared, name, work, options.threads, k == 0).result()
                 for k in range(options.rounds)
             ]
             seconds = {
                 side: statistics.median(row[side] for row, _ in rounds) for side in ("loop", "ours")
             }
+            ratios = sorted(row["loop"] / row["ours"] for row, _ in rounds)
             row = {
-                "seconds": seconds,
-                "ratio": seconds["loop"] / seconds["ours"],
-                "ratios": sorted(row["loop"] / row["ours"] for row, _ in rounds),
+                "seconds": seconds, "ratio": statistics.median(ratios), "ratios": ratios,
                 "error": rounds[0][1],
-            }
+            }  # fmt: skip
             result.setdefault(name, {})[work] = row
             print(
                 f"{name} {work}: {seconds['loop']:.3f} s / {seconds['ours']:.3f} s = "

@@ -134,14 +134,17 @@ def worker(side, threads, out):
 def run_worker(side, threads, folder):
     out = Path(folder) / f"{side}.npy"
     command = [sys.executable, __file__, "--worker", side, "--threads", str(threads)]
-    done = subprocess.run([*command, "--out", out], capture_output=True, text=True, check=True)
+    command += ["--write-to", folder, "--out", out]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"published_measurement: error: {side} ended with exit code {done.returncode}")
     return json.loads(done.stdout), np.load(out)
 
 
 def main():
     parser = _results.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=_results.positive, default=3)
+    parser.add_argument("--threads", type=_results.positive, default=torch.get_num_threads())
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()

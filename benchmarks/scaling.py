@@ -147,8 +147,8 @@ def tasks(threads: int, repeats: int) -> list[Row]:
 
 def main() -> None:
     parser = _results.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=_results.positive, default=2)
+    parser.add_argument("--threads", type=_results.positive, default=torch.get_num_threads())
     options = parser.parse_args()
     importlib.import_module("torch._dynamo")  # torch.func does, with seconds for each process
     rows = []

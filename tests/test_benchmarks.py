@@ -1,12 +1,12 @@
 """Every benchmark takes a folder for its result, and refuses one it cannot write to at once."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from srel_core.results import ResultError
 from tests.book import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
@@ -34,6 +34,32 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(name, tmp
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_result_goes_where_it_was_told_to(name):
+    text = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+    assert re.findall(r"save\(options\.write_to, ([\w\"]+),", text) in ([f'"{name}"'], ["NAME"])
+    assert "write_text" not in text.replace('Path("/proc/self/clear_refs").write_text("5")', "")
+
+
+def test_the_precision_of_runs_is_written_to_the_folder(writing, tmp_path, monkeypatch):
+    import paper_precision
+
+    monkeypatch.setattr(paper_precision, "kept_runs", lambda *_: [])
+    monkeypatch.setattr(paper_precision, "precision", lambda _: {"runs": 3})
+    monkeypatch.setattr(sys, "argv", ["paper_precision.py", "--write-to", str(tmp_path / "new")])
+    paper_precision.main()
+    written = json.loads((tmp_path / "new" / "paper_precision.json").read_text())
+    assert written["cifar10"] == {"runs": 3}
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "two", "1.5"])
+def test_numbers_of_repeats_are_positive(wrong):
+    command = [sys.executable, ROOT / "benchmarks" / "dense_networks.py", "--rounds", wrong]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "expected a whole number of at least 1" in done.stderr.splitlines()[-1]
+
+
 def test_a_result_is_written_whole_or_not_at_all(writing, tmp_path):
     folder = tmp_path / "new" / "machine"
     options = writing.parser("What it does.\n\nMore.").parse_args(["--write-to", str(folder)])
@@ -42,13 +68,13 @@ def test_a_result_is_written_whole_or_not_at_all(writing, tmp_path):
     with pytest.raises(TypeError):
         writing.save(folder, "times", {"not JSON": object()})
     (folder / "other.json").mkdir()
-    with pytest.raises(ResultError, match=r"cannot write other\.json"):
+    with pytest.raises(SystemExit, match=r"^other: error: cannot write other\.json"):
         writing.save(folder, "other", {})
     assert sorted(path.name for path in folder.iterdir()) == ["other.json", "times.json"]
     assert json.loads((folder / "times.json").read_text(encoding="utf-8")) == {"größe": 1.5}
 
 
-def test_results_go_to_the_book_unless_told_otherwise(writing):
-    assert (
-        writing.parser("What it does.").parse_args([]).write_to == ROOT / "benchmarks" / "results"
-    )
+def test_results_go_to_the_book_unless_told_otherwise(writing, tmp_path, monkeypatch):
+    assert writing.HERE == ROOT / "benchmarks" / "results"
+    monkeypatch.setattr(writing, "HERE", tmp_path / "book")
+    assert writing.parser("What it does.").parse_args([]).write_to == tmp_path / "book"
