@@ -155,9 +155,10 @@ Markdown(
 # that of convolutions of large maps, if that is higher), and how fast an array
 # as large as the weights is copied. The *floor* adds up, over layers and phases, the larger of the time to
 # compute and the time to move the weights. It takes the larger, and not the sum, because a core
-# goes on computing while it waits for memory; so it is a bound that no program with these operations
-# beats, and one that none reaches: activations, pooling and sums are free in it, and small products
-# run as fast as large ones.
+# goes on computing while it waits for memory. For these operations at these rates it is a bound, and one that
+# is not reached: activations, pooling and sums are free in it, and small products
+# run as fast as large ones. It has stepped weights written to memory and read again; a program that used each
+# layer's while a core's cache holds them would be spared a part of the steps' share.
 
 # %% tags=["hide-input"]
 model_of_cost = benchmark("cost_model")
@@ -192,7 +193,7 @@ verdict = (
     "so thirty times faster than the published algorithm is within the floor"
     if reach >= 30
     else "so **thirty times faster than the published algorithm is below the floor**: no program that "
-    "does these multiply-adds in single precision can be, however it is written"
+    "does these multiply-adds at these rates can be, however it is written"
 )
 Markdown(
     f"Measured on {machine['device']} with {model_of_cost['threads']} threads (commit "
@@ -202,7 +203,8 @@ Markdown(
     f"{published['seconds']:.1f} s there (from {published['combinations_timed']} of its {published['combinations']} "
     f"combinations of a sample and a class of probes). For the published step, a fresh Adam, the floor is "
     f"{best['floor']['seconds']:.2f} s, {reach:.1f} times less, {verdict}. "
-    f"Without overlap of computing and moving, the floor would be {best['floor']['seconds_without_overlap']:.2f} s. "
+    f"Without overlap of computing and moving, the floor would be {best['floor']['seconds_without_overlap']:.2f} s; "
+    f"{best['floor']['by_phase']['steps']:.2f} s of it are the steps. "
     f"Of the layers below, each timed by itself, the one that comes closest to this rate takes {closest['over_floor']:.2f} "
     f"times as long as it would there (`{closest['layer']}`)"
     f"{'.' if closest['over_floor'] >= 1 else ': **less, so that this floor is none**.'}"
@@ -240,15 +242,16 @@ Markdown(
 # %% [markdown]
 # ### With these kernels
 #
-# Between the floor and the measurement lies what the kernels of torch make of the shapes at hand. Below,
-# the slopes, the steps and the layers of the predictions as they run in the measurement, on one thread, divided
-# by the number of threads: what would be left if all between and around them (activations, pooling,
-# sums, checks, copies, Python) cost nothing and no thread ever waited for another or for memory. The
+# Between the floor and the measurement lies, first, what torch's kernels make of the shapes at hand. Below,
+# the time in its convolutions and products of matrices alone, as the profiler sees it on one
+# thread, divided by the number of threads: what would be left if all else (activations, pooling, steps, sums, checks,
+# copies, Python) cost nothing and no thread ever waited for another or for memory. The
 # published algorithm was timed twice, by a few of its combinations (as above) and to its end
 # (`benchmarks/published_measurement.py`); what is said to be out of reach is so by the longer of the two.
 
 # %% tags=["hide-input"]
 WANTED, OVER_FLOOR = 30, 1.5
+KERNELS = {"convolutions": "convolutions", "matrix products": "products of matrices"}
 
 
 def longest_published(folder):
@@ -257,25 +260,28 @@ def longest_published(folder):
     return max(by_few, benchmark("published_measurement", folder)["seconds"]["published"])
 
 
+def by_kernel(row, threads):
+    """Seconds in each kind of kernel, on one thread, divided by the number of threads."""
+    alone = row["cpu_seconds_on_one_thread"] / threads
+    return {kind: row["shares_by_kind"].get(kind, 0.0) * alone for kind in KERNELS}
+
+
 threads, longest = model_of_cost["threads"], longest_published(results)
 columns = []
 for way, row in ways.items():
-    phases = {k: v / threads for k, v in row["cpu_seconds_by_phase_on_one_thread"].items()}
-    in_layers = row["cpu_seconds_in_layers_on_one_thread"] / threads
-    gradients, in_kernels = phases["slopes"] + phases.get("steps", 0), row["seconds_in_kernels"]
-    around, waiting = sum(phases.values()) - in_kernels, row["seconds"] - sum(phases.values())
+    in_kernels, alone = by_kernel(row, threads), row["cpu_seconds_on_one_thread"] / threads
+    least = sum(in_kernels.values())
     columns.append(
         [
             NAMES[way],
-            *(f"{v:.2f} s" for v in (in_layers, gradients, in_kernels)),
-            f"{row['kernels_over_floor']:.2f}",
-            f"{longest / in_kernels:.1f}×",
-            *(f"{v:.2f} s" for v in (around, waiting, row["seconds"])),
+            *(f"{v:.2f} s" for v in (*in_kernels.values(), least)),
+            f"{least / row['floor_in_cpu_time']['seconds']:.2f}",
+            f"{longest / least:.1f}×",
+            *(f"{v:.2f} s" for v in (alone - least, row["seconds"] - alone, row["seconds"])),
         ]
     )
-names = ["", "layers of the predictions", "slopes and steps", "**kernels**, the sum"]
-names += ["… over the floor", "… published algorithm over them"]
-names += ["between and around them", "waiting", "measured"]
+names = ["", *KERNELS.values(), "**these alone**", "… over the floor"]
+names += ["… published algorithm over them", "all else", "waiting", "measured"]
 header, *rows = zip(names, *columns, strict=True)
 Markdown(table(list(header), rows))
 
@@ -283,39 +289,44 @@ Markdown(table(list(header), rows))
 
 
 def in_reach(folder):
-    """What the kernels alone leave of the time that is allowed, for Adam and for SGD, in words."""
+    """What the kernels leave of the time that is allowed, for two ways, in words."""
     cost, said, allowed = benchmark("cost_model", folder), [], longest_published(folder) / WANTED
-    below = ", and below the floor, which no others beat"
-    for way, name in (("shared", "Adam"), ("low_rank", "SGD")):
+    for way, name in (("shared", "a fresh Adam"), ("low_rank", "SGD by change propagation")):
         row = cost["ways"][way]
-        in_kernels = row["seconds_in_kernels"]
-        left, beside = allowed - in_kernels, row["seconds"] - in_kernels
+        least = sum(by_kernel(row, cost["threads"]).values())
+        beside = row["seconds"] - least
+        below = ", and so is the floor" if row["floor"]["seconds"] > allowed else ""
         said.append(
-            f"for {name} the kernels take {in_kernels:.2f} s, "
+            f"for {name} these kernels take {least:.2f} s, "
             + (
-                f"which is more: **out of reach with these kernels**"
-                f"{below if row['floor']['seconds'] > allowed else ''}, whatever is done about the {beside:.2f} s "
-                "beside them"
-                if left < 0
-                else f"which leaves {left:.2f} s for what now takes {beside:.2f} s"
+                f"which is more{below}: **out of reach with them**, whatever is done about the {beside:.2f} s beside them"
+                if least > allowed
+                else f"which leaves {allowed - least:.2f} s for what now takes {beside:.2f} s"
             )
         )
     return f"{allowed:.2f} s are allowed; {'; '.join(said)}."
 
 
-alone, of_floor = best["kernels_over_floor"], best["floor_in_cpu_time"]["by_phase"]
-spent = best["cpu_seconds_by_phase_on_one_thread"] | {
-    "predictions": best["cpu_seconds_in_layers_on_one_thread"]
-}
-over = {phase: spent[phase] / threads / least for phase, least in of_floor.items()}
+of_floor, phases = best["floor_in_cpu_time"], best["cpu_seconds_by_phase_on_one_thread"]
+least = sum(by_kernel(best, threads).values())
+room = OVER_FLOOR * of_floor["seconds"] - least
+spent = phases | {"predictions": best["cpu_seconds_in_layers_on_one_thread"]}
+over = {phase: spent[phase] / threads / of for phase, of in of_floor["by_phase"].items()}
+exact = benchmark("published_measurement")["float32_error_sgd_at_1e-6"]
 Markdown(
-    f"**Is {WANTED} times in reach?** {in_reach(results)} "
-    f"The kernels of the published step alone take {alone:.2f} times the floor, so a time of {OVER_FLOOR} times the floor is "
-    f"{'out of reach with them too' if alone > OVER_FLOOR else 'not ruled out by them'}. Against their own part of "
-    f"the floor the layers of the predictions take {over['predictions']:.1f} times as long (convolutions on maps of 8×8 and "
-    f"fewer positions), the slopes {over['slopes']:.1f} times (double precision, for whose convolutions torch has no "
-    f"tuned kernel on a CPU), and the steps {over['steps']:.1f} times (a division for each weight, which the count of "
-    "multiply-adds leaves out, in weights that no core's cache holds)."
+    f"**Is {WANTED} times in reach?** {in_reach(results)} SGD could be computed as Adam is, by predictions after each step, "
+    "at Adam's floor; but at a learning rate of $10^{-6}$ the difference of two predictions is mostly rounding, and what "
+    f"is propagated is off by {1e6 * exact:.1f} parts in a million at most.\n\n"
+    f"**Is {OVER_FLOOR} times the floor?** For Adam that "
+    + (
+        f"would leave {room:.2f} s for all else, which takes {best['cpu_seconds_on_one_thread'] / threads - least:.2f} s, and for waiting."
+        if room > 0
+        else "is less than these kernels take: **out of reach with them**."
+    )
+    + f" With all that is in them, Python included, the layers of the predictions take {over['predictions']:.1f} times their own part of the "
+    f"floor (maps of 8×8 and fewer positions), the slopes {over['slopes']:.1f} times (double precision, for whose convolutions "
+    f"torch has no tuned kernel on a CPU), and the steps {over['steps']:.1f} times (a division for each weight, which the count "
+    "of multiply-adds leaves out, in weights that no core's cache holds)."
 )
 
 # %% [markdown]
@@ -371,8 +382,9 @@ Markdown(
 # %% [markdown]
 # ### On other machines
 #
-# A ratio belongs to two programs and a machine. The same benchmarks elsewhere, each in a folder beside
-# the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`); the first column is as above.
+# A ratio belongs to two programs and a machine. The benchmarks on other machines, each in a folder beside
+# the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), of the commits that are given: where the
+# program or a benchmark has changed since, so may have the numbers.
 
 # %% tags=["hide-input"]
 COMPARED = ("cost_model", "published_measurement", "dense_networks")
@@ -382,40 +394,52 @@ machines = [
     if all((folder / f"{name}.json").is_file() for name in COMPARED)
 ]
 costs, wholes, denses = ([benchmark(name, folder) for folder in machines] for name in COMPARED)
-allowing = [longest_published(folder) for folder in machines]
+of_machines = list(zip(costs, wholes, denses, map(longest_published, machines), strict=True))
+devices = [cost["environment"]["device"].replace("(R)", "") for cost in costs]
+
+
+def fastest(rates):
+    if "convolutions" not in rates:
+        return f"{rates['float32'] / 1e9:.0f} (products; convolutions were not tried)"
+    kind = max(("products", "convolutions"), key=rates.__getitem__)
+    return f"{rates[kind] / 1e9:.0f} ({kind})"
+
+
+def in_processes(row):
+    if "ratios" not in row:
+        return f"{row['ratio']:.1f}× (one process)"
+    return f"{row['ratio']:.1f}× ({row['ratios'][0]:.1f} to {row['ratios'][-1]:.1f})"
+
+
+commits = [
+    sorted({f"`{result['environment']['commit']}`" for result in of[:3]}) for of in of_machines
+]
 rows = [
+    ["processor", *devices],
+    ["commits", *map(", ".join, commits)],
     ["threads", *(cost["threads"] for cost in costs)],
-    [
-        "Gflop/s, single precision",
-        *(f"{c['rates']['by_clock']['float32'] / 1e9:.0f}" for c in costs),
-    ],
+    ["Gflop/s, single precision", *(fastest(cost["rates"]["by_clock"]) for cost in costs)],
     ["published algorithm", *(f"{whole['seconds']['published']:.1f} s" for whole in wholes)],
 ]
 for way, ratio in (("shared", "ratio"), ("low_rank", "ratio_sgd"), ("tangent", "ratio_tangent")):
-    of_way = [cost["ways"][way] for cost in costs]
-    at_kernels, at_floor = (
-        [f"{by / seconds:.1f}×" for by, seconds in zip(allowing, least, strict=True)]
-        for least in (
-            [row["seconds_in_kernels"] for row in of_way],
-            [row["floor"]["seconds"] for row in of_way],
-        )
-    )
+    reached, at_kernels, at_floor, over = [], [], [], []
+    for cost, whole, _, by in of_machines:
+        row = cost["ways"][way]
+        reached.append(f"**{whole[ratio]:.1f}×**")
+        at_kernels.append(f"{by / sum(by_kernel(row, cost['threads']).values()):.1f}×")
+        at_floor.append(f"{by / row['floor']['seconds']:.1f}×")
+        over.append(f"{row['over_floor']:.2f}")
     rows += [
-        [f"{NAMES[way]}, reached", *(f"**{whole[ratio]:.1f}×**" for whole in wholes)],
-        ["… with its kernels alone", *at_kernels],
+        [f"{NAMES[way]}, reached", *reached],
+        ["… convolutions and products alone", *at_kernels],
         ["… at the floor", *at_floor],
-        ["… time over the floor", *(f"{row['over_floor']:.2f}" for row in of_way)],
+        ["… time over the floor", *over],
     ]
 for name in SET_OUT_FOR:
     for work, words in (("change", "changes by SGD"), ("tangent", "tangent limit")):
-        ratios = [dense[name][work]["ratio"] for dense in denses]
-        rows.append([f"{name}, {words}", *(f"{ratio:.1f}×" for ratio in ratios)])
-devices = [cost["environment"]["device"].replace("(R)", "") for cost in costs]
-header = ["", *(device.removesuffix(" Processor") for device in devices)]
-elsewhere = [
-    f"On {device} (commit `{cost['environment']['commit']}`) {in_reach(folder)}"
-    for device, cost, folder in list(zip(devices, costs, machines, strict=True))[1:]
-]
+        rows.append([f"{name}, {words}", *(in_processes(dense[name][work]) for dense in denses)])
+header = ["", "this book", *(f"`{folder.name}`" for folder in machines[1:])]
+elsewhere = [f"On `{folder.name}` {in_reach(folder)}" for folder in machines[1:]]
 Markdown(table(header, rows) + "\n\n" + "\n\n".join(elsewhere))
 
 # %% [markdown]

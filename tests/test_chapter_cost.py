@@ -51,38 +51,52 @@ def _longest_published(machine="."):
     return max(by_few, _result("published_measurement", machine)["seconds"]["published"])
 
 
+def _in_kernels(cost, way):
+    row = cost["ways"][way]
+    share = row["shares_by_kind"]["convolutions"] + row["shares_by_kind"]["matrix products"]
+    return share * row["cpu_seconds_on_one_thread"] / cost["threads"]
+
+
+def _reach(said, machine):
+    """What a paragraph says of a thirtieth of the time, against the files of a machine."""
+    cost, allowed = _result("cost_model", machine), _longest_published(machine) / 30
+    assert float(re.search(r"([\d.]+) s are allowed", said)[1]) == pytest.approx(allowed, abs=0.006)
+    for way, name in (("shared", "a fresh Adam"), ("low_rank", "SGD by change propagation")):
+        least = _in_kernels(cost, way)
+        part = re.search(rf"for {name} these kernels take ([\d.]+) s, which ([^;]*)", said)
+        assert float(part[1]) == pytest.approx(least, abs=0.006)
+        assert ("is more" in part[2] and "out of reach with them" in part[2]) == (least > allowed)
+        floor = cost["ways"][way]["floor"]["seconds"]
+        assert ("so is the floor" in part[2]) == (least > allowed and floor > allowed)
+
+
 def test_kernels_and_what_is_beside_them_add_up_to_what_was_measured(text):
-    cost = _result("cost_model")
-    threads, of, lines = cost["threads"], {}, text.splitlines()
-    start = next(k for k, line in enumerate(lines) if line.startswith("| layers of the pred"))
+    cost, lines = _result("cost_model"), text.splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("| convolutions |"))
     rows = [
         [float(v) for v in re.findall(r"(-?[\d.]+)(?: s|×)? (?=\|)", line)]
         for line in lines[start : start + 8]
     ]
     for way, column in zip(("shared", "low_rank", "tangent"), zip(*rows, strict=True), strict=True):
         row = cost["ways"][way]
-        layers, gradients, kernels, over, ratio, others, waiting, measured = column
-        phases = row["cpu_seconds_by_phase_on_one_thread"]
-        assert layers == pytest.approx(
-            row["cpu_seconds_in_layers_on_one_thread"] / threads, abs=0.006
-        )
-        assert gradients == pytest.approx(
-            (phases["slopes"] + phases.get("steps", 0)) / threads, abs=0.006
-        )
-        assert kernels == pytest.approx(layers + gradients, abs=0.011)
-        assert over == pytest.approx(kernels / row["floor_in_cpu_time"]["seconds"], rel=0.02)
-        assert ratio == pytest.approx(_longest_published() / kernels, rel=0.02)
-        assert kernels + others + waiting == pytest.approx(row["seconds"], abs=0.016)
+        convolutions, products, least, over, ratio, others, waiting, measured = column
+        assert convolutions + products == pytest.approx(least, abs=0.011)
+        assert least == pytest.approx(_in_kernels(cost, way), abs=0.006)
+        assert over == pytest.approx(least / row["floor_in_cpu_time"]["seconds"], rel=0.02)
+        assert ratio == pytest.approx(_longest_published() / least, rel=0.02)
+        assert least + others + waiting == pytest.approx(row["seconds"], abs=0.016)
         assert measured == pytest.approx(row["seconds"], abs=0.006)
-        of[way] = kernels
-    allowed = float(re.search(r"in reach\?\*\* ([\d.]+) s are allowed", text)[1])
-    assert allowed == pytest.approx(_longest_published() / 30, abs=0.006)
-    for way, name in (("shared", "Adam"), ("low_rank", "SGD")):
-        says = re.search(rf"for {name} the kernels take ([\d.]+) s, which (is more|leaves)", text)
-        assert float(says[1]) == of[way]
-        assert (says[2] == "is more") == (of[way] > allowed)
-    over = cost["ways"]["shared"]["kernels_over_floor"]
-    assert ("out of reach with them too" in text) == (over > 1.5)
+    (said,) = [line for line in lines if line.startswith("**Is 30 times in reach?**")]
+    _reach(said, ".")
+    (said,) = [line for line in lines if line.startswith("**Is 1.5 times the floor?**")]
+    room = 1.5 * cost["ways"]["shared"]["floor_in_cpu_time"]["seconds"]
+    assert ("out of reach with them" in said) == (room <= _in_kernels(cost, "shared"))
+
+
+def test_the_floor_is_held_against_the_layer_that_comes_closest(text):
+    closest = min(row["over_floor"] for row in _result("cost_model")["layers"])
+    assert f"comes closest to this rate takes {closest:.2f} times as long" in text
+    assert ("so that this floor is none" in text) == (closest < 1)
 
 
 def test_the_network_by_stage(text):
@@ -149,42 +163,48 @@ def test_what_was_reached_is_the_full_benchmarks_ratio(text):
 
 def test_machines_stand_beside_each_other(text):
     """Each row of the table against the files, and what is said of the kernels of each machine."""
-    machines = [".", *sorted(path.parent.name for path in RESULTS.glob("*/dense_networks.json"))]
-    assert len(machines) > 1
-    costs = [_result("cost_model", machine) for machine in machines]
-    lines = text.splitlines()
-    labels = [cost["environment"]["device"].replace("(R)", "") for cost in costs]
-    start = "|  | " + " | ".join(label.removesuffix(" Processor") for label in labels)
-    table = lines[lines.index(f"{start} |") :]
-    rows = [line for line in table if line.startswith("|")]
-    numbers = [[float(v) for v in re.findall(r" \**([\d.]+)(?:×| s)?\** (?=\|)", r)] for r in rows]
-    (published,) = [n for n, row in zip(numbers, rows, strict=True) if "published alg" in row]
+    compared = ("cost_model", "published_measurement", "dense_networks")
+    others = [
+        folder.name
+        for folder in sorted(RESULTS.iterdir())
+        if all((folder / f"{name}.json").is_file() for name in compared)
+    ]
+    assert others
+    machines, lines = [".", *others], text.splitlines()
+    start = lines.index(f"|  | this book | {' | '.join(f'`{name}`' for name in others)} |")
+    table = [line.strip("| ").split(" | ") for line in lines[start:] if line.startswith("|")]
+    labels, cells = [row[0] for row in table], [row[1:] for row in table]
     wholes = [_result("published_measurement", machine) for machine in machines]
-    assert published == [round(whole["seconds"]["published"], 1) for whole in wholes]
-    for way, start, ratio in (
-        ("shared", "| Adam", "ratio"),
-        ("low_rank", "| SGD", "ratio_sgd"),
-        ("tangent", "| tangent limit", "ratio_tangent"),
+    costs = [_result("cost_model", machine) for machine in machines]
+
+    def row(label, after=0):
+        return cells[labels.index(label) + after]
+
+    assert row("published algorithm") == [f"{w['seconds']['published']:.1f} s" for w in wholes]
+    for cost, processor, commits in zip(costs, row("processor"), row("commits"), strict=True):
+        assert processor == cost["environment"]["device"].replace("(R)", "")
+        assert cost["environment"]["commit"] in commits
+    for way, name, ratio in (
+        ("shared", "Adam (`shared`)", "ratio"),
+        ("low_rank", "SGD (`low_rank`)", "ratio_sgd"),
+        ("tangent", "tangent limit", "ratio_tangent"),
     ):
-        at = next(k for k, row in enumerate(rows) if row.startswith(start))
-        reached, with_kernels, at_floor, over = numbers[at : at + 4]
-        assert reached == [round(whole[ratio], 1) for whole in wholes]
+        label = f"{name}, reached"
+        assert row(label) == [f"**{whole[ratio]:.1f}×**" for whole in wholes]
+        by = [_longest_published(machine) for machine in machines]
         for k, cost in enumerate(costs):
-            row = cost["ways"][way]
-            by = _longest_published(machines[k])
-            assert with_kernels[k] == pytest.approx(by / row["seconds_in_kernels"], abs=0.051)
-            assert at_floor[k] == pytest.approx(by / row["floor"]["seconds"], abs=0.051)
-            assert over[k] == pytest.approx(row["over_floor"], abs=0.0051)
-            assert at_floor[k] >= with_kernels[k]
-    for label, cost, machine in list(zip(labels, costs, machines, strict=True))[1:]:
-        (said,) = [line for line in lines if line.startswith(f"On {label} (commit")]
-        allowed, of = _longest_published(machine) / 30, cost["ways"]
-        beyond = sum(of[way]["seconds_in_kernels"] > allowed for way in ("shared", "low_rank"))
-        assert said.count("out of reach with these kernels") == beyond
-        below = [of[way]["floor"]["seconds"] > allowed for way in ("shared", "low_rank")]
-        assert said.count("below the floor") == sum(below)
-    dense = [_result("dense_networks", machine) for machine in machines]
-    for name in ("784-512-512-1", "784-40960-1"):
-        for work, words in (("change", "changes by SGD"), ("tangent", "tangent limit")):
-            at = next(k for k, row in enumerate(rows) if row.startswith(f"| {name}, {words}"))
-            assert numbers[at] == [round(of[name][work]["ratio"], 1) for of in dense]
+            of = cost["ways"][way]
+            assert row(label, 1)[k] == f"{by[k] / _in_kernels(cost, way):.1f}×"
+            assert row(label, 2)[k] == f"{by[k] / of['floor']['seconds']:.1f}×"
+            assert row(label, 3)[k] == f"{of['over_floor']:.2f}"
+    for machine in others:
+        (said,) = [line for line in lines if line.startswith(f"On `{machine}` ")]
+        _reach(said, machine)
+    for k, machine in enumerate(machines):
+        dense, rates = _result("dense_networks", machine), costs[k]["rates"]["by_clock"]
+        for name in ("784-512-512-1", "784-40960-1"):
+            for work, words in (("change", "changes by SGD"), ("tangent", "tangent limit")):
+                cell = row(f"{name}, {words}")[k]
+                assert cell.startswith(f"{dense[name][work]['ratio']:.1f}× (")
+                assert ("one process" in cell) == ("ratios" not in dense[name][work])
+        assert row("Gflop/s, single precision")[k].startswith(f"{rates['float32'] / 1e9:.0f} (")
