@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from srel_core import provenance
 from tests.book import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
@@ -78,3 +79,19 @@ def test_results_go_to_the_book_unless_told_otherwise(writing, tmp_path, monkeyp
     assert writing.HERE == ROOT / "benchmarks" / "results"
     monkeypatch.setattr(writing, "HERE", tmp_path / "book")
     assert writing.parser("What it does.").parse_args([]).write_to == tmp_path / "book"
+
+
+def test_a_commit_is_marked_if_the_package_or_a_benchmark_was_edited(tmp_path, monkeypatch):
+    files = [tmp_path / name for name in ("srel_core/a.py", "benchmarks/b.py", "benchmarks/r.json")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("old")
+    as_someone = ["-c", "user.name=n", "-c", "user.email=e"]
+    for arguments in (["init", "-q"], ["add", "."], [*as_someone, "commit", "-qm", "m"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "_HERE", tmp_path / "srel_core")
+    for file, changes in zip(files, (True, True, False), strict=True):
+        assert re.fullmatch("[0-9a-f]{12}", provenance.commit())
+        file.write_text("new")
+        assert provenance.commit().endswith("+changes") == changes
+        file.write_text("old")

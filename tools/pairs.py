@@ -17,6 +17,7 @@ from typing import Any
 
 import jupytext  # type: ignore[import-untyped]
 import nbformat
+from written import write_all
 
 METADATA = {
     "jupytext": {"formats": "ipynb,py:percent"},
@@ -100,7 +101,7 @@ def sync(script: Path, notebook: Path) -> str | None:
                 f"{notebook}: cell {cells[0]} was edited in the notebook; take it over with "
                 f"`jupytext --to py:percent {notebook}`, or delete the notebook, and sync again"
             )
-    notebook.write_text(text_of(wanted), "utf8")
+    write_all({notebook: text_of(wanted)})
     print(f"wrote {notebook}")
     return None
 

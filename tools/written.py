@@ -17,7 +17,11 @@ def write_all(texts: dict[Path, str]) -> None:
             replaced.append(path)
     except OSError as error:
         for done in replaced:
-            done.unlink() if (before := former[done]) is None else done.write_bytes(before)
+            before = former[done]
+            if before is None:
+                done.unlink()
+            else:
+                done.write_bytes(before)
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         for draft in drafts.values():
