@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _CODE = (
     "changes", "checks", "chunking", "compact", "data", "divergence", "experiments", "gradients",
     "graph", "influence", "layer_changes", "loops", "map_conv", "methods", "models", "operations",
-    "problem", "propagation", "recorder", "rules", "steps", "stores", "tangent", "training",
-    "workers",
+    "problem", "propagation", "recorder", "room", "rules", "steps", "stores", "tangent",
+    "training", "workers",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 

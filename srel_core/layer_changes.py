@@ -3,7 +3,7 @@
 Changes are (n, I, ...), by n steps at the inputs h (I, ...), as in `srel_core.changes`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srel_core.map_conv import MapConv, shaped
+
+New = Callable[[Tensor, Sequence[int]], Tensor]
+"""An array of the kind of another, of some shape, to be written to."""
 
 # A layer with so many times fewer outputs than rows that it reads is bound by the reading: its
 # weight and its step are then applied together.
@@ -24,30 +27,35 @@ def of_low_rank(
     a: Tensor,
     slope: Tensor,
     with_bias: bool,
+    new: New = Tensor.new_empty,
 ) -> Tensor:
     """W Δ_i + ΔW_i (h + Δ_i) [+ Δb_i], (n, I, ...), for n steps ΔW_i = δ_i a_iᵀ, Δb_i = δ_i, each
     summed over the places of a (n, k, places) and δ (n, o, places). Δ is None for the layer that
     reads the inputs."""
     if isinstance(layer, nn.Linear):
-        return _of_linear(layer, h, delta, a, slope, with_bias)
+        return _of_linear(layer, h, delta, a, slope, with_bias, new)
     small = isinstance(layer, MapConv) and layer.is_small
     reads = _reads_of_whole_maps if small else _reads_by_convolution
     return _of_maps(reads, layer, h, delta, a, slope, with_bias)
 
 
 def _of_linear(
-    layer: nn.Linear, h: Tensor, delta: Tensor | None, a: Tensor, slope: Tensor, with_bias: bool
-) -> Tensor:
-    n, o, shape = len(a), layer.out_features, h.shape[:-1]
+    layer: nn.Linear, h: Tensor, delta: Tensor | None, a: Tensor, slope: Tensor, with_bias: bool,
+    new: New,
+) -> Tensor:  # fmt: skip
+    n, o, shape, weight = len(a), layer.out_features, h.shape[:-1], layer.weight.detach()
     rows = h.reshape(-1, h.shape[-1])
     moved = None if delta is None else delta.reshape(n, *rows.shape)
     if moved is not None and _FEW_OUTPUTS * o <= len(rows):
-        both = torch.cat([layer.weight.detach().T.expand(n, -1, -1), a], 2)
-        out, read = (moved @ both).split([o, a.shape[2]], 2)
+        both = torch.cat([weight.expand(n, -1, -1), a.mT], 1)
+        out, read = (both @ moved.mT).mT.split([o, a.shape[2]], 2)
         read = read + (_read(rows, None, a) + with_bias)
         return (out + read @ slope.mT).view(n, *shape, o)
     read = _read(rows, moved, a) + with_bias
-    out = None if moved is None else F.linear(moved, layer.weight.detach())
+    out = new(h, (n, len(rows), o))
+    if moved is None:
+        return _of_step(read, slope, out).view(n, *shape, o)
+    torch.mm(moved.flatten(0, 1), weight.T, out=out.flatten(0, 1))
     return _added(out, read, slope).view(n, *shape, o)
 
 
@@ -63,11 +71,12 @@ def _of_maps(
     """`reads` gives a_i·(h + Δ_i) at each pixel of the output, (n, I, height, width, places)."""
     read = reads(layer, h, delta, a) + with_bias
     by_pixel = read.flatten(1, 3)
-    out = None
-    if delta is not None:
+    if delta is None:
+        out = _of_step(by_pixel, slope)
+    else:
         out = through(layer, delta).permute(0, 1, 3, 4, 2).reshape(*by_pixel.shape[:2], -1)
-    maps = _added(out, by_pixel, slope).unflatten(1, read.shape[1:4])
-    return maps.permute(0, 1, 4, 2, 3)
+        out = _added(out, by_pixel, slope)
+    return out.unflatten(1, read.shape[1:4]).permute(0, 1, 4, 2, 3)
 
 
 def _reads_of_whole_maps(layer: MapConv, h: Tensor, delta: Tensor | None, a: Tensor) -> Tensor:
@@ -93,19 +102,24 @@ def _reads_by_convolution(
 
 
 def _read(h: Tensor, delta: Tensor | None, a: Tensor) -> Tensor:
-    """(h + Δ_i) a_i: (R, k), (n, R, k) and (n, k, m) → (n, R, m). That of h is one product, which
-    is faster with its many rows last."""
-    of_h = (a.mT.flatten(0, 1) @ h.T).unflatten(0, (len(a), -1)).mT
-    return of_h if delta is None else torch.baddbmm(of_h, delta, a)
+    """(h + Δ_i) a_i: (R, k), (n, R, k) and (n, k, m) → (n, R, m). Products are faster with their
+    many rows last; that of h is one for all steps."""
+    of_h = (a.mT.flatten(0, 1) @ h.T).unflatten(0, (len(a), -1))
+    return (of_h if delta is None else torch.baddbmm(of_h, a.mT, delta.mT)).mT
 
 
-def _added(out: Tensor | None, read: Tensor, slope: Tensor) -> Tensor:
+def _added(out: Tensor, read: Tensor, slope: Tensor) -> Tensor:
     """out_i + read_i δ_iᵀ: (n, R, o), which is overwritten, (n, R, places) and (n, o, places)."""
-    if out is None:
-        return read @ slope.mT
     if read.shape[2] == 1:  # a column and a row
         return out.addcmul_(read, slope.mT)
     return out.baddbmm_(read, slope.mT)
+
+
+def _of_step(read: Tensor, slope: Tensor, out: Tensor | None = None) -> Tensor:
+    """read_i δ_iᵀ."""
+    if read.shape[2] == 1:
+        return torch.mul(read, slope.mT, out=out)
+    return torch.bmm(read, slope.mT, out=out)
 
 
 def of_written_out(layer: Any, h: Tensor, delta: Tensor | None, steps: list[Tensor]) -> Tensor:

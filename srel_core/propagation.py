@@ -12,7 +12,7 @@ there are places. Where these are many, ΔW is written out. Activations, pooling
 have exact formulas (`srel_core.changes`); any other module is evaluated twice in float64.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from srel_core import changes, layer_changes, operations
 from srel_core.checks import rounding_of
 from srel_core.graph import CannotPropagateError, Keeping
 from srel_core.problem import Problem, to_model
+from srel_core.room import Room
 from srel_core.steps import Steps
 
 Deltas = dict[fx.Node, Tensor | None]
@@ -54,6 +55,7 @@ class Propagation:
             raise CannotPropagateError("its operations are not the same at each call")
         self.base = keeping.kept
         self.ways: dict[str, str] = {}
+        self.room = Room()
         self.nodes = list(graph.nodes)
         self.at_a_time = self._at_a_time()
         self.last_use = {used: node for node in self.nodes for used in node.all_input_nodes}
@@ -116,8 +118,16 @@ class Propagation:
             deltas[node] = _Change(self, own, steps, deltas).of(node)
             for used in node.all_input_nodes:
                 if self.last_use[used] is node:
-                    del deltas[used]
+                    spent = deltas.pop(used)
+                    if spent is not None and not _shared(spent, deltas.values()):
+                        self.room.take_back(spent)
         return deltas
+
+
+def _shared(change: Tensor, others: Iterable[Tensor | None]) -> bool:
+    """Whether one of the others lies in the same memory."""
+    memory = change.untyped_storage().data_ptr()
+    return any(o is not None and o.untyped_storage().data_ptr() == memory for o in others)
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,8 @@ class _Change:
             (k, places), o = factors[0].shape[1:], factors[1].shape[1]
             if places == 1 or places * (k + o) < k * o:
                 self.flow.ways[name] = f"step of rank {places}"
-                return layer_changes.of_low_rank(layer, h, delta, *factors, "bias" in weights)
+                with_bias, new = "bias" in weights, self.flow.room.new
+                return layer_changes.of_low_rank(layer, h, delta, *factors, with_bias, new)
         out = None
         if "weight" in weights:
             self.flow.ways[name] = "step written out"
@@ -267,11 +278,8 @@ class _Change:
     def _own_memory(self, node: fx.Node, used: fx.Node) -> bool:
         """Whether the change of `used` may be overwritten by `node`: nobody else wants it, and no
         other change on its way lies in the same memory."""
-        memory = self._delta(used).untyped_storage().data_ptr()
-        others = (d for other, d in self.deltas.items() if other is not used and d is not None)
-        return self.flow.last_use[used] is node and all(
-            other.untyped_storage().data_ptr() != memory for other in others
-        )
+        others = (change for other, change in self.deltas.items() if other is not used)
+        return self.flow.last_use[used] is node and not _shared(self._delta(used), others)
 
     def _delta(self, node: fx.Node) -> Tensor:
         delta = self.deltas[node]

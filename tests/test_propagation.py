@@ -14,6 +14,7 @@ import srel_core as sc
 from srel_core import changes
 from srel_core.graph import CannotPropagateError, trace
 from srel_core.propagation import Propagation
+from srel_core.room import Room
 from tests import networks
 
 POOLS = [
@@ -232,6 +233,35 @@ def test_what_is_written_to_but_not_changed_may_be_used_again():
     got = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="low_rank")
     want = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="loop")
     torch.testing.assert_close(got.delta, want.delta)
+
+
+def test_memory_of_a_change_is_not_written_to_while_a_view_of_it_is_wanted():
+    def viewed(m, x):
+        view = m.body(x).view(-1, 2, 6)  # the change of what it is a view of is not wanted again
+        return m.head(m.side(m.other(x)) + view.flatten(1))
+
+    layers = {"body": _linear(), "side": _linear(), "other": _linear(), "head": _linear(12, 3)}
+    model = Module(viewed, **layers).double()
+    x, y = torch.randn(3, 12).double(), torch.tensor([0, 1, 2])
+    got = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="low_rank")
+    want = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="loop")
+    torch.testing.assert_close(got.delta, want.delta)
+
+
+def test_memory_of_spent_changes_is_used_again(monkeypatch):
+    model = nn.Sequential(*(_linear() for _ in range(4)), _linear(12, 3))
+    x, probes = torch.randn(64, 12), torch.randn(8, 12)
+    made = []
+    new = Room.new
+
+    def watched(room, like, shape):
+        array = new(room, like, shape)
+        made.append(array.data_ptr())
+        return array
+
+    monkeypatch.setattr(Room, "new", watched)
+    sc.influence(model, x, torch.arange(64) % 3, probes, rule=sc.SGD(0.1), method="low_rank")
+    assert len(made) == 4 * 64 / 8 and len(set(made)) == 2
 
 
 @pytest.mark.parametrize("cache", [1, 2**12, 2**14, 2**16, 2**40])
