@@ -17,13 +17,12 @@ minutes.
 
 import copy
 import itertools
-import multiprocessing
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
 
 import _results
 import torch
+from _processes import in_fresh_process
 
 import srel_core as sc
 from srel_core.models import mlp
@@ -130,27 +129,26 @@ def main():
     parser.add_argument("--threads", type=_results.positive, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    result, spawn = {}, multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        for name, work in itertools.product(NETWORKS, WORKS):
-            rounds = [
-                pool.submit(compared, name, work, options.threads, k == 0).result()
-                for k in range(options.rounds)
-            ]
-            seconds = {
-                side: statistics.median(row[side] for row, _ in rounds) for side in ("loop", "ours")
-            }
-            ratios = sorted(row["loop"] / row["ours"] for row, _ in rounds)
-            row = {
-                "seconds": seconds, "ratio": statistics.median(ratios), "ratios": ratios,
-                "error": rounds[0][1],
-            }  # fmt: skip
-            result.setdefault(name, {})[work] = row
-            print(
-                f"{name} {work}: {seconds['loop']:.3f} s / {seconds['ours']:.3f} s = "
-                f"{row['ratio']:.1f}× ({', '.join(f'{r:.1f}' for r in row['ratios'])}); "
-                f"errors {row['error']}"
-            )
+    result = {}
+    for name, work in itertools.product(NETWORKS, WORKS):
+        rounds = [
+            in_fresh_process(compared, name, work, options.threads, k == 0, start="spawn")
+            for k in range(options.rounds)
+        ]
+        seconds = {
+            side: statistics.median(row[side] for row, _ in rounds) for side in ("loop", "ours")
+        }
+        ratios = sorted(row["loop"] / row["ours"] for row, _ in rounds)
+        row = {
+            "seconds": seconds, "ratio": statistics.median(ratios), "ratios": ratios,
+            "error": rounds[0][1],
+        }  # fmt: skip
+        result.setdefault(name, {})[work] = row
+        print(
+            f"{name} {work}: {seconds['loop']:.3f} s / {seconds['ours']:.3f} s = "
+            f"{row['ratio']:.1f}× ({', '.join(f'{r:.1f}' for r in row['ratios'])}); "
+            f"errors {row['error']}"
+        )
     result |= {
         "lr": LR, "rounds": options.rounds, "threads": options.threads,
         "environment": environment(),

@@ -16,21 +16,16 @@ Each side runs in processes of its own, `--repeats` times, interleaved; the medi
 Run as `python benchmarks/published_measurement.py`; the result goes to `benchmarks/results/`.
 """
 
-import argparse
 import copy
-import json
 import resource
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 import _results
 import numpy as np
 import torch
+from _processes import in_fresh_process
 from torch.nn import functional as F
 
 import srel_core as sc
@@ -114,8 +109,9 @@ def error_of_sgd(model, images, labels, lr=1e-6, n_samples=6):
     return float(((got.delta - want.delta).norm(dim=2) / want.delta.norm(dim=2)).max())
 
 
-def worker(side, threads, out):
-    """One timed measurement in this process; prints seconds and peak memory as JSON."""
+def timed(side, threads):
+    """One measurement in this process: seconds, those of the first of two and peak memory, and
+    the changes."""
     torch.set_num_threads(threads)
     arguments = problem()
     first = 0.0
@@ -126,37 +122,21 @@ def worker(side, threads, out):
     started = time.perf_counter()
     change = SIDES[side](*arguments)
     seconds = time.perf_counter() - started
-    np.save(out, change.numpy())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "first_call": first, "peak_bytes": peak}))
-
-
-def run_worker(side, threads, folder):
-    out = Path(folder) / f"{side}.npy"
-    command = [sys.executable, __file__, "--worker", side, "--threads", str(threads)]
-    command += ["--write-to", folder, "--out", out]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"published_measurement: error: {side} ended with exit code {done.returncode}")
-    return json.loads(done.stdout), np.load(out)
+    return {"seconds": seconds, "first_call": first, "peak_bytes": peak}, change.numpy()
 
 
 def main():
     parser = _results.parser(__doc__)
     parser.add_argument("--repeats", type=_results.positive, default=3)
     parser.add_argument("--threads", type=_results.positive, default=torch.get_num_threads())
-    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        return worker(options.worker, options.threads, options.out)
     runs, changes = {side: [] for side in SIDES}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(options.repeats):
-            for side in SIDES:
-                run, changes[side] = run_worker(side, options.threads, folder)
-                runs[side].append(run)
-                print(f"{side}: {run['seconds']:.2f} s, peak {run['peak_bytes'] / 2**30:.2f} GiB")
+    for _ in range(options.repeats):
+        for side in SIDES:
+            run, changes[side] = in_fresh_process(timed, side, options.threads, start="spawn")
+            runs[side].append(run)
+            print(f"{side}: {run['seconds']:.2f} s, peak {run['peak_bytes'] / 2**30:.2f} GiB")
     seconds = {side: statistics.median(r["seconds"] for r in runs[side]) for side in SIDES}
     disagreement = np.abs(changes["ours"] / changes["published"] - 1).max()
     result = {

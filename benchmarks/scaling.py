@@ -10,7 +10,6 @@ to benchmarks/results/scaling.json. Takes about three minutes.
 
 import gc
 import importlib
-import multiprocessing
 import resource
 import statistics
 import time
@@ -21,6 +20,7 @@ from unittest import mock
 
 import _results
 import torch
+from _processes import in_fresh_process
 from torch import nn
 
 import srel_core as sc
@@ -118,18 +118,6 @@ def one(task: Row) -> Row:
     }
 
 
-def in_fresh_process(task: Row) -> Row:
-    """`one` in a fork of this process, which has done nothing but its imports."""
-    fork = multiprocessing.get_context("fork")
-    receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=lambda: sender.send(one(task)))
-    process.start()
-    sender.close()  # here: a process that dies is then an end of its messages
-    row = receiver.recv()
-    process.join()
-    return row
-
-
 def tasks(threads: int, repeats: int) -> list[Row]:
     growing = [
         {**BASE, "max_bytes": 2**31, "method": method, "varied": name, name: value}
@@ -153,7 +141,7 @@ def main() -> None:
     importlib.import_module("torch._dynamo")  # torch.func does, with seconds for each process
     rows = []
     for task in tasks(options.threads, options.repeats):
-        row = in_fresh_process(task)
+        row = in_fresh_process(one, task, start="fork")
         rows.append(row)
         print(
             f"{row['method']:9s} {row['varied']} = {row[row['varied']]}: "

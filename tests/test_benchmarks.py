@@ -1,6 +1,8 @@
 """Every benchmark takes a folder for its result, and refuses one it cannot write to at once."""
 
 import json
+import math
+import os
 import re
 import subprocess
 import sys
@@ -13,13 +15,18 @@ from tests.book import ROOT
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
 
 
-@pytest.fixture(scope="module")
-def writing():
+@pytest.fixture(scope="module", autouse=True)
+def benchmarks():
     sys.path.append(str(ROOT / "benchmarks"))
+    yield
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture
+def writing():
     import _results
 
-    yield _results
-    sys.path.remove(str(ROOT / "benchmarks"))
+    return _results
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -59,6 +66,17 @@ def test_numbers_of_repeats_are_positive(wrong):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "expected a whole number of at least 1" in done.stderr.splitlines()[-1]
+
+
+def test_a_process_that_is_killed_ends_the_benchmark_with_a_line(monkeypatch):
+    from _processes import in_fresh_process
+
+    monkeypatch.setattr(sys, "argv", ["benchmarks/some_speed.py"])
+    assert in_fresh_process(math.hypot, 3, 4, start="spawn") == 5
+    with pytest.raises(SystemExit, match=r"^some_speed: error: its process .* was killed"):
+        in_fresh_process(os._exit, 1, start="spawn")
+    with pytest.raises(ZeroDivisionError):
+        in_fresh_process(divmod, 1, 0, start="spawn")
 
 
 def test_a_result_is_written_whole_or_not_at_all(writing, tmp_path):

@@ -1,6 +1,5 @@
 """The bound on memory: peaks of fresh processes, and bounds below what one sample needs."""
 
-import multiprocessing
 import re
 import sys
 from pathlib import Path
@@ -17,14 +16,15 @@ from tests.book import ROOT
 def _peaks(method):
     """Peak and bound in bytes of a measurement within 64 MiB, and the peak of one left free."""
     sys.path.append(str(ROOT / "benchmarks"))
+    import _processes
     import scaling
 
     task = {**scaling.BOUNDED, "method": method, "threads": 1, "repeats": 1}
     bound = 2**26
-    with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as pool:
-        bounded, free = pool.map(
-            scaling.one, [{**task, "max_bytes": bound}, {**task, "max_bytes": 2**31}], 1
-        )
+    bounded, free = (
+        _processes.in_fresh_process(scaling.one, {**task, "max_bytes": b}, start="forkserver")
+        for b in (bound, 2**31)
+    )
     return bounded["peak_bytes"], bound + bounded["beside_bound_bytes"], free["peak_bytes"]
 
 
