@@ -36,6 +36,7 @@ import json
 import statistics
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -59,6 +60,7 @@ REPEATS = {"smoke": 6, "laptop": 20, "paper": 40}[profile]
 results = Path(benchmarks_dir or Path(sc.__file__).parents[1] / "benchmarks" / "results")
 
 
+@cache
 def benchmark(name, folder=results):
     """The committed result of a benchmark."""
     return json.loads((folder / f"{name}.json").read_text())
