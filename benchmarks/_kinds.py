@@ -37,7 +37,7 @@ def kind_of(operation: str) -> str:
 
 
 def by_kind(work: Callable[[], None]) -> dict[str, float]:
-    """Shares of the time of a call on one thread, by kind of operation, as the profiler sees it."""
+    """Seconds of a call on one thread by kind of operation, as the profiler sees them."""
     started = time.thread_time()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         work()
@@ -48,5 +48,10 @@ def by_kind(work: Callable[[], None]) -> dict[str, float]:
         spent[kind] = spent.get(kind, 0) + event.self_cpu_time_total / 1e6
     known = sum(v for kind, v in spent.items() if kind != UNSEEN)
     spent[UNSEEN] = max(0.0, seconds - known)
+    return spent
+
+
+def shares(spent: dict[str, float]) -> dict[str, float]:
+    """Of the whole, the largest first."""
     total = sum(spent.values())
     return {kind: v / total for kind, v in sorted(spent.items(), key=lambda item: -item[1])}

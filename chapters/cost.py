@@ -245,8 +245,8 @@ Markdown(
 # ### With these kernels
 #
 # Between the floor and the measurement lies, first, what torch's kernels make of the shapes at hand. Below,
-# the time in its convolutions and products of matrices alone, as the profiler sees it on one
-# thread, divided by the number of threads: what would be left if all else (activations, pooling, steps, sums, checks,
+# the time in its convolutions and products of matrices alone, the least that the profiler saw on one
+# thread in a few repeats, divided by the number of threads: what would be left if all else (activations, pooling, steps, sums, checks,
 # copies, Python) cost nothing and no thread ever waited for another or for memory. The
 # published algorithm was timed twice, by a few of its combinations (as above) and to its end
 # (`benchmarks/published_measurement.py`); what is said to be out of reach is so by the longer of the two.
@@ -263,10 +263,12 @@ def longest_published(folder):
 
 
 def by_kernel(cost, way):
-    """Seconds of a way in each kind of kernel, on one thread, divided by the number of threads."""
+    """The least seconds of a way in each kind of kernel, on one thread, divided by the number of
+    threads; files from before there were repeats have shares of one profiled run."""
     row = cost["ways"][way]
-    alone = row["cpu_seconds_on_one_thread"] / cost["threads"]
-    return {kind: row["shares_by_kind"].get(kind, 0.0) * alone for kind in KERNELS}
+    one_run = {k: v * row["cpu_seconds_on_one_thread"] for k, v in row["shares_by_kind"].items()}
+    least = row.get("least_seconds_by_kind_on_one_thread", one_run)
+    return {kind: least.get(kind, 0.0) / cost["threads"] for kind in KERNELS}
 
 
 threads, longest = model_of_cost["threads"], longest_published(results)

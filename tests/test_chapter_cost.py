@@ -52,9 +52,10 @@ def _longest_published(machine="."):
 
 
 def _in_kernels(cost, way):
-    row = cost["ways"][way]
-    share = row["shares_by_kind"]["convolutions"] + row["shares_by_kind"]["matrix products"]
-    return share * row["cpu_seconds_on_one_thread"] / cost["threads"]
+    row, kinds = cost["ways"][way], ("convolutions", "matrix products")
+    of_one_run = {k: v * row["cpu_seconds_on_one_thread"] for k, v in row["shares_by_kind"].items()}
+    seconds = row.get("least_seconds_by_kind_on_one_thread", of_one_run)
+    return sum(seconds[kind] for kind in kinds) / cost["threads"]
 
 
 def _reach(said, machine):
