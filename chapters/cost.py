@@ -247,7 +247,8 @@ Markdown(
 # Between the floor and the measurement lies, first, what torch's kernels make of the shapes at hand. Below,
 # the time in its convolutions and products of matrices alone, the least that the profiler saw on one
 # thread in a few repeats, divided by the number of threads: what would be left if all else (activations, pooling, steps, sums, checks,
-# copies, Python) cost nothing and no thread ever waited for another or for memory. The
+# copies, Python) cost nothing and no thread ever waited for another or for memory. Waiting is what the measurement
+# took beyond a run on one thread, divided likewise: two runs, so that on a host that others use it can come out below zero. The
 # published algorithm was timed twice, by a few of its combinations (as above) and to its end
 # (`benchmarks/published_measurement.py`); what is said to be out of reach is so by the longer of the two.
 
