@@ -11,7 +11,7 @@ SREL = Path(sys.executable).with_name("srel")
 
 def swept(_):
     # Not above: it takes seconds, and the jobs, which read this file too, do without.
-    from srel_core.profiles import sweep
+    from srel_core.experiments.profiles import sweep
 
     experiments, left_out = sweep(PROFILE)
     for name in left_out:

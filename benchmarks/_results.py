@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from srel_core.results import ResultError, require_writable, write_atomically
+from srel_core.experiments.result_files import ResultError, require_writable, write_atomically
 
 HERE = Path(__file__).parent / "results"
 

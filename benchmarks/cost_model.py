@@ -2,11 +2,11 @@
 
 ResNet-18 without normalisation, 32×32 images, 60 samples that are the probes, on this machine's
 threads, each of which steps samples of its own. Three ways: "shared" (Adam), "low_rank" (SGD) and
-the tangent limit. Operations are those of `srel_core.cost`; bytes are those of the weights, read
-and written (activations stay in the cache). The machine's rates are measured on the same threads
-and between the measurements: products of square matrices of size 1024 and, in single precision,
-a convolution of large maps, of which the quicker counts, and the copying of an array as large as
-the weights that move, and of one that no cache holds.
+the tangent limit. Operations are those of `srel_core.engine.layers.operation_counts`; bytes are
+those of the weights, read and written (activations stay in the cache). The machine's rates are
+measured on the same threads and between the measurements: products of square matrices of size 1024
+and, in single precision, a convolution of large maps, of which the quicker counts, and the copying
+of an array as large as the weights that move, and of one that no cache holds.
 
 The floor takes for each layer and phase the larger of the time to compute and the time to move:
 a core computes while it waits for memory, so their sum would not be a bound; it is given beside.
@@ -34,13 +34,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import srel_core as sc
-from srel_core import methods, propagation, steps, tangent
-from srel_core.compact import compact
-from srel_core.cost import LayerCost, layer_costs, multiply_adds, phases_of
-from srel_core.gradients import Slopes
-from srel_core.map_conv import MapConv
-from srel_core.problem import Problem, measuring
-from srel_core.provenance import environment
+from srel_core import tangent
+from srel_core.engine import methods
+from srel_core.engine.layers import sgd_steps
+from srel_core.engine.layers.compaction import compact
+from srel_core.engine.layers.fixed_size_conv import MapConv
+from srel_core.engine.layers.operation_counts import (
+    LayerCost,
+    layer_costs,
+    multiply_adds,
+    phases_of,
+)
+from srel_core.engine.layers.per_sample_gradients import Slopes
+from srel_core.engine.propagation import propagate
+from srel_core.engine.setup.problem import Problem, measuring
+from srel_core.experiments.provenance import environment
 
 LR = published.LR
 PRODUCT_SIZE, BEYOND_CACHE = 1024, 2**28
@@ -170,8 +178,8 @@ PHASES = {
         "predictions": [(methods, "_in_parts")],
     },
     "low_rank": {
-        "slopes": [(steps, "loss_slopes"), (Slopes, "laid_out")],
-        "predictions": [(propagation.Propagation, "changes")],
+        "slopes": [(sgd_steps, "loss_slopes"), (Slopes, "laid_out")],
+        "predictions": [(propagate.Propagation, "changes")],
     },
     "tangent": {
         "slopes": [(tangent, "loss_slopes"), (tangent, "output_slopes")],
@@ -183,7 +191,7 @@ PHASES = {
 # What calls the kernels of the layers, within the predictions.
 LAYERS = {
     "shared": [(kind, "forward") for kind in (nn.Conv2d, nn.Linear, MapConv)],
-    "low_rank": [(propagation._Change, "_of_layer")],
+    "low_rank": [(propagate._Change, "_of_layer")],
     "tangent": [(tangent, "_of_layer")],
 }
 

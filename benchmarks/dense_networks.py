@@ -25,8 +25,8 @@ import torch
 from _processes import in_fresh_process
 
 import srel_core as sc
-from srel_core.models import mlp
-from srel_core.provenance import environment
+from srel_core.experiments.networks import mlp
+from srel_core.experiments.provenance import environment
 
 LR = 1e-6
 MANY, QUICK = 5, 5.0  # turns, if one takes less than so many seconds

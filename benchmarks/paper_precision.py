@@ -1,9 +1,9 @@
 """How precise the runs of the paper profile are: python benchmarks/paper_precision.py
 
 Takes the kept runs of every data set, all seeds, at the last checkpoint, and writes the variance
-components of the class-level summaries (KL, `srel_core.components`) and the seconds that a run
-took to benchmarks/results/paper_precision.json. A data set without runs is named and left out;
-without any, nothing is written. Takes seconds.
+components of the class-level summaries (KL, `srel_core.statistics.variance_components`) and the
+seconds that a run took to benchmarks/results/paper_precision.json. A data set without runs is named
+and left out; without any, nothing is written. Takes seconds.
 """
 
 import dataclasses
@@ -12,11 +12,11 @@ from typing import Any
 
 import _results
 
-from srel_core import results
-from srel_core.committed import DATASETS
-from srel_core.components import Pilot, estimate_components
-from srel_core.profiles import class_experiments
-from srel_core.summarise import kept_runs
+from srel_core.book.committed.schema import DATASETS
+from srel_core.book.committed.write import kept_runs
+from srel_core.experiments import result_files
+from srel_core.experiments.profiles import class_experiments
+from srel_core.statistics.variance_components import Pilot, estimate_components
 
 NAME = "paper_precision"
 SUMMARIES = ("log_preference", "auc")
@@ -24,7 +24,7 @@ SUMMARIES = ("log_preference", "auc")
 
 def precision(paths: list[Path]) -> dict[str, Any]:
     """Variance components by rule and summary, of the runs of one data set."""
-    runs = [results.load(path) for path in paths]
+    runs = [result_files.load(path) for path in paths]
     last = runs[0].sizes["step"] - 1
     by_rule: dict[str, Any] = {}
     for rule in runs[0].rule.values:
@@ -65,7 +65,7 @@ def main() -> None:
     for dataset in DATASETS:
         try:
             paths = kept_runs(class_experiments("paper", dataset), options.results_dir)
-        except results.ResultError as error:
+        except result_files.ResultError as error:
             print(error)
             continue
         found[dataset] = precision(paths)

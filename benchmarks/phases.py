@@ -13,8 +13,8 @@ import _results
 import numpy as np
 from numpy.typing import NDArray
 
-from srel_core.phases import TwoPhaseFit, fit_two_phase
-from srel_core.provenance import environment
+from srel_core.experiments.provenance import environment
+from srel_core.statistics.phases import TwoPhaseFit, fit_two_phase
 
 TRIALS = 500
 Floats = NDArray[np.float64]

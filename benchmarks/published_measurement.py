@@ -30,8 +30,8 @@ from torch.nn import functional as F
 
 import srel_core as sc
 from srel_core.divergence import kl
-from srel_core.models import build_model
-from srel_core.provenance import environment
+from srel_core.experiments.networks import build_model
+from srel_core.experiments.provenance import environment
 
 N_CLASSES, PER_CLASS, LR = 3, 20, 1e-4
 

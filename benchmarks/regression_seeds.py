@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srel_core.phases import fit_two_phase
-from srel_core.provenance import environment
-from srel_core.regression import RegressionExperiment
-from srel_core.two_phase_verdict import case_of
+from srel_core.book.regression.two_phase_rule import case_of
+from srel_core.experiments.provenance import environment
+from srel_core.experiments.regression.experiment import RegressionExperiment
+from srel_core.statistics.phases import fit_two_phase
 
 REQUIRED_RATIO = 3.0
 ROUNDS = 3

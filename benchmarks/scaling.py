@@ -24,8 +24,8 @@ from _processes import in_fresh_process
 from torch import nn
 
 import srel_core as sc
-from srel_core import loops
-from srel_core.provenance import environment
+from srel_core.engine.layers import compiled
+from srel_core.experiments.provenance import environment
 
 BASE = {"samples": 32, "probes": 64, "channels": 32, "classes": 3, "size": 16}
 BOUNDED = {"samples": 16, "probes": 96, "channels": 64, "classes": 3, "size": 32}
@@ -97,7 +97,7 @@ def one(task: Row) -> Row:
     """Peak and time of one measurement, in the process that it is called in."""
     torch.set_num_threads(task["threads"])
     # What torch loads when it is first used, and loops compiled, some 200 MiB.
-    with mock.patch.object(loops, "WORTH_COMPILING", 0):
+    with mock.patch.object(compiled, "WORTH_COMPILING", 0):
         work(**{**task, **SMALLEST})()
     measurement = work(**task)
     peak, seconds = peak_above(measurement), []

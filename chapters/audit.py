@@ -43,21 +43,22 @@ from IPython.display import Markdown
 from torch.nn import functional as F
 
 import srel_core as sc
-from srel_core import paper_plots, plots, report
-from srel_core.claims import rung_findings, turns
-from srel_core.committed import DATASETS, ladder_in, load_all
-from srel_core.ladder import LADDERS
-from srel_core.marks import varying
-from srel_core.models import build_model, mlp
-from srel_core.profiles import class_experiments
-from srel_core.published import (
+from srel_core.book.claims.evidence import NOT_RUN, TITLES, digits
+from srel_core.book.claims.of_the_paper import rung_findings, turns
+from srel_core.book.committed.schema import DATASETS, ladder_in, load_all
+from srel_core.book.committed.write import summarise
+from srel_core.book.figures import classification, paper
+from srel_core.book.published.definitions import (
     PUBLISHED,
     QUANTITIES,
     range_without_change,
 )
-from srel_core.summaries import class_summary
-from srel_core.summarise import summarise
-from srel_core.verdicts import NOT_RUN, TITLES, digits
+from srel_core.book.published.ladder import LADDERS
+from srel_core.book.text import result_tables
+from srel_core.book.text.marks import varying
+from srel_core.experiments.networks import build_model, mlp
+from srel_core.experiments.profiles import class_experiments
+from srel_core.statistics.class_summary import class_summary
 
 rules = ("adam:1e-4", "sgd:1e-4", "tangent")
 experiments = class_experiments(profile, dataset, tuple(seeds) or None)
@@ -86,7 +87,11 @@ else:
         "**There are no results of the `paper` profile yet**: effects on the curves are shown on runs "
         f"made for this page alone ({dataset}, {profile} profile), which say nothing about the paper's data sets."
     )
-Markdown("\n\n".join(part for part in (note, report.badges(shown), report.missing(shown)) if part))
+Markdown(
+    "\n\n".join(
+        part for part in (note, result_tables.badges(shown), result_tables.missing(shown)) if part
+    )
+)
 
 # %% [markdown]
 # (sec-kl)=
@@ -119,7 +124,7 @@ print(f"kl_div as published:  {F.kl_div(p, p, reduction='none').mean():.4f}")
 #
 # **Without any step.** The first part compares how certain the network is at $x'$ and at $x$. For a
 # step that changes nothing at all, the ratio always lies in a fixed range around 1
-# (`srel_core.published.range_without_change` has the proof), and the published values lie in it:
+# (`srel_core.book.published.definitions.range_without_change` has the proof), and the published values lie in it:
 
 # %%
 low, high = range_without_change(3)
@@ -159,7 +164,7 @@ for sure in (0.98, 0.96, 0.9, 0.7, 0.4):
 # changes nothing: the same network evaluated twice.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set the published class-based curves against the epoch, same class and other classes, and crosses for the same quantity of a step that changes nothing."}, "figure": {"name": "fig-still", "caption": "The class-based quantity as published (lines, with 95 % bands), and the same quantity where no step is taken at all (crosses)."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         1,
         len(everything),
@@ -168,7 +173,7 @@ with plots.style():
         layout="constrained",
     )
     for axes, (title, summary) in zip(panels[0], everything.items(), strict=True):
-        paper_plots.without_change(axes, summary)
+        paper.without_change(axes, summary)
         axes.set_title(title, fontsize=10)
     panels[0, 0].set_ylabel("class-based, as published")
     panels[0, 0].legend(fontsize=8)
@@ -385,12 +390,12 @@ Markdown(f"{HERE}:\n\n" + "\n".join(lines))
 # *gradient step*.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; orange: below; grey: it holds 1."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         len(everything), 2, figsize=(10, 3.4 * len(everything)), squeeze=False, layout="constrained"
     )
     for axes, ((title, definition), part) in zip(panels.flat, ladders.items(), strict=True):
-        paper_plots.rungs(axes, part, int(part.epoch[-1]))
+        paper.rungs(axes, part, int(part.epoch[-1]))
         axes.set_title(f"{title}: {definition}", fontsize=10)
 plt.show()
 
@@ -463,9 +468,11 @@ apart = {
     ]
     for name in ("kl", "l2_logits")
 }
-with plots.style():
+with classification.style():
     figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for (name, values), colour in zip(apart.items(), (plots.SAME, plots.OTHERS[0]), strict=True):
+    for (name, values), colour in zip(
+        apart.items(), (classification.SAME, classification.OTHERS[0]), strict=True
+    ):
         axes.loglog(rates, values, "o-", color=colour, label=name, markersize=4)
     axes.loglog(rates, values[0] * rates / rates[0], ":", color="black", linewidth=1)
     axes.set(xlabel="learning rate of the step", ylabel="median relative difference")
@@ -476,7 +483,7 @@ plt.show()
 # For the trained networks of the experiments the same distance, pair by pair, through the training:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set, distance between the logarithm of S_rel of a gradient step and of its limit against the training step, for the median pair and for the 90 percent quantile."}, "figure": {"name": "fig-distance", "caption": "Distance of $S_{\\rm rel}$ (KL) of a gradient step from its limit, |log ratio|: 0.1 is about 10 %. Solid: the median pair; dotted: nine pairs in ten are nearer. Mean over seeds."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         1,
         len(everything),
@@ -486,7 +493,7 @@ with plots.style():
     )
     for axes, (title, summary) in zip(panels[0], everything.items(), strict=True):
         steps = [str(r) for r in summary.rule.values if str(r).startswith("sgd")]
-        paper_plots.distance(axes, summary, "kl", steps)
+        paper.distance(axes, summary, "kl", steps)
         axes.set_title(title, fontsize=10)
     panels[0, 0].set_ylabel(r"$|\log S_{\rm rel} - \log \mathrm{limit}|$")
     panels[0, 0].legend(fontsize=8)
@@ -706,10 +713,10 @@ Markdown("\n\n".join(sentences))
 Markdown(
     "\n\n".join(
         [
-            report.provenance_table(shown),
+            result_tables.provenance_table(shown),
             f"The runs made for this page: {dataset}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
             f"commit {varying('`' + runs[0].attrs['commit'] + '`')}, {runs[0].attrs['device']}, "
-            f"{varying(report.hours(sum(float(run.attrs['wall_seconds']) for run in runs)))} in all.",
+            f"{varying(result_tables.hours(sum(float(run.attrs['wall_seconds']) for run in runs)))} in all.",
         ]
     )
 )

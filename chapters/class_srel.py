@@ -43,11 +43,11 @@ from IPython.display import HTML, Markdown
 from matplotlib.colors import LogNorm
 
 import srel_core as sc
-from srel_core import plots
-from srel_core.interactive_matrix import slider_heatmap
-from srel_core.profiles import class_experiments
-from srel_core.sources import Sources
-from srel_core.summaries import class_summary, learning_curves, side_of
+from srel_core.book.figures import classification
+from srel_core.book.figures.matrix_slider import slider_heatmap
+from srel_core.book.text.sources import Sources
+from srel_core.experiments.profiles import class_experiments
+from srel_core.statistics.class_summary import class_summary, learning_curves, side_of
 
 # %% [markdown]
 # ## Definitions
@@ -232,10 +232,10 @@ Markdown(
 # testing this page, takes a small dense network instead.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy and loss on training and test images against the epoch, one thin line a seed and a thick mean."}, "figure": {"name": "fig-learning", "caption": "The network learns: accuracy and loss on training and test images, one thin line a seed, the mean thick. What follows is measured along these runs."}}
-with plots.style():
+with classification.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    plots.learning(left, curves, "accuracy")
-    plots.learning(right, curves, "loss")
+    classification.learning(left, curves, "accuracy")
+    classification.learning(right, curves, "loss")
     right.set(yscale="log", ylabel="cross-entropy (nats)")
 plt.show()
 
@@ -246,12 +246,12 @@ plt.show()
 # {prf:ref}`def-class`. The blue line is the class's own.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, one for each class the step is taken on: class-based S_rel at probes of each class against the training step, with bootstrap bands."}, "figure": {"name": "fig-curves", "caption": "Class-based $S_{\\rm rel}$ (ratio of means, KL) at probes of each class, after a step on a sample of the class named above the panel. Logarithmic scale. Bands: 95 % bootstrap intervals over seeds and samples. A value above 1 means that a step moves the predictions there more than at its own sample."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         1, len(names), figsize=(3.5 * len(names), 3.6), sharey=True, layout="constrained"
     )
     for axes, name in zip(panels, names, strict=True):
-        plots.class_curves(axes, summary, rule, "kl", name)
+        classification.class_curves(axes, summary, rule, "kl", name)
     panels[0].set_ylabel("$S[c', c]$")
 plt.show()
 
@@ -264,14 +264,14 @@ moments = [
     int(summary.step[i])
     for i in np.unique(np.linspace(0, summary.sizes["step"] - 1, 5).round().astype(int))
 ]
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         1, len(moments), figsize=(2.1 * len(moments), 2.6), layout="constrained"
     )
     shown = summary.matrix.sel(rule=rule, divergence="kl", step=moments)
     norm = LogNorm(float(shown.where(shown > 0).min()), float(shown.max()), clip=True)
     for axes, step in zip(panels, moments, strict=True):
-        image = plots.class_heatmap(axes, summary, rule, "kl", step, norm)
+        image = classification.class_heatmap(axes, summary, rule, "kl", step, norm)
         axes.set_xlabel("step on $c$")
     panels[0].set_ylabel("probes of $c'$")
     figure.colorbar(image, ax=panels, label="$S[c', c]$", shrink=0.8)
@@ -305,14 +305,14 @@ HTML(
 # definition and for the original one, under each step rule.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Same-class AUC against the training step under each step rule, for the class-based and the original definition, with bands and the line of no structure at one half."}, "figure": {"name": "fig-auc", "caption": "Same-class AUC through training: left the class-based definition (KL), right the original one (norm of the change of the outputs). Dotted: no class structure. The limit is dashed: where the gradient step is short, it lies under it."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for axes, divergence, title in zip(
         panels, ("kl", "l2_logits"), ("class-based", "original"), strict=True
     ):
         for shown_rule in summary.rule.values:
-            colour = plots.RULES[str(shown_rule).split(":")[0]]
-            plots.over_training(
+            colour = classification.RULES[str(shown_rule).split(":")[0]]
+            classification.over_training(
                 axes, summary, "auc", shown_rule, divergence, str(shown_rule), colour
             )
         axes.axhline(0.5, color="black", linestyle=":", linewidth=1)

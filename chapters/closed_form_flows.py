@@ -44,7 +44,9 @@ import numpy as np
 from IPython.display import HTML, Markdown, display
 from scipy.integrate import solve_ivp
 
-from srel_core import flow_plots, plots
+from srel_core.book.figures import classification, closed_forms
+from srel_core.book.figures.curve_slider import slider_figure
+from srel_core.choices import check_known
 from srel_core.flows import (
     PowerFlow,
     PublishedRidgeFlow,
@@ -55,9 +57,7 @@ from srel_core.flows import (
     published_features,
     published_times,
 )
-from srel_core.interactive import slider_figure
-from srel_core.names import check_known
-from srel_core.phases import NoBreakError, fit_two_phase
+from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
 sizes = {"smoke": (4, 40), "laptop": (20, 200), "paper": (100, 400)}
 check_known("profile", profile, list(sizes))
@@ -241,7 +241,7 @@ for width in (10, 100):
         curves[kind] = middle(s_rel)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For 10 and for 100 features: the loss, S_rel as published and S_rel as defined against the iteration, on logarithmic axes. As published S_rel climbs by orders of magnitude; as defined it is flat."}, "figure": {"name": "fig-ridge-published", "caption": "The published ridge experiment. Left: the printed loss along the published and the defined trajectory. Middle: $S_{\\rm rel}$ as published (both notebooks show this one curve; its average over pairs divides twice). Right: $S_{\\rm rel}$ as defined, on the same scale."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         2, 3, figsize=(10.5, 6.4), sharex=True, sharey="col", layout="constrained"
     )
@@ -249,10 +249,10 @@ with plots.style():
         names = ["loss, published", "loss, published, one target", "loss, defined"]
         for i, name in enumerate(names):
             short = ["published", "published, “within”", "as defined"][i]
-            flow_plots.band(row[0], iterations, band(curves[name])[:, 1:], short, i)
-        flow_plots.band(row[1], iterations, band(curves["published"])[:, 1:], "both notebooks", 0)
+            closed_forms.band(row[0], iterations, band(curves[name])[:, 1:], short, i)
+        closed_forms.band(row[1], iterations, band(curves["published"])[:, 1:], "both notebooks", 0)
         for i, kind in enumerate(("between", "within")):
-            flow_plots.band(row[2], iterations, band(curves[kind])[:, 1:], kind, i)
+            closed_forms.band(row[2], iterations, band(curves[kind])[:, 1:], kind, i)
         row[0].set(xscale="log", yscale="log", ylabel=f"p = {width}")
         for axes in row[1:]:
             axes.set(yscale="log", ylim=(1e-5, 2))
@@ -308,11 +308,11 @@ def ladder(width):
 ladders = {width: ladder(width) for width in (10, 100)}
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between classes against the iteration for the four combinations of the two stray factors, for 10 and 100 features. Only the curves with the stray 1/N climb, the one with both factors most."}, "figure": {"name": "fig-ridge-ladder", "caption": "The two stray factors one at a time: median $S_{\\rm rel}$ over 20 pairs between classes, averaged rightly in all four curves."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True, layout="constrained")
     for axes, (width, rungs) in zip(panels, ladders.items(), strict=True):
         for i, (name, curve) in enumerate(rungs.items()):
-            flow_plots.band(axes, iterations, band(curve)[:, 1:], name, i)
+            closed_forms.band(axes, iterations, band(curve)[:, 1:], name, i)
         axes.set(xscale="log", yscale="log", xlabel="iteration", title=f"p = {width}")
     panels[0].set_ylabel("$S_{\\rm rel}$ between classes")
     panels[1].legend()
@@ -396,12 +396,12 @@ HTML(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between and within classes against time for six penalties. Without penalty it is constant; with a large one it starts elsewhere and settles at a smaller value, the sooner the larger the penalty."}, "figure": {"name": "fig-ridge-penalty", "caption": "The same in print, and within a class: $S_{\\rm rel}$ of the ridge flow as defined, features scaled to mean square norm 1, for six values of λ/K. Medians over pairs and starts. Mind the axes: within a class it hardly moves."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     some = [0, 2, 4, 6, 8, 10]
     for axes, (kind, curves) in zip(panels, moving.items(), strict=True):
         names = [f"{shrinks[i]:g}" for i in some]
-        flow_plots.family(axes, slow_times, curves[1, some], names)
+        closed_forms.family(axes, slow_times, curves[1, some], names)
         axes.set(xscale="log", xlabel="time $t$", title=kind)
     panels[0].set_ylim(0, None)
     panels[0].set_ylabel("$S_{\\rm rel}$")
@@ -587,12 +587,12 @@ gate_times = np.linspace(0, 16, points)
 NAMES = {"glm_tron": "GLM-Tron", "gradient": "gradient flow"}
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and mean S_rel over pairs against time for the GLM-Tron flow and the gradient flow of a gate, with bands over starts. The loss falls exponentially; S_rel stays about level, with bands that widen early and then freeze."}, "figure": {"name": "fig-gate", "caption": "One gate in 20 dimensions: loss, and $S_{\\rm rel}$ averaged over 20 pairs with an active sample. Bands over starts."}}
-with plots.style():
+with classification.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for i, (kind, problem) in enumerate(gate_flows.items()):
         loss, s_rel = along(*problem, gate_times)
-        flow_plots.band(left, gate_times, band(loss), NAMES[kind], i)
-        flow_plots.band(right, gate_times, band(s_rel.mean(2)), NAMES[kind], i)
+        closed_forms.band(left, gate_times, band(loss), NAMES[kind], i)
+        closed_forms.band(right, gate_times, band(s_rel.mean(2)), NAMES[kind], i)
     left.set(yscale="log", xlabel="time $t$", ylabel="loss")
     right.set(xlabel="time $t$", ylabel="mean $S_{\\rm rel}$", ylim=(0, None))
     left.legend()
@@ -606,14 +606,14 @@ path = flow.weights(gate_times)
 cosine = path @ flow.w0 / np.linalg.norm(path, axis=1) / np.linalg.norm(flow.w0)
 turned = np.arccos(np.clip(cosine, -1, 1))
 opening = np.arccos(flow.w0 @ flow.teacher)  # both have norm 1
-with plots.style():
+with classification.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     ten = flow.s_rel(gate_times, probe[:10], np.repeat(active[:1], 10, axis=0))
-    flow_plots.switches(left, gate_times, ten)
+    closed_forms.switches(left, gate_times, ten)
     left.set(xlabel="time $t$", ylabel="$S_{\\rm rel}$")
     density = np.gradient(turned, gate_times) / opening
     seen = found[np.isfinite(found)]
-    flow_plots.crossings(right, seen, np.linspace(0, 16, 33), gate_times, density)
+    closed_forms.crossings(right, seen, np.linspace(0, 16, 33), gate_times, density)
     right.set(xlabel="crossing time $t_c$", ylabel="density", xlim=(0, 16))
     right.legend()
 plt.show()
@@ -701,12 +701,12 @@ power_flows = {degree: powers(sparse, degree) for degree in (1, 2, 3)}
 power_times = np.geomspace(0.01, 1000, points)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and median S_rel of the power flow against time for degrees one, two and three, with bands. S_rel is constant for degree one and rises for degrees two and three."}, "figure": {"name": "fig-power", "caption": "Power flow in 20 dimensions towards a target with three coordinates that are not 0, from small starts: loss, and median $S_{\\rm rel}$ over 20 random pairs. Bands over starts."}}
-with plots.style():
+with classification.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for i, (degree, problem) in enumerate(power_flows.items()):
         loss, s_rel = along(*problem, power_times)
-        flow_plots.band(left, power_times, band(loss), f"d = {degree}", i)
-        flow_plots.band(right, power_times, band(middle(s_rel)), f"d = {degree}", i)
+        closed_forms.band(left, power_times, band(loss), f"d = {degree}", i)
+        closed_forms.band(right, power_times, band(middle(s_rel)), f"d = {degree}", i)
     left.set(xscale="log", xlabel="time $t$", ylabel="loss")
     right.set(xscale="log", xlabel="time $t$", ylabel="median $S_{\\rm rel}$", ylim=(0, None))
     left.legend()
@@ -826,7 +826,7 @@ def alignment(flows):
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Loss, alignment u with the target, median S_rel and median distance of S_rel from its start, for the radial flow against time, degrees one, two and three, with bands over starts. The alignment rises to one; pairs move while it rises and rest when it has, while the median of S_rel stays level."}, "figure": {"name": "fig-radial", "caption": "Radial flow in 10 dimensions: loss, alignment of w with the target, median $S_{\\rm rel}$ over 20 random pairs, and how far a pair has moved: each moves, some up and some down. Bands over starts."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(2, 2, figsize=(10, 6.6), sharex=True, layout="constrained")
     panels = panels.ravel()
     for i, (degree, problem) in enumerate(radial_flows.items()):
@@ -834,7 +834,7 @@ with plots.style():
         moved = middle(np.abs(s_rel - s_rel[0]))
         quantities = (loss, alignment(problem[0]), middle(s_rel), moved)
         for axes, quantity in zip(panels, quantities, strict=True):
-            flow_plots.band(axes, radial_times, band(quantity), f"d = {degree}", i)
+            closed_forms.band(axes, radial_times, band(quantity), f"d = {degree}", i)
     titles = (
         "loss",
         "alignment $u$",
@@ -856,7 +856,7 @@ plt.show()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Phase portraits of the radial flow in the plane of the target for degrees one, two and three, with orbits from eight starts that all end in the target."}, "figure": {"name": "fig-radial-portrait", "caption": "Phase portraits of the radial flow in the plane of w(0) and the target (star): grey the velocity, blue exact orbits from their starts (dots)."}}
 grid = np.linspace(-1.5, 1.5, 41) + 1e-9  # not 0, where w has no direction
 plane = np.stack(np.meshgrid(grid, grid))
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.9), sharey=True, layout="constrained")
     for axes, degree in zip(panels, (1, 2, 3), strict=True):
         rho = np.linalg.norm(plane, axis=0)
@@ -870,7 +870,7 @@ with plots.style():
             )
             for a in angles
         ]
-        flow_plots.portrait(axes, grid, velocity, paths, [1, 0])
+        closed_forms.portrait(axes, grid, velocity, paths, [1, 0])
         axes.set(title=f"d = {degree}", xlabel="along $\\beta^*$")
     panels[0].set_ylabel("across")
 plt.show()

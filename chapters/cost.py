@@ -47,13 +47,19 @@ from scipy.stats import chi2
 from torchvision.models import resnet50
 
 import srel_core as sc
-from srel_core import cost_plots, data, plots
-from srel_core.components import Components, Pilot, estimate_components, interval_width
-from srel_core.cost import layer_costs, multiply_adds
-from srel_core.marks import varying
-from srel_core.models import build_model, mlp, resnet18
-from srel_core.names import check_known
-from srel_core.planner import MeasurementCost, cheapest, plan_measurement
+from srel_core.book.figures import classification, timings
+from srel_core.book.text.marks import varying
+from srel_core.choices import check_known
+from srel_core.engine.layers.operation_counts import layer_costs, multiply_adds
+from srel_core.experiments import datasets
+from srel_core.experiments.networks import build_model, mlp, resnet18
+from srel_core.statistics.planner import MeasurementCost, cheapest, plan_measurement
+from srel_core.statistics.variance_components import (
+    Components,
+    Pilot,
+    estimate_components,
+    interval_width,
+)
 
 check_known("profile", profile, ("smoke", "laptop", "paper"))
 REPEATS = {"smoke": 6, "laptop": 20, "paper": 40}[profile]
@@ -219,9 +225,9 @@ Markdown(
 # Where the time goes, as torch's profiler sees it on one thread:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Time of the published measurement by kind of operation, on one thread, under the profiler, which makes Python look more expensive than it is.", "name": "fig-shares"}, "image": {"alt": "Three stacked bars, one for each way of measuring: shares of the time by kind of operation."}}
-with plots.style():
+with classification.style():
     figure, axes = plt.subplots(figsize=(7.5, 2.2))
-    cost_plots.stacked_shares(axes, {way: row["shares_by_kind"] for way, row in ways.items()})
+    timings.stacked_shares(axes, {way: row["shares_by_kind"] for way, row in ways.items()})
 plt.show()
 
 # %% tags=["hide-input"]
@@ -464,12 +470,12 @@ Markdown(table(header, rows) + "\n\n" + "\n\n".join(elsewhere))
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Time (above) and peak memory beside what was in use before (below) as samples, probes, channels or classes grow, by method. All axes are logarithmic.", "name": "fig-growth"}, "image": {"alt": "Eight panels in two rows, time and peak memory, against the number of samples, probes, channels and classes, a line for each method."}}
 growing = benchmark("scaling")
 panels_of = ("samples", "probes", "channels", "classes")
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharey="row", layout="constrained")
     mebi = [{**row, "peak": row["peak_bytes"] / 2**20} for row in growing["rows"]]
     for column, varied in enumerate(panels_of):
-        cost_plots.growth(panels[0, column], mebi, varied, "seconds")
-        cost_plots.growth(panels[1, column], mebi, varied, "peak")
+        timings.growth(panels[0, column], mebi, varied, "seconds")
+        timings.growth(panels[1, column], mebi, varied, "peak")
     panels[0, 0].set_ylabel("seconds")
     panels[1, 0].set_ylabel("peak (MiB)")
     panels[0, 0].legend()
@@ -558,8 +564,8 @@ Markdown(
 PILOT = 8
 SIZES = ((3, 12), (3, 60), (12, 12), (30, 60))  # samples and inputs whose time is taken
 
-digits = data.load_images("digits")
-images = data.normalise(digits.images)
+digits = datasets.load_images("digits")
+images = datasets.normalise(digits.images)
 network = build_model("mlp", 3, seed)
 generator = torch.Generator().manual_seed(seed)
 optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -705,7 +711,7 @@ header = ["data", "step", "summary", "value", "width of its interval", "of its v
 Markdown(table([*header, "images a class for half of it"], rows))
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images a class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images a class, a line for each step rule."}}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         1, len(precision), figsize=(4.5 * len(precision), 3.4), squeeze=False, sharey=True,
         layout="constrained",
@@ -716,7 +722,7 @@ with plots.style():
             found = Components(**by_summary["auc"]["components"])
             variances = found.variance(SIZES_SHOWN, SIZES_SHOWN, of["runs"], True)
             curves[rule] = [interval_width(float(v)) for v in variances]
-        cost_plots.widths(axes, SIZES_SHOWN, curves, of["per_class"])
+        timings.widths(axes, SIZES_SHOWN, curves, of["per_class"])
         axes.set_title(dataset)
     panels[0, 0].set_ylabel("width")
     panels[0, 0].legend()

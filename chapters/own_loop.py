@@ -41,9 +41,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import srel_core as sc
-from srel_core import data, plots
-from srel_core.classes import same_class_auc
-from srel_core.names import check_known
+from srel_core.book.figures import classification
+from srel_core.choices import check_known
+from srel_core.experiments import datasets
+from srel_core.statistics.by_class import same_class_auc
 
 steps = {"smoke": 40, "laptop": 200, "paper": 1000}
 check_known("profile", profile, list(steps))
@@ -66,12 +67,12 @@ def digit_folder(root, digits=(0, 2, 4), per_class=100):
 
 
 if images:
-    train = data.load_images(f"folder:{Path(images).resolve()}", None, "train")
+    train = datasets.load_images(f"folder:{Path(images).resolve()}", None, "train")
 else:
     with tempfile.TemporaryDirectory() as made:
         digit_folder(Path(made))
-        train = data.load_images(f"folder:{made}", None, "train")
-inputs = data.normalise(train.images)
+        train = datasets.load_images(f"folder:{made}", None, "train")
+inputs = datasets.normalise(train.images)
 print(f"{len(inputs)} images of the classes {', '.join(train.classes)}")
 
 # %% [markdown]
@@ -112,7 +113,7 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 # mode and the random numbers of the loop are those of a loop without it.
 
 # %%
-chosen = data.draw_per_class(train.labels, 8, seed)
+chosen = datasets.draw_per_class(train.labels, 8, seed)
 probes, labels = inputs[chosen], train.labels[chosen]
 recorder = sc.SrelRecorder(
     model,
@@ -161,12 +162,14 @@ for rule in ("sgd", "limit"):
     ]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the loss of each batch of the user's own loop falls. Right: the same-class AUC of class-based S_rel at 21 steps of that loop, for a gradient step and for its limit."}, "figure": {"name": "fig-own-loop", "caption": "One training loop, watched. Left: its loss on each batch. Right: same-class AUC of class-based $S_{\\rm rel}$, averaged over samples; dotted, no class structure."}}
-with plots.style():
+with classification.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    left.plot(losses, color=plots.SAME, linewidth=1)
+    left.plot(losses, color=classification.SAME, linewidth=1)
     left.set(xlabel="training step", ylabel="cross-entropy (nats)", yscale="log")
-    right.plot(measured.step, auc["sgd"], color=plots.RULES["sgd"], label="sgd:1e-4")
-    right.plot(measured.step, auc["limit"], "--", color=plots.RULES["tangent"], label="limit")
+    right.plot(measured.step, auc["sgd"], color=classification.RULES["sgd"], label="sgd:1e-4")
+    right.plot(
+        measured.step, auc["limit"], "--", color=classification.RULES["tangent"], label="limit"
+    )
     right.axhline(0.5, color="black", linestyle=":", linewidth=1)
     right.set(xlabel="training step", ylabel="same-class AUC", ylim=(0, 1.02))
     right.legend(loc="lower right")
@@ -178,5 +181,5 @@ Markdown(
     f"Before training the same-class AUC was {auc['sgd'][0]:.2f}, after {int(measured.step[-1])} steps "
     f"it was {auc['sgd'][-1]:.2f}. The gradient step of $10^{{-4}}$ and its limit differ by "
     f"{gap:.2g} at most. With {len(chosen)} samples and one seed these are illustrations: the "
-    "functions of `srel_core.classes` give intervals."
+    "functions of `srel_core.statistics.by_class` give intervals."
 )

@@ -39,13 +39,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from srel_core import paper_plots, plots, report
-from srel_core.claims import accuracy_rows, curve_rows, finding
-from srel_core.committed import AGGREGATES, DATASETS, ladder_in, load_all
-from srel_core.names import check_known
-from srel_core.profiles import PROFILES
-from srel_core.summarise import paper_summaries
-from srel_core.verdicts import NOT_RUN, TITLES, digits, spans
+from srel_core.book.claims.evidence import NOT_RUN, TITLES, digits, spans
+from srel_core.book.claims.of_the_paper import accuracy_rows, curve_rows, finding
+from srel_core.book.committed.schema import AGGREGATES, DATASETS, ladder_in, load_all
+from srel_core.book.committed.write import paper_summaries
+from srel_core.book.figures import classification, paper
+from srel_core.book.text import result_tables
+from srel_core.choices import check_known
+from srel_core.experiments.profiles import PROFILES
 
 check_known("profile", profile, PROFILES)
 if profile == "paper":
@@ -80,7 +81,11 @@ else:
         f"The results below are the committed ones of the `paper` profile; the `{profile}` profile "
         "of this page does not compute them anew."
     )
-Markdown("\n\n".join(part for part in (note, report.badges(shown), report.missing(shown)) if part))
+Markdown(
+    "\n\n".join(
+        part for part in (note, result_tables.badges(shown), result_tables.missing(shown)) if part
+    )
+)
 
 # %% [markdown]
 # ## What was run
@@ -92,7 +97,7 @@ Markdown("\n\n".join(part for part in (note, report.badges(shown), report.missin
 # with probes that each seed draws for itself.
 
 # %% tags=["hide-input"]
-Markdown(report.settings_table(shown))
+Markdown(result_tables.settings_table(shown))
 
 # %% [markdown]
 # Run times are for all that is measured here. The published ones are those of one notebook, that is of
@@ -109,11 +114,11 @@ Markdown(report.settings_table(shown))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels, class-based and original: same-class and different-class S_rel as published against the epoch, our curves with bands and the published values as markers."}, "figure": {"name": "fig-as-published", "caption": "The published curves, and ours computed in the published way. Markers: published. The original quantity is on a logarithmic scale, because it grows by orders of magnitude."}}
 if shown:
-    with plots.style():
+    with classification.style():
         figure, panels = grid(2)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, definition in zip(row, DEFINITIONS, strict=True):
-                paper_plots.beside_published(axes, summary, definition, dataset)
+                paper.beside_published(axes, summary, definition, dataset)
                 axes.set_title(f"{TITLES[dataset]}, {definition}")
             row[0].set_ylabel("$S_{\\rm rel}$ as published")
         panels[0, 0].legend(fontsize=8)
@@ -208,11 +213,11 @@ RUNGS = {
     "tangent limit": "limit, ratio of means",
 }
 if shown:
-    with plots.style():
+    with classification.style():
         figure, panels = grid(len(RUNGS), 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, (rung, title) in zip(row, RUNGS.items(), strict=True):
-                paper_plots.same_and_other(axes, summary, "class-based", rung)
+                paper.same_and_other(axes, summary, "class-based", rung)
                 axes.set_title(title, fontsize=10)
             row[0].set_ylabel(f"{TITLES[dataset]}: $S_{{\\rm rel}}$ (KL)")
         panels[0, 0].legend(fontsize=8)
@@ -228,16 +233,16 @@ if shown:
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
 NAMES = {"mean": "mean of ratios", "ratio_of_means": "ratio of means", "median": "median of ratios"}
 if shown:
-    with plots.style():
+    with classification.style():
         figure, panels = grid(4, 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             part = summary.sel(divergence="kl")
             for axes, aggregate in zip(row, AGGREGATES, strict=False):
                 at = part.sel(aggregate=aggregate)
-                paper_plots.by_rule(axes, at, "epoch_preference", 1)
+                paper.by_rule(axes, at, "epoch_preference", 1)
                 axes.set(yscale="log", title=NAMES[aggregate])
-                paper_plots.plain_ticks(axes.yaxis)
-            paper_plots.by_rule(row[3], part, "epoch_auc", 0.5)
+                paper.plain_ticks(axes.yaxis)
+            paper.by_rule(row[3], part, "epoch_auc", 0.5)
             row[3].set_title("AUC")
             row[0].set_ylabel(f"{TITLES[dataset]}: preference")
         panels[0, 0].legend(fontsize=8)
@@ -337,10 +342,10 @@ Markdown("\n".join(lines) if shown else "")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels: the AUC of class-based minus original against the epoch under each rule, and the same-class AUC at the last epoch of every divergence and rule as a heat map."}, "figure": {"name": "fig-sharper", "caption": "Left: AUC of the class-based definition less that of the original, with 95 % bands; above the dotted line the class-based one is sharper. Right: same-class AUC in the last epoch, for every divergence and rule."}}
 if shown:
-    with plots.style():
+    with classification.style():
         figure, panels = grid(2, 4.8)
         for (left, right), (dataset, summary) in zip(panels, shown.items(), strict=True):
-            paper_plots.by_rule(left, summary.sel(divergence="kl"), "auc_gain", 0)
+            paper.by_rule(left, summary.sel(divergence="kl"), "auc_gain", 0)
             left.set(title=TITLES[dataset], ylabel="gain in AUC")
             table = summary.epoch_auc.isel(epoch=-1).transpose("divergence", "rule")
             image = right.imshow(table, vmin=0, vmax=1, cmap="RdBu", aspect="auto")
@@ -397,4 +402,4 @@ Markdown("\n\n".join(sentences))
 # ## Where these numbers come from
 
 # %% tags=["hide-input"]
-Markdown("\n\n".join([report.provenance_table(shown), report.missing(shown)]))
+Markdown("\n\n".join([result_tables.provenance_table(shown), result_tables.missing(shown)]))

@@ -21,7 +21,7 @@
 # A plot can always be read that way. Any quantity of a training that converges comes to rest if one
 # waits, and any curve has a place where it bends most. So this chapter first says what would count
 # for the claim and against it, as five questions with numbers in them. They were fixed, as code with
-# tests, before the first network was looked at (`srel_core.two_phase_verdict`). Then it asks them of
+# tests, before the first network was looked at (`srel_core.book.regression.two_phase_rule`). Then it asks them of
 # networks of several kinds, depths and widths, on made-up and on real data, and of two predictors
 # for which the answer is known: a linear model, in which $S_{\rm rel}$ cannot move, and a single
 # ReLU gate, whose motion has a closed form.
@@ -40,14 +40,14 @@ import numpy as np
 from IPython.display import Markdown, display
 from tqdm import tqdm
 
-from srel_core import plots, regression_plots
-from srel_core import two_phase_verdict as rule
-from srel_core.marks import varying
-from srel_core.phases import NoBreakError, fit_two_phase
-from srel_core.regression import BATCH_SIZE
-from srel_core.regression_data import DIMENSION, NOISE
-from srel_core.regression_settings import bases, regression_settings, sweep
-from srel_core.regression_summary import LEARNT, gate_movement, summarise
+from srel_core.book.figures import classification, regression
+from srel_core.book.regression import two_phase_rule as rule
+from srel_core.book.regression.rows import LEARNT, gate_movement, summarise
+from srel_core.book.text.marks import varying
+from srel_core.experiments.regression.experiment import BATCH_SIZE
+from srel_core.experiments.regression.problems import DIMENSION, NOISE
+from srel_core.experiments.regression.settings import bases, regression_settings, sweep
+from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
 # %% [markdown]
 # ## What is measured
@@ -186,21 +186,23 @@ shown = {
     "gate": next(s for s in settings if s.family == "relu_gate" and s.training == "gd"),
     "linear": next(s for s in settings if s.family == "linear"),
 }
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharex="col", layout="constrained")
     for (name, setting), (top, bottom) in zip(shown.items(), panels.T, strict=True):
         row, result = row_of(setting), results[setting]
         steps = result.step.values
-        regression_plots.seeds(
-            top, row.case.steps, row.case.curves, plots.OTHERS[0], "$S_{\\rm rel}$"
+        regression.seeds(
+            top, row.case.steps, row.case.curves, classification.OTHERS[0], "$S_{\\rm rel}$"
         )
-        top.axhline(row.case.linear.mean(), color=plots.SAME, linewidth=1, label="linear model")
+        top.axhline(
+            row.case.linear.mean(), color=classification.SAME, linewidth=1, label="linear model"
+        )
         if row.verdict.fit:
-            regression_plots.hinge(
-                top, row.case.steps, row.verdict.fit, row.verdict.checks["breaks"]
-            )
-        regression_plots.seeds(bottom, steps, result.train_loss.values, plots.SAME, "training")
-        bottom.plot(steps, result.held_loss.mean("seed"), color=plots.OTHERS[0], label="held out")
+            regression.hinge(top, row.case.steps, row.verdict.fit, row.verdict.checks["breaks"])
+        regression.seeds(bottom, steps, result.train_loss.values, classification.SAME, "training")
+        bottom.plot(
+            steps, result.held_loss.mean("seed"), color=classification.OTHERS[0], label="held out"
+        )
         top.set(title=name, ylim=(0, None))
         bottom.set(xlabel="training step", yscale="log")
     panels[0, 0].set_ylabel("mean $S_{\\rm rel}$")
@@ -233,11 +235,11 @@ Markdown(
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and the diabetes data."}, "figure": {"name": "fig-targets", "caption": "Mean $S_{\\rm rel}$ over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
 LINES = {"any": "-", "within": "-", "across": "--"}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(2, 3, figsize=(10.5, 6), sharex=True, layout="constrained")
     for row_of_panels, (activation, about) in zip(panels, base.items(), strict=True):
         colour = dict(zip(("teacher", "noisy_teacher", "smooth", "diabetes"),
-                          (plots.SAME, *plots.OTHERS[:2], plots.RULES["tangent"]), strict=True))  # fmt: skip
+                          (classification.SAME, *classification.OTHERS[:2], classification.RULES["tangent"]), strict=True))  # fmt: skip
         for row in rows:
             s = row.setting
             if (
@@ -278,11 +280,11 @@ plt.show()
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of $S_{\\rm rel}$, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
 broken = [row for row in networks if row.verdict.checks["breaks"]]
-with plots.style():
+with classification.style():
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
-    for activation, colour in regression_plots.COLOURS.items():
+    for activation, colour in regression.COLOURS.items():
         some = [r for r in broken if r.setting.activation == activation]
-        regression_plots.against(
+        regression.against(
             axes, [float(np.median(r.learnt_at)) for r in some], [r.verdict.fit.break_step for r in some],
             np.array([r.verdict.fit.interval for r in some]), colour, activation,
         )  # fmt: skip
@@ -355,16 +357,14 @@ columns = {
     title: {a: [(label, row.verdict) for label, row in swept(s, field)] for a, s in base.items()}
     for field, title in FIELDS.items()
 } | {"step rule": {a: list(v.items()) for a, v in under_rule.items()}}  # fmt: skip
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(4, 3, figsize=(10.5, 9), sharey="row", layout="constrained")
     panels[2, 0].sharey(panels[0, 0])
     panels[3, 0].sharey(panels[1, 0])
     tops, bottoms = panels[::2].flat, panels[1::2].flat
     for top, bottom, (title, lines) in zip(tops, bottoms, columns.items(), strict=True):
         for shift, (activation, points) in zip((-0.08, 0.08), lines.items(), strict=True):
-            regression_plots.sweep(
-                top, bottom, points, regression_plots.COLOURS[activation], activation, shift
-            )
+            regression.sweep(top, bottom, points, regression.COLOURS[activation], activation, shift)
         bottom.axhline(1, color="black", linestyle=":", linewidth=1)
         top.set(title=title, yscale="log")
         top.sharex(bottom)
@@ -578,12 +578,12 @@ gates = [
     s for s in settings if s.family == "relu_gate" and s.training == "gd" and s.target == "teacher"
 ]
 motions = {s: gate_movement(s, results[s]) for s in sorted(gates, key=lambda s: s.lr)}
-with plots.style():
+with classification.style():
     figure, panels = plt.subplots(
         1, len(motions), figsize=(10.5, 3.6), sharey=True, layout="constrained"
     )
     for axes, (s, motion) in zip(panels, motions.items(), strict=True):
-        regression_plots.movement(axes, motion, plots.OTHERS[0], "network")
+        regression.movement(axes, motion, classification.OTHERS[0], "network")
         axes.set(title=f"$\\eta$ = {s.lr:g}", xlabel="time $t = \\eta s$")
     panels[0].set_ylabel("mean $|S_{\\rm rel}(t) - S_{\\rm rel}(0)|$")
     panels[0].legend(loc="upper left")

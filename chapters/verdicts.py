@@ -28,12 +28,12 @@ import re
 
 from IPython.display import Markdown
 
-from srel_core import report
-from srel_core.claims import claims
-from srel_core.committed import load_all
-from srel_core.names import check_known
-from srel_core.profiles import PROFILES
-from srel_core.verdicts import details, other_details, table
+from srel_core.book.claims.evidence import details, other_details, table
+from srel_core.book.claims.of_the_paper import claims
+from srel_core.book.committed.schema import load_all
+from srel_core.book.text import result_tables
+from srel_core.choices import check_known
+from srel_core.experiments.profiles import PROFILES
 
 check_known("profile", profile, PROFILES)
 found = claims(committed_dir or None)
@@ -89,7 +89,11 @@ Markdown(typeset(other_details(found)))
 # ## The results behind it
 
 # %% tags=["hide-input"]
-Markdown("\n\n".join(part for part in (report.badges(shown), report.missing(shown)) if part))
+Markdown(
+    "\n\n".join(
+        part for part in (result_tables.badges(shown), result_tables.missing(shown)) if part
+    )
+)
 
 # %% [markdown]
 # The settings and the provenance of each run stand in {doc}`paper_scale`.

@@ -19,7 +19,7 @@ from srel_core import __version__
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
-    from srel_core.results import ResultError
+    from srel_core.experiments.result_files import ResultError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
     warnings.showwarning = lambda message, *_, **__: click.echo(f"srel: {message}", err=True)
@@ -106,9 +106,9 @@ def run(
     results_dir: str | None, **changes: Any,
 ) -> None:  # fmt: skip
     """Run the class-based experiment, or find its result; print the path of each result."""
-    from srel_core.profiles import class_experiments
-    from srel_core.results import alone
-    from srel_core.results import results_dir as resolve
+    from srel_core.experiments.profiles import class_experiments
+    from srel_core.experiments.result_files import alone
+    from srel_core.experiments.result_files import results_dir as resolve
 
     for experiment in class_experiments(profile, dataset, seeds, **changes):
         path = resolve(results_dir) / experiment.file_name
@@ -140,10 +140,10 @@ def summarise(
     A data set without runs is named and left out; with --datasets that is an error. With FILES,
     the kept runs of one experiment, these are summarised.
     """
-    from srel_core.committed import DATASETS
-    from srel_core.profiles import class_experiments
-    from srel_core.results import ResultError
-    from srel_core.summarise import kept_runs, write_summary
+    from srel_core.book.committed.schema import DATASETS
+    from srel_core.book.committed.write import kept_runs, write_summary
+    from srel_core.experiments.profiles import class_experiments
+    from srel_core.experiments.result_files import ResultError
 
     if files:
         click.echo(write_summary(files, committed_dir))
@@ -175,9 +175,9 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
     That part is the first epoch of the first seed, with its first checkpoint: a minute or so. A
     file that does not agree stays as it is, and the exit code is 1.
     """
-    from srel_core.committed import committed_dir as resolve
-    from srel_core.results import ResultError
-    from srel_core.verification import verify as verify_file
+    from srel_core.book.committed.schema import committed_dir as resolve
+    from srel_core.book.committed.verify import verify as verify_file
+    from srel_core.experiments.result_files import ResultError
 
     refused = 0
     paths = files or sorted(resolve(committed_dir).glob("class_srel-*.nc"))
@@ -203,7 +203,7 @@ def regression(profile: str, results_dir: str | None, committed_dir: str | None)
 
     Experiments that are kept are not run again; the laptop profile takes some minutes.
     """
-    from srel_core.regression_committed import write
+    from srel_core.book.committed.regression_file import write
 
     click.echo(write(results_dir, committed_dir, profile))
 
@@ -212,8 +212,8 @@ def regression(profile: str, results_dir: str | None, committed_dir: str | None)
 @_results_dir
 def list_results(results_dir: str | None) -> None:
     """List the results in a directory with their provenance, one a line; damaged ones too."""
-    from srel_core.results import ResultError, load
-    from srel_core.results import results_dir as resolve
+    from srel_core.experiments.result_files import ResultError, load
+    from srel_core.experiments.result_files import results_dir as resolve
 
     folder = resolve(results_dir)
     paths = sorted(folder.glob("*.nc"))
@@ -239,7 +239,7 @@ def list_results(results_dir: str | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Read a result file whole; print its provenance. Exit code 1 if it is damaged or foreign."""
-    from srel_core.results import load
+    from srel_core.experiments.result_files import load
 
     dataset = load(file)
     sizes = ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
@@ -251,8 +251,8 @@ def check(file: Path) -> None:
 @srel.command()
 def env() -> None:
     """Print the environment that a result computed now would be marked with."""
-    from srel_core.experiments import choose_device
-    from srel_core.provenance import environment
+    from srel_core.experiments.class_experiment import choose_device
+    from srel_core.experiments.provenance import environment
 
     for name, value in environment(str(choose_device("auto"))).items():
         click.echo(f"{name}: {value}")

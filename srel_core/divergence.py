@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from srel_core.names import check_known
+from srel_core.choices import check_known
 
 # Below this |d| the series of φ and ψ, cut after d⁹, is exact to float64; above it the closed
 # forms lose at most two digits.

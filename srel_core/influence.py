@@ -6,7 +6,7 @@ the predictions before and after at every probe x'_j and at x_i itself:
     change[j, i] = D(f_{w⁺(x_i)}(x'_j), f_w(x'_j))      own[i] = D(f_{w⁺(x_i)}(x_i), f_w(x_i))
     S_rel[j, i]  = change[j, i] / own[i]
 
-How the changes are computed, and which way is the definition, is in `srel_core.methods`.
+How the changes are computed, and which way is the definition, is in `srel_core.engine.methods`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from srel_core import checks, classes
-from srel_core.chunking import memory_bound
+from srel_core.choices import check_known
 from srel_core.divergence import find_divergences
-from srel_core.methods import METHODS, Changes, measure
-from srel_core.names import check_known
-from srel_core.problem import Loss, Problem, measuring
+from srel_core.engine.methods import METHODS, Changes, measure
+from srel_core.engine.setup import checks
+from srel_core.engine.setup.memory import memory_bound
+from srel_core.engine.setup.problem import Loss, Problem, measuring
 from srel_core.rules import Rule
+from srel_core.statistics import by_class
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,15 @@ class Influence:
         divergence: str,
         probe_classes: Tensor,
         sample_classes: Tensor,
-        reduce: classes.Reduce = "ratio_of_means",
+        reduce: by_class.Reduce = "ratio_of_means",
     ) -> Tensor:
         """The class matrix S[c', c], (C, C): S_rel over probes of class c', samples of class c.
 
-        Pairs with x' = x are left out. See `srel_core.classes.class_matrix`.
+        Pairs with x' = x are left out. See `srel_core.statistics.by_class.class_matrix`.
         """
         change, own = self._of(divergence)
         probe_labels, sample_labels = (t.cpu().numpy() for t in (probe_classes, sample_classes))
-        matrix = classes.class_matrix(
+        matrix = by_class.class_matrix(
             change.numpy(), own.numpy(), probe_labels, sample_labels,
             exclude=self.same_input.numpy(), reduce=reduce,
         )  # fmt: skip
@@ -87,7 +88,7 @@ class Influence:
         change = self._of(divergence)[0].numpy()
         exclude = self.same_input.numpy()
         return torch.from_numpy(
-            classes.same_class_auc(change, probe_labels, sample_labels, exclude=exclude)
+            by_class.same_class_auc(change, probe_labels, sample_labels, exclude=exclude)
         )
 
     def _of(self, divergence: str) -> tuple[Tensor, Tensor]:
@@ -119,7 +120,7 @@ def influence(
             (prediction (C,), target) → scalar for one sample
     divergences  names from `srel_core.DIVERGENCES`; all come from the same steps
     method  "auto", "loop" (the oracle), "shared", "vmap", or, for SGD, "low_rank": the ways of
-            `srel_core.methods`; that which ran is in the result
+            `srel_core.engine.methods`; that which ran is in the result
     chunk_size  samples stacked at a time by "vmap"; None fits them into `max_bytes`
     max_bytes   bound on the memory, in bytes and on all threads together, of the activations,
             slopes and stacked weights that are worked on at a time; the result and about 6 copies

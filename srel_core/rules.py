@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from srel_core.names import check_known
+from srel_core.choices import check_known
 
 
 @runtime_checkable

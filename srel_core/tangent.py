@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
-from srel_core.chunking import Footprint, gradient_parts, memory_bound
-from srel_core.compact import compact, ways
 from srel_core.divergence import find_divergences
-from srel_core.gradients import Slopes, loss_slopes, output_slopes
+from srel_core.engine.layers.compaction import compact, ways
+from srel_core.engine.layers.per_sample_gradients import Slopes, loss_slopes, output_slopes
+from srel_core.engine.methods import Changes
+from srel_core.engine.setup.memory import Footprint, gradient_parts, memory_bound
+from srel_core.engine.setup.problem import Loss, Problem, measuring
+from srel_core.engine.setup.threads import Workers
 from srel_core.influence import Influence, summarise
-from srel_core.methods import Changes
-from srel_core.problem import Loss, Problem, measuring
-from srel_core.workers import Workers
 
 # Of inputs at least these many at a time, and more as long as their activations take no more bytes;
 # fewer if memory is short.
@@ -129,8 +129,8 @@ def _of_layer(name: str, at_samples: list[Slopes], at_inputs: list[list[Slopes]]
 
 def _contracted(a: Tensor, slope: Tensor, b: Tensor, others: list[Tensor]) -> Tensor:
     """The product of the gradients of a weight, (S, I, C), in the way with fewer multiplications,
-    as `srel_core.cost` counts them; to write a number of a gradient or of a Gram matrix and read it
-    again takes as long as some of them."""
+    as `srel_core.engine.layers.operation_counts` counts them; to write a number of a gradient or of
+    a Gram matrix and read it again takes as long as some of them."""
     n_slopes, n_patches, positions = slope.shape[2], a.shape[2], a.shape[3]
     by_gram = positions**2 * (n_patches + len(others) * (n_slopes + _MEMORY))
     formed = 1 / len(b) + len(others) / len(a)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.book import ROOT, program
+from tests.support.book import ROOT, program
 
 torch.set_num_threads(1)
 settings.register_profile("srel", deadline=None, max_examples=25, derandomize=True)

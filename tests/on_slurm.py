@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from tests.book import ROOT
-from tests.slurm import NoCluster, cluster
-from tests.sweeps import check, kill_a_job_and_then_snakemake, sweep_in
+from tests.support.book import ROOT
+from tests.support.slurm import NoCluster, cluster
+from tests.support.sweeps import check, kill_a_job_and_then_snakemake, sweep_in
 
 # The repository's own profile, in a hurry, and for a cluster that keeps no accounts.
 PROFILE = (

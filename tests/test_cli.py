@@ -8,8 +8,8 @@ from io import StringIO
 import pytest
 
 import srel_core
-from srel_core import results
 from srel_core.cli import main
+from srel_core.experiments import result_files
 
 SMALL = [
     "run", "--model", "linear", "--images-per-class", "12", "--probes-per-class", "2",
@@ -49,7 +49,7 @@ def test_run_prints_where_each_result_is(computed):
     folder, printed = computed
     assert len(printed) == 2
     for path in printed:
-        assert results.load(folder / path).sizes["step"] == 1
+        assert result_files.load(folder / path).sizes["step"] == 1
 
 
 def test_list_names_data_seed_and_provenance(computed):
@@ -61,7 +61,7 @@ def test_list_names_data_seed_and_provenance(computed):
 
 
 def test_list_names_what_a_regression_was_about(tmp_path):
-    from srel_core.regression import RegressionExperiment
+    from srel_core.experiments.regression.experiment import RegressionExperiment
 
     RegressionExperiment(n_steps=2, n_points=2, width=3, seeds=(4, 5)).run(tmp_path)
     assert "mlp  teacher  seed [4, 5]  commit" in srel("list", "--results-dir", tmp_path).stdout
@@ -120,7 +120,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, tmp_path):
     def interrupted(self, *_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("srel_core.experiments.ClassExperiment.run", interrupted)
+    monkeypatch.setattr("srel_core.experiments.class_experiment.ClassExperiment.run", interrupted)
     done = srel(*SMALL, "--results-dir", tmp_path)
     assert done.exit_code == 130 and "goes on from the last saved checkpoint" in done.stderr
 

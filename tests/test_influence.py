@@ -11,8 +11,8 @@ from torch import nn
 
 import srel_core as sc
 from srel_core.divergence import DIVERGENCES
-from srel_core.methods import METHODS
-from tests import networks
+from srel_core.engine.methods import METHODS
+from tests.support import networks
 
 VECTOR = [name for name, divergence in DIVERGENCES.items() if not divergence.scalar]
 FAST = ["shared", "vmap"]

@@ -8,7 +8,7 @@ from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import srel_core as sc
-from tests import networks
+from tests.support import networks
 
 NORMS = ("l2_logits", "l1_probs")
 

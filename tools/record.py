@@ -14,7 +14,7 @@ SHOWN = ("srel-core", "torch", "numpy", "scipy", "xarray")
 @dataclass(frozen=True)
 class Record:
     """The run in words, as pages show them. `results` has what a chapter passed on about the
-    results it shows, one mapping each (`srel_core.sources`)."""
+    results it shows, one mapping each (`srel_core.book.text.sources`)."""
 
     profile: str
     parameters: dict[str, str]
@@ -37,7 +37,7 @@ def keep(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
     # Not above: it takes seconds, and a mistake on the command line is to be answered at once.
     import torch
 
-    from srel_core.provenance import environment
+    from srel_core.experiments.provenance import environment
 
     found = environment("cuda" if torch.cuda.is_available() else "cpu")
     del found["threads"]  # this process's, not the kernel's

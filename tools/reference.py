@@ -40,12 +40,12 @@ def sections(names: list[str], book: Path) -> str:
 
 
 def public_modules() -> list[str]:
-    """Names of the public modules of srel_core, below it; packages left out but for what is in
-    them."""
+    """Names of the public modules and packages of srel_core, below it."""
     spec = find_spec("srel_core")
     assert spec is not None and spec.submodule_search_locations is not None
-    found = pkgutil.walk_packages(spec.submodule_search_locations)
-    return sorted(module.name for module in found if not module.name.startswith("_"))
+    found = pkgutil.walk_packages(spec.submodule_search_locations, "srel_core.")
+    names = (module.name.removeprefix("srel_core.") for module in found)
+    return sorted(name for name in names if "_" not in {part[0] for part in name.split(".")})
 
 
 def to_rst(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:

@@ -20,10 +20,10 @@ import matplotlib
 import matplotlib.pyplot as plt
 from written import write_all
 
-from srel_core import paper_plots, plots
-from srel_core.claims import claims
-from srel_core.names import unknown
-from srel_core.verdicts import TITLES, Claim, Finding, in_brief, table
+from srel_core.book.claims.evidence import TITLES, Claim, Finding, in_brief, table
+from srel_core.book.claims.of_the_paper import claims
+from srel_core.book.figures import classification, paper
+from srel_core.choices import unknown
 
 README, MAP = Path("README.md"), Path("chapters/paper_map.md")
 PICTURE = Path("results/preference.svg")
@@ -71,12 +71,12 @@ def picture(claim: Claim) -> str:
         for dataset, found in claim.findings.items()
     }
     # Without a salt, the ids in the file would be random.
-    with plots.style(), matplotlib.rc_context({"svg.hashsalt": "srel_core"}):
+    with classification.style(), matplotlib.rc_context({"svg.hashsalt": "srel_core"}):
         figure, panels = plt.subplots(
             1, len(shown), figsize=(9, 3), sharey=True, squeeze=False, layout="constrained"
         )
         for axes, (dataset, found) in zip(panels[0], shown.items(), strict=True):
-            paper_plots.findings(axes, found)
+            paper.findings(axes, found)
             axes.set(title=TITLES[dataset], xlabel="same class over other classes")
         file = io.StringIO()
         figure.savefig(

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 if "run" in sys.orig_argv and any(Path(word).name == "srel" for word in sys.orig_argv):
-    from srel_core import SrelRecorder, experiments
+    from srel_core import SrelRecorder
+    from srel_core.experiments import class_experiment
 
     folder = Path(os.environ["SREL_PACED"])
     seed = sys.orig_argv[sys.orig_argv.index("--seeds") + 1]
@@ -36,4 +37,4 @@ if "run" in sys.orig_argv and any(Path(word).name == "srel" for word in sys.orig
             time.sleep(0.05)
 
     SrelRecorder.measure = paced
-    experiments._SAVE_EVERY = 0.0
+    class_experiment._SAVE_EVERY = 0.0

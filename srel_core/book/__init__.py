@@ -1,0 +1,1 @@
+"""What only the chapters and the tools of the book need."""

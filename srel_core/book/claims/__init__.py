@@ -1,0 +1,1 @@
+"""The claims of the paper, and the evidence for and against each."""

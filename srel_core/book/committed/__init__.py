@@ -1,0 +1,1 @@
+"""The committed results: their schema, how they are written, read and verified."""

@@ -1,0 +1,241 @@
+"""From the kept runs of an experiment, one for each seed, to its committed file."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from srel_core.book.committed import schema
+from srel_core.book.committed.schema import AGGREGATES, VARIABLES, ladder_name
+from srel_core.book.committed.verify import slice_of
+from srel_core.book.published.definitions import (
+    QUANTITIES,
+    published_class_curves,
+    published_without_change,
+)
+from srel_core.book.published.ladder import LADDERS, gain_as_published, ladder
+from srel_core.book.published.reading import published_reading
+from srel_core.experiments import result_files
+from srel_core.experiments.class_experiment import ClassExperiment
+from srel_core.experiments.datasets import DataError
+from srel_core.experiments.profiles import class_experiments
+from srel_core.experiments.result_files import ResultError
+from srel_core.statistics import by_class
+from srel_core.statistics.class_summary import check_comparable, class_summary, learning_curves
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_QUANTILES = (0.5, 0.9)
+
+
+def summarise(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Dataset":
+    """All that a committed file holds (`committed.VARIABLES`), from results of
+    `ClassExperiment.run` that differ in their seed alone and hold the rules of the paper profile.
+
+    ValueError for runs that do not belong together or lack what is needed.
+    """
+    import xarray as xr
+
+    _check_alike(runs)
+    runs = sorted(runs, key=_seed)
+    parts = [_over_aggregates(runs, n_resamples), _as_published(runs), learning_curves(runs)]
+    parts += [gain_as_published(runs, n_resamples=n_resamples), _of_each_run(runs)]
+    parts += [_prefixed(d, ladder(runs, d, n_resamples=n_resamples)) for d in LADDERS]
+    parts.append(slice_of(runs[0]))
+    merged = xr.merge([part.drop_attrs() for part in parts], join="exact", compat="equals")
+    merged = merged.assign_coords(seed=[_seed(run) for run in runs])
+    whole = xr.Dataset(
+        {name: _in_order(merged, name) for name in map(str, merged.data_vars)},
+        merged.coords,
+        _attributes(runs),
+    )
+    schema.check(whole)
+    return whole
+
+
+def _in_order(merged: "xr.Dataset", name: str) -> "xr.DataArray":
+    """A variable as the schema has it: its dimensions, type and meaning."""
+    kept = VARIABLES[name.removesuffix("_interval")]
+    bound, of = (("bound",), "interval: ") if name.endswith("_interval") else ((), "")
+    variable = merged[name].transpose(*bound, *kept.dims).astype(np.float32)
+    return variable.assign_attrs(long_name=of + kept.meaning)
+
+
+def _over_aggregates(runs: "Sequence[xr.Dataset]", n_resamples: int) -> "xr.Dataset":
+    import xarray as xr
+
+    found = [class_summary(runs, reduce=r, n_resamples=n_resamples) for r in AGGREGATES]
+    by_aggregate = [n for n in found[0].data_vars if "aggregate" in _kept_dims(str(n))]
+    several = [part[by_aggregate].drop_attrs() for part in found]
+    return found[0].drop_vars(by_aggregate).assign(
+        xr.concat(several, xr.Variable("aggregate", list(AGGREGATES)))
+    )  # fmt: skip
+
+
+def _kept_dims(name: str) -> tuple[str, ...]:
+    return VARIABLES[name.removesuffix("_interval")].dims
+
+
+def _as_published(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
+    """The published curves of each run, and those of a step that changes nothing."""
+    import xarray as xr
+
+    curves = xr.concat(
+        [
+            xr.concat([published_class_curves(run, d) for run in runs], "seed").drop_attrs()
+            for d in QUANTITIES
+        ],
+        xr.Variable("definition", list(QUANTITIES)),
+    )
+    still = xr.concat([published_without_change(run) for run in runs], "seed")
+    reading = xr.concat([published_reading(run) for run in runs], "seed")
+    return reading.assign(
+        published_curve=curves.curve.mean("seed"),
+        published_same=curves.same, published_other=curves.other,
+        still_same=still.same, still_other=still.other,
+    )  # fmt: skip
+
+
+def _of_each_run(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
+    import xarray as xr
+
+    cell = ("rule", "divergence", "step")
+    own = [run.own.transpose(*cell, "sample").values for run in runs]
+    data = {
+        "in_float64": (
+            ("rule", "step"),
+            np.mean([run.in_float64.transpose("rule", "step", "sample") for run in runs], (0, 3)),
+        ),
+        "own_median": (("seed", *cell), np.median(own, -1)),
+        "limit_distance": (
+            ("seed", "quantile", *cell), np.stack([distance_to_limit(run) for run in runs])
+        ),
+    }  # fmt: skip
+    coords = {d: runs[0][d].values for d in cell} | {"quantile": list(_QUANTILES)}
+    return xr.Dataset(data, coords)
+
+
+def distance_to_limit(run: "xr.Dataset") -> by_class.Array:
+    """How far S_rel under each rule is from its tangent limit: (quantile, rule, divergence, step).
+
+    The median and the 90 % quantile, over the pairs with x' ≠ x and a change under both, of
+    |log(S_rel / S_rel in the limit)|: 0.1 is a difference of about 10 %, log 2 a factor of 2.
+    """
+    cell = ("rule", "divergence", "step")
+    change = run.change.transpose(*cell, "probe", "sample").values
+    own = run.own.transpose(*cell, "sample").values[..., None, :]
+    pair = ~run.same_input.values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_ratio = (np.log(change) - np.log(own))[..., pair]
+        limit = log_ratio[[str(rule) for rule in run.rule.values].index("tangent")]
+        distance = np.abs(log_ratio - limit)
+    distance[~np.isfinite(distance)] = np.nan
+    if np.isnan(distance).all(-1).any():
+        raise ValueError("at some step no pair has a change under this rule and in the limit")
+    return np.nanquantile(distance, _QUANTILES, axis=-1)
+
+
+def _prefixed(definition: str, part: "xr.Dataset") -> "xr.Dataset":
+    """A ladder under the names that it has in the file."""
+    coordinates = ("rung", "change", "after")
+    shared = ("step", "epoch", "bound", "epoch_of_step")
+    part = part.drop_vars([c for c in part.coords if c not in (*coordinates, *shared)])
+    names = [*part.data_vars, *coordinates]
+    return part.rename({name: ladder_name(definition, str(name)) for name in names})
+
+
+def _seed(run: "xr.Dataset") -> int:
+    return int(json.loads(run.attrs["config"])["seed"])
+
+
+def _without_seed(config: str) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(config).items() if name != "seed"}
+
+
+def _check_alike(runs: "Sequence[xr.Dataset]") -> None:
+    check_comparable(runs)
+    seeds = [_seed(run) for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"two of these runs have the same seed: {sorted(seeds)}")
+    first = runs[0].attrs
+    for run in runs[1:]:
+        if _without_seed(run.attrs["config"]) != _without_seed(first["config"]):
+            raise ValueError("these runs differ in more than their seed: see their configs")
+        for name in ("code_digest", "data_checksum"):
+            if run.attrs[name] != first[name]:
+                raise ValueError(f"these runs differ in their {name}: compute them anew, together")
+
+
+def _attributes(runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
+    first = runs[0].attrs
+    provenance = [
+        {n: getattr(v, "item", lambda v=v: v)() for n, v in r.attrs.items()} for r in runs
+    ]
+    return {
+        "schema": result_files.SCHEMA,
+        "kind": schema.KIND,
+        "config": json.dumps(_without_seed(first["config"]), sort_keys=True),
+        "code_digest": first["code_digest"],
+        "commit": first["commit"],
+        "created": max(run.attrs["created"] for run in runs),
+        "level": 0.95,
+        "runs": json.dumps(provenance, sort_keys=True),
+    }
+
+
+def kept_runs(
+    experiments: Sequence[ClassExperiment], results_dir: str | Path | None = None
+) -> list[Path]:
+    """The kept results of these experiments, all computed by the same code: the present one if it
+    has them all, else that of the newest.
+
+    ResultError, naming the seeds and the command that computes them, if some are not there.
+    """
+    folder = result_files.results_dir(results_dir)
+    by_code: dict[str, dict[int, tuple[str, Path]]] = {}
+    for experiment in experiments:
+        stem = experiment.file_name.rpartition("-")[0]
+        for path in sorted(folder.glob(f"{stem}-*.nc")):
+            attributes = result_files.attributes(path)
+            if attributes["config"] == experiment.config:
+                found = (str(attributes["created"]), path)
+                by_code.setdefault(attributes["code_digest"], {})[experiment.seed] = found
+    seeds = [experiment.seed for experiment in experiments]
+    complete = {code: found for code, found in by_code.items() if set(found) == set(seeds)}
+    if not complete:
+        fullest = max(by_code.values(), key=len, default={})
+        raise ResultError(
+            f"{experiments[0].dataset}: not run for seeds "
+            f"{', '.join(str(seed) for seed in seeds if seed not in fullest)}"
+            f"{' (by one and the same code)' if len(by_code) > 1 else ''}"
+        )
+    present = complete.get(experiments[0].code)
+    chosen = present or max(complete.values(), key=lambda found: max(found.values()))
+    return [chosen[seed][1] for seed in seeds]
+
+
+def write_summary(paths: Iterable[Path], folder: str | Path | None = None) -> Path:
+    """Summarise these kept runs into the committed file of their data set; its path."""
+    summary = summarise([result_files.load(path) for path in paths])
+    dataset = json.loads(summary.attrs["config"])["dataset"]
+    path = schema.committed_dir(folder) / schema.file_name(dataset)
+    result_files.save(summary, path)
+    return path
+
+
+def paper_summaries(
+    results_dir: str | Path | None = None, device: str = "auto"
+) -> "dict[str, xr.Dataset]":
+    """The summaries of the paper profile from runs that are loaded or, in hours, computed; without
+    the data sets whose images cannot be had."""
+    found = {}
+    for dataset in schema.DATASETS:
+        try:
+            runs = [e.run(results_dir, device) for e in class_experiments("paper", dataset)]
+        except DataError:
+            continue
+        found[dataset] = summarise(runs)
+    return found

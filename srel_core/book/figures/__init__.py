@@ -1,0 +1,1 @@
+"""Figures: each function draws a result on axes and computes nothing."""

@@ -1,0 +1,1 @@
+"""What the published notebooks compute, and the figures they print."""

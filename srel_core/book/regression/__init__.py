@@ -1,0 +1,1 @@
+"""The rule that judges two phases, and the rows of its table."""

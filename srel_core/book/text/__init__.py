@@ -1,0 +1,1 @@
+"""What chapters say about results, in Markdown."""

@@ -1,0 +1,97 @@
+"""What chapters say about committed results, in Markdown: where they come from, what is missing."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from srel_core.book.claims.evidence import NOT_RUN, TITLES
+from srel_core.book.committed.schema import DATASETS, runs_of, standing
+from srel_core.book.published.definitions import PUBLISHED
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Summaries = Mapping[str, "xr.Dataset"]
+
+
+def badges(summaries: Summaries) -> str:
+    """For each data set whether its results are those of the present code."""
+    return "\n".join(f"- {TITLES[name]}: {_badge(part)}" for name, part in summaries.items())
+
+
+def _badge(summary: "xr.Dataset") -> str:
+    a = summary.attrs
+    made = f"computed {a['created'][:10]} by commit `{a['commit']}`"
+    state = standing(summary)
+    if state == "current":
+        return f"{made}, with the present code."
+    if state == "verified":
+        return (
+            f"{made}; on {a['verified_on'][:10]} a part of them was recomputed with the present "
+            f"code (commit `{a['verified_commit']}`), and agreed."
+        )
+    return (
+        f"**STALE.** {made[0].upper()}{made[1:]}; the code has changed since, and they have not "
+        "been verified with it: `make verify-results`."
+    )
+
+
+def missing(summaries: Summaries) -> str:
+    """One line for each published data set without results, with the commands that make them."""
+    lines = [
+        f"- {TITLES[name]}: {NOT_RUN}. With its images under `SREL_DATA`, or online: "
+        f"`srel run --profile paper --dataset {name}`, then `make results`."
+        for name in DATASETS
+        if name not in summaries
+    ]
+    return "\n".join(lines)
+
+
+def settings_table(summaries: Summaries) -> str:
+    """Settings and run time of each data set; a row for those without results too."""
+    lines = [
+        "| data set | classes | images a class | batch | epochs | checkpoints | probes a class "
+        "| seeds | our run time, all seeds | published, a definition |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in DATASETS:
+        if name not in summaries:
+            lines.append(f"| {TITLES[name]} | {NOT_RUN} |" + " |" * 8)
+            continue
+        summary, runs = summaries[name], runs_of(summaries[name])
+        config = runs[0]["config"]
+        wall = sum(float(run["wall_seconds"]) for run in runs)
+        published = PUBLISHED[name].wall_seconds.values()
+        lines.append(
+            f"| {TITLES[name]} | {', '.join(map(str, summary.probe_class.values))} "
+            f"| {config['images_per_class'] or 'all'} | {config['schedule']['batch_size']} "
+            f"| {config['schedule']['epochs']} | {summary.sizes['step']} "
+            f"| {config['probes_per_class']} | {len(runs)} "
+            f"| {hours(wall)} ({runs[0]['device']}, threads: {runs[0]['threads']}) "
+            f"| {' and '.join(map(hours, published)) or 'not printed'} |"
+        )
+    return "\n".join(lines)
+
+
+def hours(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def provenance_table(summaries: Summaries) -> str:
+    """A row for each run behind the summaries."""
+    lines = [
+        "| data set | seed | commit | device | threads | run time | computed | torch "
+        "| data checksum |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {TITLES[name]} | {run['config']['seed']} | `{run['commit']}` | {run['device']} "
+        f"| {run['threads']} | {hours(float(run['wall_seconds']))} | {run['created'][:10]} "
+        f"| {run['torch']} | `{run['data_checksum'][:12]}` |"
+        for name, summary in summaries.items()
+        for run in runs_of(summary)
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,287 @@
+"""Gradients of many samples, each by itself, from one forward and one backward pass.
+
+A layer that is called once has, for sample i, the weight gradient δ_i a_iᵀ summed over positions,
+with a_i the layer's input and δ_i the slope ∂ℓ_i/∂(its output). One batched pass yields the a and
+δ of all samples; alone, each sample would have to read all the weights twice.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from srel_core.engine.layers.compiled import AdamStep, blocks
+from srel_core.engine.layers.fixed_size_conv import MapConv, shaped, taps_first
+from srel_core.engine.setup.problem import Problem, losses
+from srel_core.rules import Adam, Rule
+
+Gradient = dict[str, Tensor]
+Layer = nn.Linear | nn.Conv2d | MapConv
+
+
+@dataclass(frozen=True)
+class Place:
+    """A weight or bias of a layer and where steps from it are written, for each group of the layer
+    as two matrices, which are views."""
+
+    layer: str
+    is_bias: bool
+    matrices: list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The inputs a (B, ...) of each layer, by name, and the slopes δ (B, ...) at its outputs.
+
+    `weights` are those to step from, by name. `kept` has what `grouped` gives for all samples, of
+    layers for which it has been asked ahead.
+    """
+
+    weights: Gradient
+    layers: dict[str, Layer]
+    inputs: dict[str, Tensor]
+    slopes: dict[str, Tensor]
+    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def laid_out(self) -> "Slopes":
+        """The same with the patches that the layers read laid out for all samples at once, which
+        is faster than for one after another."""
+        return replace(self, kept={name: self.grouped(name) for name in self.layers})
+
+    def part(self, rows: slice) -> "Slopes":
+        """Those of some of the samples."""
+        inputs, slopes = (
+            {name: t[rows] for name, t in of.items()} for of in (self.inputs, self.slopes)
+        )
+        kept = {name: (a[rows], slope[rows]) for name, (a, slope) in self.kept.items()}
+        return Slopes(self.weights, self.layers, inputs, slopes, kept)
+
+    def of_weight(self, name: str, i: int) -> Tensor:
+        """The gradient of sample i for the weight of one layer, in the weight's own shape."""
+        layer = self.layers[name]
+        left, right = self._factors(name, i)
+        matrices = left @ right.mT
+        if isinstance(layer, MapConv):
+            return matrices.transpose(0, 1).reshape(layer.weight.shape)
+        if isinstance(layer, nn.Conv2d):
+            return shaped(layer, matrices.flatten(0, 1))
+        return matrices.reshape(layer.weight.shape)
+
+    def _factors(self, name: str, i: int) -> tuple[Tensor, Tensor]:
+        """Two matrices for each group of a layer, whose product is the gradient of sample i."""
+        if name in self.kept:
+            a, slope = (t[i] for t in self.kept[name])
+        else:
+            a, slope = (t[0] for t in self.grouped(name, slice(i, i + 1)))
+        # a MapConv's weight has the outputs last, the others' have them first
+        return (a, slope) if isinstance(self.layers[name], MapConv) else (slope, a)
+
+    def places(self, into: Gradient) -> list[Place]:
+        """The weights to step from beside their places in `into`, by weight name."""
+        found = []
+        for name, layer in self.layers.items():
+            of_weight, of_bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
+            if of_bias in into:
+                of_both = [t[of_bias].view(-1, 1) for t in (self.weights, into)]
+                found.append(Place(name, True, [(of_both[0], of_both[1])]))
+            if of_weight in into:
+                of_groups = (_matrices(t[of_weight], layer) for t in (self.weights, into))
+                found.append(Place(name, False, list(zip(*of_groups, strict=True))))
+        return found
+
+    def step(self, i: int, rule: Rule, places: list[Place]) -> None:
+        """Write the weights w⁺ after the step on sample i over those at these places."""
+        loop = None
+        if type(rule) is Adam:
+            loop = AdamStep.of(rule.lr, rule.EPS, max(self.weights.values(), key=Tensor.numel))
+        for place in places:
+            for (w, out), left, right in self._products(i, place):
+                if loop is not None and w.is_contiguous():
+                    loop.write(w, left, right, out)
+                else:
+                    for w_r, out_r, left_r in blocks(right.shape[1], w, out, left):
+                        torch.add(w_r, rule.change(left_r @ right), out=out_r)
+
+    def _products(
+        self, i: int, place: Place
+    ) -> Iterable[tuple[tuple[Tensor, Tensor], Tensor, Tensor]]:
+        """For each group the matrices of a place, and left (rows, k) and right (k, columns), whose
+        product is the gradient of sample i there."""
+        if place.is_bias:
+            left = self.slopes_of(place.layer, slice(i, i + 1)).sum((0, 3)).view(1, -1, 1)
+            right = left.new_ones(1, 1, 1)
+        else:
+            left, right = self._factors(place.layer, i)
+            right = right.mT
+        return zip(place.matrices, left, right, strict=True)
+
+    def grouped(self, name: str, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """For some of the samples what a layer reads, (b, groups, taps, positions), and the slopes
+        there, (b, groups, channels, positions): its weight gradient is their product."""
+        if name in self.kept:
+            reads, slopes = self.kept[name]
+            return reads[rows], slopes[rows]
+        return self.reads(name, rows), self.slopes_of(name, rows)
+
+    def reads(self, name: str, rows: slice = slice(None)) -> Tensor:
+        """The first of the two."""
+        layer, a = self.layers[name], self.inputs[name][rows]
+        if isinstance(layer, nn.Linear):
+            return _rows_of_linear(a)
+        return _patches(layer, a)
+
+    def slopes_of(self, name: str, rows: slice = slice(None)) -> Tensor:
+        """The second."""
+        layer, slope = self.layers[name], self.slopes[name][rows]
+        if isinstance(layer, nn.Linear):
+            return _rows_of_linear(slope)
+        return slope.flatten(2).unflatten(1, (layer.groups, -1))
+
+
+def _rows_of_linear(values: Tensor) -> Tensor:
+    """(b, ..., features) → (b, 1, features, positions)."""
+    return values.reshape(len(values), 1, -1, values.shape[-1]).mT
+
+
+def _patches(layer: nn.Conv2d | MapConv, a: Tensor) -> Tensor:
+    """What each output position reads, (b, groups, what the weight multiplies, positions), in the
+    order of the weight; in memory what a position reads lies together."""
+    if isinstance(layer, MapConv):
+        kernel, pads = layer.weight.shape[:2], layer.pads
+    else:
+        kernel = layer.weight.shape[2:]
+        down, across = (int(n) for n in layer.padding)
+        pads = (across, across, down, down)
+    windows = F.pad(a, pads).permute(0, 2, 3, 1)
+    for axis, taps, step, apart in zip((1, 2), kernel, layer.stride, layer.dilation, strict=True):
+        windows = windows.unfold(axis, apart * (taps - 1) + 1, step)[..., ::apart]
+    # (b, output rows, output columns, channels, tap rows, tap columns)
+    by_group = windows.flatten(1, 2).unflatten(2, (layer.groups, -1)).permute(0, 2, 1, 4, 5, 3)
+    if not taps_first(layer):
+        by_group = by_group.movedim(5, 3)
+    return by_group.flatten(3).mT
+
+
+def _matrices(weight: Tensor, layer: Layer) -> Tensor:
+    """A weight as the products of `grouped` make it: (groups, rows, columns), a view."""
+    if isinstance(layer, nn.Linear):
+        return weight[None]
+    if isinstance(layer, MapConv):
+        return weight.flatten(0, 2).unflatten(1, (layer.groups, -1)).transpose(0, 1)
+    in_order = weight.permute(0, 2, 3, 1) if taps_first(layer) else weight
+    return in_order.flatten(1).unflatten(0, (layer.groups, -1))
+
+
+def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes | None:
+    """The slopes of each sample's loss, for samples x (S, ...) and targets y (S, ...).
+
+    None unless every trainable weight belongs to a linear or convolution layer that is called
+    once, and is used nowhere else.
+    """
+
+    def total(predictions: Tensor) -> list[Tensor]:
+        of_each = losses(problem.loss, predictions.double(), y)
+        return [torch.stack([loss.squeeze() for loss in of_each]).sum()]
+
+    found = _capture(problem, x, total)
+    return None if found is None else found[0]
+
+
+def output_slopes(problem: Problem, inputs: Tensor) -> list[Slopes] | None:
+    """For each output c the slopes of f_c at inputs (B, ...). None as above."""
+    return _capture(problem, inputs, lambda predictions: list(predictions.sum(0)))
+
+
+def _layers(problem: Problem) -> dict[str, Layer] | None:
+    """The layers that own all trainable weights, by name; None if other modules own some."""
+    owners = Counter(id(p) for _, p in problem.model.named_parameters(remove_duplicate=False))
+    layers: dict[str, Layer] = {}
+    for name, module in problem.model.named_modules():
+        trainable = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        if not trainable:
+            continue
+        if not isinstance(module, Layer) or type(module) not in (nn.Linear, nn.Conv2d, MapConv):
+            return None
+        if getattr(module, "padding_mode", "zeros") != "zeros":
+            return None
+        if isinstance(getattr(module, "padding", 0), str):
+            return None
+        if any(owners[id(p)] > 1 for p in trainable):
+            return None
+        layers[name] = module
+    return layers
+
+
+class _UsesElsewhere(TorchFunctionMode):
+    """Notes whether any of these weights is used while no layer is being called."""
+
+    def __init__(self, weights: Gradient) -> None:
+        super().__init__()
+        self.weights = {id(w) for w in weights.values()}
+        self.inside_layer = self.found = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if not self.inside_layer:
+            given = [*args, *(kwargs or {}).values()]
+            flat = [t for a in given for t in (a if isinstance(a, (list, tuple)) else [a])]
+            self.found |= any(id(t) in self.weights for t in flat)
+        return func(*args, **(kwargs or {}))
+
+
+def _capture(
+    problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor]]
+) -> list[Slopes] | None:
+    """The slopes of each of the `totals` of the predictions at x (B, ...).
+
+    All from one forward pass, in the problem's precise twin where it has one, and returned in the
+    problem's own precision. None for a layer that is not called once with the batch.
+    """
+    layers, exact = _layers(problem), problem.precise or problem
+    if layers is None:
+        return None
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
+    elsewhere = _UsesElsewhere(exact.weights)
+
+    def enter(given: tuple[Tensor, ...]) -> None:
+        elsewhere.inside_layer = True
+
+    def keep(name: str, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        batched = given and len(given[0]) == len(output) == len(x)
+        calls[name] += 1 if batched else 2
+        inputs[name] = given[0].detach().clone() if given else output.detach()
+        outputs[name] = output.detach().requires_grad_() if not output.requires_grad else output
+        elsewhere.inside_layer = False
+        return outputs[name].clone()  # so that an activation in place leaves it what it is
+
+    hooks = []
+    for name in layers:
+        module = exact.model.get_submodule(name)
+        hooks.append(module.register_forward_pre_hook(lambda _, given: enter(given)))
+        hooks.append(
+            module.register_forward_hook(lambda _, given, out, name=name: keep(name, given, out))
+        )
+    try:
+        with torch.enable_grad(), elsewhere:
+            values = totals(exact.predict(exact.weights, x.to(exact.inputs.dtype)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if elsewhere.found or any(calls[name] != 1 for name in layers):
+        return None
+    dtype = problem.before.dtype
+    own_inputs = {name: a.to(dtype) for name, a in inputs.items()}
+    found = []
+    for value in values:
+        slopes = torch.autograd.grad(
+            value, list(outputs.values()), retain_graph=True, allow_unused=True,
+            materialize_grads=True,
+        )  # fmt: skip
+        own = {name: slope.to(dtype) for name, slope in zip(outputs, slopes, strict=True)}
+        found.append(Slopes(problem.weights, layers, own_inputs, own))
+    return found

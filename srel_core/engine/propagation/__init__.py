@@ -1,0 +1,1 @@
+"""Changes of activations pushed through a network, without subtracting predictions."""

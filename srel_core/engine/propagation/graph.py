@@ -1,0 +1,52 @@
+"""A model as a graph of operations, and what each of them gives at some inputs."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from srel_core.engine.layers.fixed_size_conv import MapConv
+
+
+class CannotPropagateError(Exception):
+    """The operations of this model cannot be followed."""
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, MapConv) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """The operations of a model, in order. CannotPropagateError if they depend on values, or
+    cannot be followed for another reason."""
+    if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+        raise CannotPropagateError("hooks run in it")
+    try:
+        return _Tracer().trace(model)
+    except Exception as error:  # whatever a model does with what stands for its input
+        raise CannotPropagateError(str(error)) from error
+
+
+class Keeping(fx.Interpreter):
+    """Runs a graph and keeps what each operation gives."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph, dtype: torch.dtype) -> None:
+        super().__init__(model, garbage_collect_values=False, graph=graph)
+        self.dtype = dtype
+        self.kept: dict[fx.Node, Any] = {}
+        self.written: dict[fx.Node, int] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        for used in n.all_input_nodes:
+            if used in self.written and self.env[used]._version != self.written[used]:
+                now = self.env[used].to(self.kept[used].dtype)
+                if not torch.equal(now, self.kept[used]):
+                    raise CannotPropagateError(f"{used} is changed in place and then used again")
+        value = super().run_node(n)
+        real = isinstance(value, Tensor) and value.is_floating_point()
+        # a copy: an operation in place may come next
+        self.kept[n] = value.to(self.dtype, copy=True) if real else value
+        if isinstance(value, Tensor):
+            self.written[n] = value._version  # how often it was written to so far
+        return value

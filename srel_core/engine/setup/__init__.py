@@ -1,0 +1,1 @@
+"""What every way of measuring starts from: the checked problem, its memory, its threads."""

@@ -1,0 +1,132 @@
+"""How much memory a measurement takes, and so how much of it to do at once.
+
+`max_bytes` bounds what grows with the number of samples and inputs that are worked on together, on
+all threads: activations, slopes, stacked weights. It cannot bound the result, nor the copies of the
+weights that every measurement of a float32 model makes: about 6, and one for each thread.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from srel_core.engine.propagation.propagate import CACHE
+from srel_core.engine.setup.problem import Problem
+
+# Samples whose gradients to have at once on a thread, at most: more gain nothing.
+_SAMPLES = 64
+
+# Rows whose gradients are taken in one pass: a few share the reading of the weights. A pass over
+# few bytes of activations is mostly Python, which threads cannot share.
+_PART, _LITTLE = 16, 2**20
+
+# Bytes, in units of the activations of one input, as measured (benchmarks/scaling.py): what a
+# gradient pass holds for a sample; what change propagation keeps of an input, and has on its way;
+# the patches of 3×3 kernels.
+_GRADIENT, _KEPT, _ON_THE_WAY, _PATCHES = 5, 5, 2, 9
+
+
+def memory_bound(max_bytes: int | None, device: torch.device) -> int:
+    """`max_bytes`; for None what is free on a GPU, but for a fifth that kernels may want beside it,
+    and 2 GiB on a CPU."""
+    if max_bytes is not None:
+        return max_bytes
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free * 4 // 5
+    return 2 * 2**30
+
+
+def gradient_parts(n: int, at_most: int, activations: int) -> list[slice]:
+    """n rows, of so many bytes of activations each, in parts of nearly equal size.
+
+    The parts are the same for any number of threads, since the last bit of a gradient may depend
+    on those beside it; four of them, or a multiple, share out well among two or four.
+    """
+    little = _LITTLE // activations
+    size = min(at_most, max(_PART, little))
+    n_parts = 1 if n <= min(at_most, little) else min(n, 4 * -(-n // (4 * size)))
+    ends = [n * k // n_parts for k in range(n_parts + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of the trainable weights, of the largest kernel of a convolution among them, and of all
+    activations of one input."""
+
+    weights: int
+    kernel: int
+    activations: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Footprint":
+        weights = problem.weights.values()
+        kernel = max((w.nbytes for w in weights if w.ndim > 2), default=0)
+        return cls(sum(w.nbytes for w in weights), kernel, problem.activation_bytes)
+
+    def inputs_within(self, max_bytes: int, n_inputs: int) -> int:
+        """How many inputs to predict at a time, within half of the bound.
+
+        Change propagation takes most: it keeps what each operation gives at every input, the
+        constants of its formula and, while it is at it, the same in float64. Each thread has the
+        activations, or changes of them, on its way. ValueError, with what is needed, if the bound
+        is too low for one sample and one input at a time.
+        """
+        threads = torch.get_num_threads()
+        each = (_KEPT + _ON_THE_WAY * threads) * self.activations
+        least = 2 * max(each, _GRADIENT * threads * self.activations)
+        if max_bytes < least:
+            raise ValueError(
+                f"max_bytes={max_bytes} is too low: one sample and one input at a time need about "
+                f"{least} bytes with {threads} threads"
+            )
+        return min(n_inputs, max_bytes // 2 // each)
+
+    def samples_within(self, max_bytes: int) -> int:
+        """How many samples' gradients to have at once on each thread, within half of the bound.
+
+        A pass holds each layer's input and slope in float64 and in float32, and what lies between,
+        and then the patches that the layers read. Of several samples change propagation has on its
+        way what fills the cache.
+        """
+        on_thread = max_bytes // 2 // torch.get_num_threads() - _ON_THE_WAY * CACHE
+        return max(1, min(_SAMPLES, on_thread // ((_GRADIENT + _PATCHES) * self.activations)))
+
+    def rows_within(self, max_bytes: int, n_samples: int, n_outputs: int, n_rows: int) -> int:
+        """At how many inputs, at most n_rows, to have the gradients that are brought together with
+        those of all samples, whose slopes are there throughout.
+
+        An input has slopes for each output; for the layer that a thread is at, patches and
+        gradients of kernels: those of dense layers are never formed. ValueError, with what is
+        needed, if the bound is too low for one.
+        """
+        threads, held = torch.get_num_threads(), 2 * n_samples * self.activations
+        slopes = (_GRADIENT + 4 * n_outputs) * self.activations
+        at_hand = _PATCHES * self.activations + (1 + n_outputs) * self.kernel
+        each = slopes + threads * at_hand
+        if max_bytes < held + each:
+            raise ValueError(
+                f"max_bytes={max_bytes} is too low: the slopes of {n_samples} samples and the "
+                f"gradients at one input need about {held + each} bytes with {threads} threads; "
+                "raise it, or measure fewer samples at a time"
+            )
+        return min(n_rows, (max_bytes - held) // each)
+
+    def stacked_within(self, max_bytes: int, n_inputs: int) -> int:
+        """How many samples' gradients, steps and weights to stack, with their activations."""
+        activations = (_GRADIENT + n_inputs) * self.activations
+        return max(1, max_bytes // (4 * self.weights + activations))
+
+    def gains_from_stacking(self, problem: Problem, samples: int) -> bool:
+        """Whether samples at once beat one at a time.
+
+        On a GPU, whenever several fit. On a CPU only for small dense networks: a convolution
+        with stacked weights runs as a grouped one, which is slower there than one by one.
+        """
+        if samples < 2:
+            return False
+        if problem.before.device.type == "cuda":
+            return True
+        convolves = any(w.ndim > 2 for w in problem.weights.values())
+        return not convolves and self.weights < 4 * 2**20

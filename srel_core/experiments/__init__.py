@@ -1,0 +1,1 @@
+"""The experiments: configs, data, networks, training, and results on disk with provenance."""

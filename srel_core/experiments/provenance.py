@@ -1,0 +1,106 @@
+"""Where a result comes from: code, packages, machine."""
+
+import ast
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "srel-core result 1"
+_PACKAGES = ("srel-core", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "xarray")
+_HERE = Path(__file__).parents[1]  # the package
+
+
+def provenance(
+    kind: str, config: str, code: str, seconds: float, device: str = "cpu"
+) -> dict[str, Any]:
+    """What every result says of itself: its config (JSON), the digest of its code, its run time
+    and when it ended, and the environment."""
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "config": config,
+        "code_digest": code,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(seconds, 1),
+        **environment(device),
+    }
+
+
+def environment(device: str = "cpu") -> dict[str, str]:
+    """Package versions, Python, machine, compute device and thread count, in words."""
+    import torch
+
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    on_gpu = device.startswith("cuda")
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        "threads": str(torch.get_num_threads()),
+        "commit": commit(),
+    }
+
+
+def _processor() -> str:
+    """The CPU's own name where the system tells it (Linux), else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "CPU"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def commit() -> str:
+    """The checked-out commit of this package's repository, or "unknown"; "+changes" if the package
+    or a benchmark has been edited since."""
+    head = _git("rev-parse", "--short=12", "HEAD")
+    if not head:
+        return "unknown"
+    return head + (
+        "+changes" if _git("status", "--porcelain", "--", ".", ":(glob)../benchmarks/*.py") else ""
+    )
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=_HERE, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """A hash of what these modules of srel_core do: comments, docstrings and layout left out."""
+    digest = hashlib.sha256()
+    for name in sorted(modules):
+        tree = ast.parse((_HERE / f"{name}.py").read_text(encoding="utf-8"))
+        digest.update(f"{name}\n{_essence(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def _essence(node: object) -> object:
+    """A syntax tree as nested tuples, without docstrings, and the same for every Python: later
+    versions add fields, empty for code of older ones, and print trees in another way."""
+    if isinstance(node, list):
+        return tuple(_essence(item) for item in node if not _is_docstring(item))
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, getattr(node, name, None)) for name in node._fields)
+    return type(node).__name__, *((n, _essence(v)) for n, v in fields if v not in (None, []))
+
+
+def _is_docstring(statement: object) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

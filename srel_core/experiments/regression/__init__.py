@@ -1,0 +1,1 @@
+"""The regression experiments: problems, stacked networks, settings."""

@@ -1,0 +1,1 @@
+"""From measurements to statements: class matrices, AUC, intervals, phases; without torch."""

@@ -1,0 +1,198 @@
+"""From raw measurements to what a figure shows: class-level values with bootstrap intervals."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from srel_core.statistics import by_class
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BOUNDS = ("low", "high")
+Variables = dict[str, tuple[tuple[str, ...], by_class.Array]]
+Finish = Callable[[by_class.Array], by_class.Array]
+
+
+def class_summary(
+    runs: "Sequence[xr.Dataset]",
+    *,
+    reduce: by_class.Reduce = "ratio_of_means",
+    n_resamples: int = 500,
+    level: float = 0.95,
+) -> "xr.Dataset":
+    """Class matrix, same-class preference and AUC of runs that differ in their seed alone.
+
+    runs: results of `ClassExperiment.run`. Each quantity Q below is the mean over runs, and
+    Q_interval (bound, …) its two-level bootstrap interval, over runs and over samples within
+    each class (`classes.interval_over_seeds`).
+
+    matrix      (rule, divergence, step, probe_class, sample_class)   S[c', c]
+    preference  (rule, divergence, step)   mean S[c, c] / mean S[c' ≠ c, c]: above 1, a step moves
+                the predictions of its sample's own class more. Runs are averaged on the log scale
+    auc         (rule, divergence, step)   same-class AUC; 0.5 is no class structure
+    epoch_preference, epoch_auc (rule, divergence, epoch)   the same from the means of S[c, c], of
+                S[c' ≠ c, c] and of the AUC over the checkpoints of an epoch
+    auc_gain    (rule, divergence, epoch)   epoch_auc less that of l2_logits, sample by sample on
+                the same resamples; there only if l2_logits was measured
+    undefined   (rule, divergence, step)   fraction of samples with own = 0
+
+    ValueError for no runs, or runs that do not belong together.
+    """
+    import xarray as xr
+
+    check_comparable(runs)
+    first = runs[0]
+    dims = ("rule", "divergence", "step")
+    # for each run, one (1 + n_resamples, …) array for each cell of `dims`
+    matrices: list[list[by_class.Array]] = [[] for _ in runs]
+    aucs: list[list[by_class.Array]] = [[] for _ in runs]
+    for r, run in enumerate(runs):
+        labels = (run.probe_class.values, run.sample_class.values)
+        weights = sample_weights(labels[1], n_resamples, seed=r)
+        exclude = run.same_input.values
+        changes = run.change.transpose(*dims, "probe", "sample").values
+        owns = run.own.transpose(*dims, "sample").values
+        for cell in np.ndindex(changes.shape[:3]):
+            matrix = by_class.class_matrix(
+                changes[cell], owns[cell], *labels, exclude=exclude, reduce=reduce, weights=weights
+            )
+            auc = by_class.same_class_auc(changes[cell], *labels, exclude=exclude)
+            counted = weights * np.isfinite(auc)
+            matrices[r].append(matrix)
+            aucs[r].append(counted @ np.nan_to_num(auc) / counted.sum(1))
+    shape = tuple(first.sizes[d] for d in dims)
+    cells = ("probe_class", "sample_class")
+    same, other = by_class.same_and_other(np.array(matrices))  # (R, cells of `shape`, 1 + B) each
+    auc = np.array(aucs)
+    data = {
+        **over_runs("matrix", matrices, dims, shape, cells, level),
+        **over_runs("preference", log_ratio(same, other), dims, shape, (), level, np.exp),
+        **over_runs("auc", auc, dims, shape, (), level),
+        **_by_epoch(first, same, other, auc, level),
+        "undefined": (
+            dims,
+            np.mean([(r.own.transpose(*dims, "sample") == 0).mean("sample") for r in runs], 0),
+        ),
+    }
+    names = first.class_name.values
+    coords = {
+        **{d: first[d].values for d in dims},
+        "bound": list(BOUNDS), "probe_class": names, "sample_class": names,
+        "epoch_of_step": ("step", first.epoch_of_step.values), "epoch": first.epoch.values,
+    }  # fmt: skip
+    return xr.Dataset(data, coords, {"reduce": reduce, "level": level, "runs": len(runs)})
+
+
+def _by_epoch(
+    run: "xr.Dataset",
+    same: by_class.Array,
+    other: by_class.Array,
+    auc: by_class.Array,
+    level: float,
+) -> Variables:
+    """The epochs' quantities of `class_summary`, from those of each run, cell and resample."""
+    sizes = run.sizes["rule"], run.sizes["divergence"], run.sizes["step"]
+    # (R, rules, divergences, epochs, 1 + B)
+    same, other, auc = (
+        mean_over_epochs(run, v.reshape(len(v), *sizes, -1), axis=3) for v in (same, other, auc)
+    )
+    dims, shape = ("rule", "divergence", "epoch"), auc.shape[1:4]
+
+    def finished(name: str, values: by_class.Array, finish: Finish = np.asarray) -> Variables:
+        flat = values.reshape(len(values), -1, values.shape[-1])
+        return over_runs(name, flat, dims, shape, (), level, finish)
+
+    data = finished("epoch_preference", log_ratio(same, other), np.exp)
+    data |= finished("epoch_auc", auc)
+    names = [str(name) for name in run.divergence.values]
+    if "l2_logits" in names:
+        data |= finished("auc_gain", auc - auc[:, :, [names.index("l2_logits")]])
+    return data
+
+
+def mean_over_epochs(run: "xr.Dataset", values: by_class.Array, axis: int = 0) -> by_class.Array:
+    """Means over the checkpoints of each epoch, along an axis of values that holds the steps."""
+    epochs = [np.flatnonzero(run.epoch_of_step.values == epoch) for epoch in run.epoch.values]
+    return np.stack([np.take(values, steps, axis).mean(axis) for steps in epochs], axis)
+
+
+def sample_weights(sample_classes: by_class.Labels, n_resamples: int, seed: int) -> by_class.Array:
+    """Ones, for the estimate, above the multiplicities of its bootstrap: (1 + n_resamples, S)."""
+    resampled = by_class.resample_samples(sample_classes, n_resamples, seed)
+    return np.concatenate([np.ones((1, len(sample_classes))), resampled])
+
+
+def log_ratio(same: by_class.Array, other: by_class.Array) -> by_class.Array:
+    """log(same / other), NaN or infinite where there is nothing to divide."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # no change at all: the ratio is NaN
+        return np.log(same) - np.log(other)
+
+
+def over_runs(
+    name: str,
+    values: by_class.Array | list[list[by_class.Array]],
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    extra: tuple[str, ...],
+    level: float,
+    finish: Finish = np.asarray,
+) -> Variables:
+    """Mean over runs, and its interval, of a quantity: two variables of a dataset.
+
+    values   for each run and each cell of `shape`, the estimate and its B resamples, (1 + B, …)
+    finish   is applied to the mean and to the bounds
+    """
+    stacked = np.asarray(values)  # (R, cells, 1 + B, …)
+    per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
+    tail = per_run.shape[3:]
+    estimate = finish(per_run[:, 0].mean(0)).reshape(*shape, *tail)
+    interval = by_class.interval_over_seeds(per_run[:, 1:], seed=len(values), level=level)
+    return {
+        name: ((*dims, *extra), estimate),
+        f"{name}_interval": (
+            ("bound", *dims, *extra),
+            finish(interval).reshape(2, *shape, *tail),
+        ),
+    }
+
+
+def learning_curves(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
+    """Accuracy and loss, (seed, epoch): train_ averaged over the epoch's batches, and test_."""
+    import xarray as xr
+
+    check_comparable(runs)
+    n_epochs = runs[0].sizes["epoch"]
+    train = {
+        name: np.stack([run[name].values.reshape(n_epochs, -1).mean(1) for run in runs])
+        for name in ("train_loss", "train_accuracy")
+    }
+    test = {
+        name: np.stack([run[name].values for run in runs])
+        for name in ("test_loss", "test_accuracy")
+    }
+    dims = ("seed", "epoch")
+    data = {name: (dims, values) for name, values in {**train, **test}.items()}
+    return xr.Dataset(data, {"epoch": runs[0].epoch.values})
+
+
+def side_of(interval: Sequence[float], threshold: float) -> str:
+    """Where an interval (low, high) lies: "above", "below", or "undecided" if it holds both."""
+    low, high = (float(bound) for bound in interval)
+    if low > threshold:
+        return "above"
+    return "below" if high < threshold else "undecided"
+
+
+def check_comparable(runs: "Sequence[xr.Dataset]") -> None:
+    """ValueError for no runs, or runs that differ in more than their seeds."""
+    if not runs:
+        raise ValueError("no runs to summarise: at least one is needed")
+    for run in runs[1:]:
+        for name in ("step", "rule", "divergence", "class_name", "sample_class"):
+            if not np.array_equal(run[name].values, runs[0][name].values):
+                raise ValueError(
+                    f"these runs do not belong together: they differ in {name}, "
+                    "and only their seeds may differ"
+                )

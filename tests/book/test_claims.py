@@ -1,0 +1,297 @@
+"""Verdicts follow from intervals, and the README says what the results give."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+
+from srel_core.book.claims import evidence, flow_check, of_the_paper
+from srel_core.book.claims.evidence import Agreement, Claim, Exactness, Finding, overall
+from srel_core.book.claims.of_the_paper import Row
+from srel_core.book.committed import regression_file, schema
+from srel_core.book.figures import classification, paper
+from srel_core.book.published.definitions import PUBLISHED
+from srel_core.book.regression.rows import summarise as summarise_regression
+from srel_core.experiments import result_files
+from srel_core.experiments.regression.settings import regression_settings
+from tests.support.book import ROOT, call, tool
+
+numbers = st.floats(-3, 5) | st.sampled_from([np.nan, np.inf, -np.inf, 1.0])
+intervals = st.lists(st.tuples(numbers, numbers).map(sorted).map(tuple), min_size=1, max_size=7)
+
+
+def finding(bounds, reading="r", threshold=1.0):
+    return Finding(reading, tuple(low for low, _ in bounds), tuple(bounds), threshold)
+
+
+@given(intervals)
+def test_no_text_says_holds_where_the_interval_does_not(bounds):
+    found = finding(bounds)
+    above = [low > 1 for low, _ in bounds]
+    below = [high < 1 for _, high in bounds]
+    assert (found.word == "holds") == all(above)
+    assert (found.word == "does not hold") == (any(below) and not any(above))
+    text = found.words
+    assert ("**holds**" in text) == any(above)
+    assert ("**reversed**" in text) == any(below)
+    # Where it is said of some epochs only, of just these.
+    for word, sides in (("holds", above), ("reversed", below)):
+        named = re.search(rf"\*\*{word}\*\* in epochs? ([\d–, ]+?)(?:, \*\*|$)", text)
+        if any(sides) and not all(sides):
+            assert _numbers(named[1]) == [i for i, side in enumerate(sides, start=1) if side]
+        else:
+            assert named is None
+
+
+def _numbers(text):
+    found = []
+    for part in text.split(", "):
+        low, _, high = part.partition("–")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+@given(st.lists(intervals, max_size=4))
+def test_a_claim_holds_only_where_every_interval_does(several):
+    findings = tuple(finding(bounds, f"r{i}") for i, bounds in enumerate(several))
+    claim = Claim("C", "page", "label", {"cifar10": findings} if findings else {}, "no results")
+    every = [low > 1 for bounds in several for low, _ in bounds]
+    assert (claim.word == "holds") == (bool(every) and all(every))
+    assert (claim.word == "not examined") == (not several)
+    if claim.word == "does not hold":
+        assert not any(every)
+    row = evidence.table([claim], lambda c: "").splitlines()[-1]
+    assert f"| **{claim.word}** |" in row
+    assert claim.word != "not examined" or "no results" in row
+    short = row.split(" | ")[3]
+    for part in short.split("; "):
+        if part.startswith("*holds*: "):
+            for reading in part.removeprefix("*holds*: ").split(" · "):
+                assert all(low > 1 for low, _ in several[int(reading[1:])])
+
+
+def test_the_words_of_a_claim():
+    assert overall(["holds", "holds"]) == "holds"
+    assert overall(["holds", "does not hold"]) == "depends"
+    assert overall(["holds", "cannot be told"]) == "depends"
+    assert overall(["depends"]) == "depends"
+    assert overall(["does not hold", "cannot be told"]) == "does not hold"
+    assert overall(["cannot be told"]) == "cannot be told"
+    assert overall([]) == "not examined"
+    with pytest.raises(ValueError, match="a value and an interval for each epoch"):
+        Finding("r", (1.0,), (), 1.0)
+
+
+def test_effects_are_those_of_the_last_epoch():
+    found = Finding("r", (2.0, 1234.5), ((1.5, 3.0), (1100.2, 2e6)), 1.0)
+    assert found.text == "**holds**; ×1,234 [1,100, 2e+06]"
+    assert evidence.spans([1, 2, 3, 5, 7, 8]) == "epochs 1–3, 5, 7–8"
+    assert evidence.digits(float("nan")) == "not defined"
+
+
+@given(st.floats(0.1, 10), st.floats(0.5, 0.99), st.floats(1.01, 2), st.floats(0.05, 20))
+def test_agreement_with_a_mean_of_other_runs_is_wider_by_the_root_of_two(ours, down, up, there):
+    row = Row(ours, ours * down, ours * up, there)
+    assert row.within == (ours * down <= there <= ours * up)
+    assert not row.within or row.within_other_mean
+    edge = ours * up ** (2**0.5)
+    assert Row(ours, ours * down, ours * up, edge * 0.999).within_other_mean
+    assert not Row(ours, ours * down, ours * up, edge * 1.001).within_other_mean
+    assert row.difference == pytest.approx((ours - there) / there, abs=1e-9)
+
+
+def test_agreement_and_exactness_in_words():
+    assert [Agreement("r", n, 3).word for n in (0, 2, 3)] == ["does not hold", "depends", "holds"]
+    assert "2 of 3 agree" in Agreement("r", 2, 3).text
+    with pytest.raises(ValueError, match="0 of 0"):
+        Agreement("r", 0, 0)
+    assert Exactness("r", 1e-9, 1e-6).word == "holds"
+    for error in (1e-3, np.inf, np.nan):
+        wrong = Exactness("r", error, 1e-6)
+        assert wrong.word == "does not hold" and "NOT below" in wrong.text
+
+
+def test_the_flows_are_exact_and_a_wrong_one_is_seen(monkeypatch):
+    errors = flow_check.flow_errors(seed=3)
+    assert len(errors) == 6 and max(errors.values()) < flow_check.TOLERANCE
+    right = flow_check.PowerFlow.s_rel
+    monkeypatch.setattr(flow_check.PowerFlow, "s_rel", lambda *a: 1.001 * right(*a))
+    wrong = flow_check.flow_errors(seed=3)
+    assert {n for n, e in wrong.items() if e > flow_check.TOLERANCE} == {
+        "power, d = 2", "power, d = 3"
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Committed results of small runs under the name of a published data set."""
+    from srel_core.book.committed.write import summarise
+    from srel_core.experiments.profiles import class_experiments
+    from tests.book.test_committed import N_RESAMPLES
+
+    place = tmp_path_factory.mktemp("results")
+    experiments = class_experiments("smoke", "digits", epochs=2)
+    runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
+    path = place / schema.file_name("cifar10")
+    result_files.save(summarise(runs, n_resamples=N_RESAMPLES), path)
+    return place
+
+
+def test_claims_say_what_the_results_hold(folder):
+    found = of_the_paper.claims(folder)
+    summary = schema.load_all(folder)["cifar10"]
+    prefers, sharper, again, regression, forms = found
+    assert regression.word == "not examined" and "no results" in regression.missing
+    assert forms.word == "holds"
+    by_reading = {f.reading: f for f in prefers.findings["cifar10"]}
+    at = summary.sel(rule="sgd:1e-4", divergence="kl")
+    median = by_reading["KL, gradient step (median)"]
+    want = at.sel(aggregate="median")
+    assert median.values == tuple(want.epoch_preference.values.tolist())
+    assert [low for low, _ in median.intervals] == want.epoch_preference_interval[0].values.tolist()
+    assert by_reading["KL, gradient step (AUC)"].threshold == 0.5
+    gain = {f.reading: f for f in sharper.findings["cifar10"]}
+    assert gain["as published (ratio of preferences)"].threshold == 1
+    got = gain["KL against norm of logits, fresh Adam (AUC)"]
+    assert got.threshold == 0
+    adam = summary.sel(rule="adam:1e-4", divergence="kl")
+    assert got.values == tuple(adam.auc_gain.values.tolist())
+    # Two epochs of two curves are compared for each definition, and two of the accuracy.
+    assert [f.of for f in again.findings["cifar10"]] == [4, 4, 2]
+    row = of_the_paper.curve_rows(summary, "cifar10", "original", "other")[1]
+    assert row.published == PUBLISHED["cifar10"].other["original"][1]
+    assert row.low <= row.ours <= row.high
+
+
+def test_data_sets_without_results_say_so(folder):
+    lines = evidence.details(of_the_paper.claims(folder)).splitlines()
+    readings = [line for line in lines[2:] if not line.startswith("| **")]
+    assert len(readings) == 9 + 4 + 3
+    for line in readings:
+        assert line.count(evidence.NOT_RUN) == 2 and line.count(" | ") == 3
+    assert evidence.details(of_the_paper.claims(folder / "runs")) == ""
+
+
+def test_the_verdict_on_some_readings_in_brief():
+    found = {"cifar10": (finding([(2, 3)], "KL, a"), finding([(0, 0.5)], "KL, b"))}
+    one = Claim("C", "page", "label", found)
+    assert evidence.in_brief(one, "KL, a") == "**holds**, on CIFAR-10"
+    assert evidence.in_brief(one) == "**depends** (1 *holds*, 1 *does not hold*), on CIFAR-10"
+    formula = Claim("C", "page", "label", {"": (Exactness("x", 0, 1), Exactness("y", 0, 1))})
+    assert evidence.in_brief(formula) == "**holds**"
+    assert evidence.in_brief(Claim("C", "", "", {}, "none yet"), "KL") == "**not examined**"
+    with pytest.raises(ValueError, match="unknown reading 'KM': the nearest is"):
+        evidence.in_brief(one, "KM")
+
+
+@given(st.lists(intervals, min_size=1, max_size=4))
+def test_the_verdict_on_all_readings_in_brief_is_that_on_the_claim(several):
+    findings = tuple(finding(bounds, f"r{i}") for i, bounds in enumerate(several))
+    claim = Claim("C", "page", "label", {"cifar10": findings, "svhn": findings[::-1]})
+    assert evidence.in_brief(claim).startswith(f"**{claim.word}**")
+
+
+def test_the_readme_and_the_map_say_what_the_results_give():
+    done = call(ROOT, "verdicts", "check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_picture_shows_each_reading_that_is_a_ratio(folder):
+    keep = tool("verdicts")
+    prefers = of_the_paper.claims(folder)[0]
+    text = keep.picture(prefers)
+    assert keep.picture(prefers) == text
+    ratios = [f.reading for f in prefers.findings["cifar10"] if f.threshold == 1]
+    assert len(ratios) == 7
+    for reading in [*ratios, "CIFAR-10"]:
+        assert f"<!-- {reading.replace('`', '')} -->" in text
+    assert "AUC" not in text and "CIFAR-100" not in text and "<dc:date>" not in text
+
+
+def test_findings_are_drawn_where_they_are_and_coloured_by_side():
+    found = [finding([(2, 3), (1.5, 4)], "a"), finding([(0.5, 0.8)], "b"), finding([(0.5, 2)], "c")]
+    figure, axes = plt.subplots()
+    paper.findings(axes, found)
+    lines = [c for c in axes.collections if isinstance(c, LineCollection)]
+    spans = [[tuple(point) for point in line.get_segments()[0]] for line in lines]
+    assert spans == [[(1.5, 2), (4, 2)], [(0.5, 1), (0.8, 1)], [(0.5, 0), (2, 0)]]
+    colours = [to_hex(line.get_color()[0]) for line in lines]
+    assert colours == [classification.SAME.lower(), classification.OTHERS[0].lower(), "#777777"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    plt.close(figure)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A book with former verdicts, and no results."""
+    keep = tool("verdicts")
+    (tmp_path / "_toc.yml").write_text("")
+    (tmp_path / "README.md").write_text(f"a\n{keep.START}\nformer table\n{keep.END}\nb\n")
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / keep.MAP).write_text(
+        "# Map\n\n| x | <!-- verdict: sec-sharper --> former words |\n"
+        "| y | <!-- verdict: sec-flows-claim / ridge -->|\n| z | |\n"
+    )
+    return tmp_path
+
+
+def test_the_readme_table_is_written_between_its_marks(written):
+    keep = tool("verdicts")
+    assert "README.md does not say what" in call(written, "verdicts", "check").stderr
+    assert call(written, "verdicts", "write").returncode == 0
+    text = (written / "README.md").read_text()
+    assert text.startswith(f"a\n{keep.START}\n\n| | Claim |") and text.endswith(f"{keep.END}\nb\n")
+    assert "former table" not in text and "not examined" in text
+    assert call(written, "verdicts", "check").returncode == 0
+    with pytest.raises(ValueError, match="once each"):
+        keep.with_table("no marks", [])
+
+
+def test_the_map_has_the_verdict_after_each_mark(written):
+    place = written / "chapters/paper_map.md"
+    assert call(written, "verdicts", "write").returncode == 0
+    assert place.read_text() == (
+        "# Map\n\n| x | <!-- verdict: sec-sharper --> **not examined** |\n"
+        "| y | <!-- verdict: sec-flows-claim / ridge --> **holds** |\n| z | |\n"
+    )
+    place.write_text(place.read_text().replace("**holds**", "**depends**"))
+    done = call(written, "verdicts", "check")
+    assert done.returncode == 1 and "paper_map.md does not say what" in done.stderr
+    for label, message in [
+        ("sec-sharpr", "unknown label 'sec-sharpr': the nearest is 'sec-sharper'"),
+        ("sec-flows-claim / edge", "unknown reading 'edge': the nearest is 'ridge'"),
+    ]:
+        place.write_text(f"| <!-- verdict: {label} --> |")
+        done = call(written, "verdicts", "write")
+        assert done.returncode == 1 and message in done.stderr
+    place.write_text("no marks")
+    assert "must hold a mark" in call(written, "verdicts", "check").stderr
+
+
+def test_regression_is_counted_by_setting(tmp_path):
+    path = regression_file.write(tmp_path / "runs", tmp_path, "smoke")
+    kept = regression_file.load(tmp_path)
+    assert path.name == regression_file.FILE and kept is not None
+    claim = of_the_paper.claims(tmp_path)[3]
+    phases, large, rises = claim.findings[""]
+    networks = [
+        row for row in summarise_regression(_smoke_results(tmp_path)) if row.setting.family == "mlp"
+    ]
+    assert phases.of == large.of == len(networks) < len(kept.row)
+    assert phases.within == sum(row.verdict.two_phases for row in networks)
+    assert large.within == sum(row.verdict.checks["large"] for row in networks)
+    moving = [row for row in networks if row.verdict.checks["moves"]]
+    assert (rises.within, rises.of) == (sum(row.rises for row in moving), len(moving))
+    assert claim.title in evidence.other_details([claim])
+    result_files.save(kept.drop_vars("moved"), path)
+    with pytest.raises(result_files.ResultError, match=r"schema: expected moved .*make results"):
+        regression_file.load(tmp_path)
+
+
+def _smoke_results(folder):
+    return {e: e.run(folder / "runs") for e in regression_settings("smoke")}

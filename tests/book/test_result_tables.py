@@ -1,0 +1,67 @@
+"""What chapters say of where results come from."""
+
+import json
+
+import pytest
+import xarray as xr
+
+from srel_core.book.committed import schema
+from srel_core.book.text import result_tables
+
+
+def summary(**attributes):
+    run = {
+        "config": json.dumps({
+            "seed": 4, "images_per_class": None, "probes_per_class": 20,
+            "schedule": {"batch_size": 25, "epochs": 7},
+        }),
+        "commit": "abc", "device": "CPU", "threads": "2", "wall_seconds": 3725.2,
+        "created": "2026-01-02T03:04:05", "torch": "2", "data_checksum": "f" * 64,
+    }  # fmt: skip
+    attributes = {
+        "created": "2026-01-02T03:04:05", "commit": "abc", "code_digest": "old",
+        "runs": json.dumps([run]), **attributes,
+    }  # fmt: skip
+    return xr.Dataset(
+        coords={"step": [1, 10], "probe_class": ["a", "b"]}, attrs=attributes
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def code(monkeypatch):
+    monkeypatch.setattr(schema, "present_code", lambda: "new")
+
+
+def test_each_standing_has_its_badge():
+    stale = result_tables.badges({"cifar10": summary()})
+    assert stale.startswith("- CIFAR-10: **STALE.** Computed 2026-01-02 by commit `abc`")
+    current = result_tables.badges({"svhn": summary(code_digest="new")})
+    assert "with the present code" in current and "STALE" not in current
+    stamp = {"verified_code_digest": "new", "verified_on": "2026-05-06T0", "verified_commit": "def"}
+    verified = result_tables.badges({"svhn": summary(**stamp)})
+    assert "on 2026-05-06 a part of them was recomputed" in verified and "`def`" in verified
+    again = result_tables.badges({"svhn": summary(**stamp | {"verified_code_digest": "former"})})
+    assert "STALE" in again
+
+
+def test_a_data_set_without_results_has_its_row_and_its_command():
+    found = {"cifar100": summary()}
+    assert result_tables.missing(found).count("not run: data not at hand") == 2
+    assert "srel run --profile paper --dataset svhn" in result_tables.missing(found)
+    rows = result_tables.settings_table(found).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| CIFAR-10", "| CIFAR-100", "| SVHN"]
+    assert len({row.count("|") for row in rows}) == 1
+    assert (
+        "a, b | all | 25 | 7 | 2 | 20 | 1 | 1 h 02 min (CPU, threads: 2) | not printed" in rows[1]
+    )
+    assert result_tables.missing(dict.fromkeys(schema.DATASETS)) == ""
+
+
+def test_the_provenance_of_every_run_is_shown():
+    (row,) = result_tables.provenance_table({"svhn": summary()}).splitlines()[2:]
+    assert row == ("| SVHN | 4 | `abc` | CPU | 2 | 1 h 02 min | 2026-01-02 | 2 | `ffffffffffff` |")
+    assert [result_tables.hours(s) for s in (59.6, 3599.9, 7260)] == [
+        "1 min 00 s",
+        "1 h 00 min",
+        "2 h 01 min",
+    ]

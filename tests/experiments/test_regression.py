@@ -1,0 +1,349 @@
+"""Regression experiments: against the oracle, the closed forms, and themselves."""
+
+import ast
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import srel_core as sc
+from srel_core.book.regression.two_phase_rule import case_of
+from srel_core.experiments import result_files
+from srel_core.experiments.networks import mlp
+from srel_core.experiments.profiles import PROFILES
+from srel_core.experiments.regression import experiment as regression
+from srel_core.experiments.regression.experiment import RegressionExperiment
+from srel_core.experiments.regression.network_stack import Stack
+from srel_core.experiments.regression.problems import DIMENSION, draw
+from srel_core.experiments.regression.settings import bases, describe, regression_settings, sweep
+from srel_core.experiments.training import stream
+
+TINY = RegressionExperiment(
+    width=6, n_steps=20, n_points=10, n_train=30, n_pairs=5, seeds=(3, 1, 4),
+    more_rules=("tangent", "adam:1e-3"),
+)  # fmt: skip
+GATE = replace(TINY, family="relu_gate")
+LINEAR = replace(TINY, family="linear")
+NETWORKS = {
+    "relu": TINY,
+    "tanh": replace(TINY, activation="tanh", depth=4),
+    "shallow": replace(TINY, depth=2, width=3),
+    "gate": GATE,
+    "large": replace(TINY, gain=2.0),
+    "linear": LINEAR,
+}
+
+
+def half_square(prediction, target):
+    return 0.5 * (prediction.squeeze(-1) - target) ** 2
+
+
+def oracle(model, x, y, probe, rule):
+    """S_rel of one pair by copying the model, one optimizer step, and subtracting predictions."""
+    sample = (x[None], y[None], probe[None])
+    kwargs = dict(loss=half_square, divergences=("abs",))
+    if isinstance(rule, sc.Tangent):
+        measured = sc.tangent_influence(model, *sample, **kwargs)
+    else:
+        measured = sc.influence(model, *sample, rule=rule, method="loop", **kwargs)
+    return float(measured.s_rel("abs"))
+
+
+@pytest.mark.parametrize("rule", [sc.SGD(0.02), sc.Adam(1e-3), sc.Tangent()], ids=repr)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_s_rel_of_pairs_is_that_of_the_oracle_on_each_seeds_own_network(name, rule):
+    experiment = NETWORKS[name]
+    network, data = experiment.networks(), experiment.data()
+    x, probe = regression._pairs_of(data)
+    y = torch.from_numpy(np.stack([d.y_held[d.sample] for d in data]))
+    got = regression._ratio(*network.pair_changes(x, y, probe, rule)).numpy()
+    for r in range(len(data)):
+        for j in range(x.shape[1]):
+            want = oracle(network.model(r), x[r, j], y[r, j], probe[r, j], rule)
+            np.testing.assert_allclose(got[r, j], want, rtol=1e-8, atol=1e-10)
+
+
+def test_the_result_holds_what_training_each_seed_alone_gives(tmp_path):
+    """The oracle of the whole: plain modules, torch's optimizer, autograd, one seed at a time."""
+    dataset = TINY.run(tmp_path)
+    for r, (seed, d) in enumerate(zip(TINY.seeds, TINY.data(), strict=True)):
+        model = TINY.networks().model(r)
+        optimizer = torch.optim.SGD(model.parameters(), lr=TINY.lr)
+        generator = torch.Generator().manual_seed(stream(seed, "batches"))
+        batches = torch.randint(TINY.n_train, (TINY.n_steps, 16), generator=generator)
+        x, y = torch.from_numpy(d.x), torch.from_numpy(d.y)
+        for batch in batches:
+            optimizer.zero_grad()
+            half_square(model(x[batch]), y[batch]).mean().backward()
+            optimizer.step()
+        ending = dataset.sel(seed=seed, step=TINY.n_steps)
+        with torch.no_grad():
+            loss = half_square(model(x), y).mean()
+        np.testing.assert_allclose(ending.train_loss, loss, rtol=1e-10)
+        for j, (sample, probe) in enumerate(zip(d.sample, d.probe, strict=True)):
+            pair = (torch.from_numpy(d.x_held[i]) for i in (sample, probe))
+            x_j, probe_j = pair
+            for name, rule in TINY.rules.items():
+                want = oracle(model, x_j, torch.tensor(d.y_held[sample]), probe_j, rule)
+                np.testing.assert_allclose(ending.s_rel.sel(rule=name)[j], want, rtol=1e-7)
+
+
+@pytest.mark.parametrize("training", regression.TRAININGS)
+def test_a_seed_alone_gives_the_numbers_it_gives_among_others(tmp_path, training):
+    together = replace(TINY, training=training).run(tmp_path)
+    alone = replace(TINY, training=training, seeds=(1,)).run(tmp_path)
+    for name in ("s_rel", "train_loss", "held_loss", "s_rel_linear"):
+        np.testing.assert_allclose(together[name].sel(seed=[1]), alone[name], rtol=1e-9)
+
+
+def test_the_same_seeds_give_the_same_bits_and_others_do_not(tmp_path):
+    first, second = TINY.run(tmp_path / "a"), TINY.run(tmp_path / "b")
+    assert first.drop_attrs().identical(second.drop_attrs())
+    other = replace(TINY, seeds=(5, 6, 7)).run(tmp_path)
+    assert not np.isclose(other.s_rel, first.s_rel).any()
+
+
+@pytest.mark.parametrize("target", ["teacher", "noisy_teacher", "smooth", "diabetes"])
+def test_a_linear_model_never_moves(tmp_path, target):
+    """Also when it has learnt a linear teacher up to rounding, and its steps are 1e-15."""
+    long = replace(LINEAR, target=target, n_steps=2000, more_rules=("tangent",), training="gd")
+    dataset = replace(long, lr=0.2).run(tmp_path)
+    if target == "teacher":
+        assert dataset.train_loss[:, -1].max() < 1e-20
+    defined = dataset.s_rel.notnull()  # a residual of exactly 0 makes no step
+    assert defined.mean() > 0.9 and defined[:, :, 0].all()
+    expected = dataset.s_rel_linear.where(defined)
+    np.testing.assert_allclose(dataset.s_rel, expected.transpose(*dataset.s_rel.dims), rtol=1e-10)
+
+
+def test_a_relu_gate_switches_when_the_closed_form_says(tmp_path):
+    """Whole-batch descent on many points against the flow of the mean over all points."""
+    experiment = replace(
+        GATE, training="gd", lr=0.02, n_steps=300, n_points=300, n_train=20_000, n_pairs=60
+    )
+    dataset = experiment.run(tmp_path)
+    times = dataset.step.values * experiment.lr
+    near, late = [], []
+    for r, (d, flow) in enumerate(zip(experiment.data(), experiment.gate_flows(), strict=True)):
+        sample, probe = d.x_held[d.sample], d.x_held[d.probe]
+        want = flow.s_rel(times, probe, sample)
+        got = dataset.s_rel.isel(seed=r).sel(rule="tangent").values
+        near.append(np.isclose(got, want, rtol=1e-9, equal_nan=True).mean())
+        # Off and on again would be against the closed form: each probe switches once at most.
+        active = np.where(np.isnan(got), np.nan, got > 0)
+        crossing = flow.crossing_times(probe)
+        for j in np.flatnonzero(np.isfinite(active).all(0)):
+            switched = np.flatnonzero(np.diff(active[:, j]))
+            if np.isfinite(crossing[j]) and 0.5 < crossing[j] < 5:
+                assert len(switched) == 1
+                at = times[switched[0] + 1]
+                late.append(at - crossing[j])
+                off = abs(flow.weights(at) @ probe[j]) / np.linalg.norm(probe[j])
+                assert off < 0.04  # Of 20,000 points the mean is known to 2 %; w* has norm 1.
+            elif np.isnan(crossing[j]):
+                assert len(switched) == 0
+    assert np.mean(near) > 0.98 and len(late) > 10 and np.median(np.abs(late)) < 0.06
+
+
+def test_pairs_where_a_step_changes_nothing_are_undefined(tmp_path):
+    dataset = GATE.run(tmp_path)
+    for r, d in enumerate(GATE.data()):
+        asleep = GATE.networks().forward(
+            torch.from_numpy(d.x_held[d.sample])[None].expand(3, -1, -1)
+        )
+        want = (asleep.sums[0][r, :, 0] <= 0).numpy()
+        assert want.any() and not want.all()
+        np.testing.assert_array_equal(np.isnan(dataset.s_rel.values[:, r, 0]), [want] * 3)
+
+
+def test_a_result_is_computed_once_and_says_where_it_comes_from(tmp_path, monkeypatch):
+    first = TINY.run(tmp_path)
+    monkeypatch.setattr(RegressionExperiment, "_compute", None)  # computing again would fail
+    assert TINY.run(tmp_path).identical(first)
+    assert [path.name for path in tmp_path.iterdir()] == [TINY.file_name]
+    assert json.loads(first.attrs["config"])["seeds"] == [3, 1, 4]
+    for name in (
+        "commit",
+        "torch",
+        "device",
+        "threads",
+        "wall_seconds",
+        "created",
+        "data_checksum",
+    ):
+        assert first.attrs[name] not in ("", None), name
+    assert dict(first.sizes) == {"rule": 3, "seed": 3, "step": 12, "pair": 5}
+    assert first.step.values.tolist() == [0, 1, *range(2, 21, 2)]
+    assert first.step.values[first.even].tolist() == list(range(0, 21, 2))
+
+
+def test_a_damaged_result_is_set_aside_and_computed_anew(tmp_path):
+    whole = TINY.run(tmp_path)
+    (tmp_path / TINY.file_name).write_text("junk")
+    with pytest.warns(UserWarning, match=r"set aside as .*damaged, computing anew") as caught:
+        again = TINY.run(tmp_path)
+    assert caught[0].filename == __file__
+    assert again.drop_attrs().identical(whole.drop_attrs())
+
+
+def test_a_folder_that_cannot_be_written():
+    with pytest.raises(result_files.ResultError, match="cannot write"):
+        TINY.run("/dev/null/results")
+
+
+def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
+    names = {TINY.file_name, replace(TINY, lr=0.01).file_name}
+    monkeypatch.setattr(regression, "_code", lambda: "other")
+    assert len(names | {TINY.file_name}) == 3
+
+
+def test_every_module_that_a_number_comes_from_is_in_the_key():
+    """What the modules in the key import from the package, they list, but for names and files."""
+    folder = Path(sc.__file__).parent
+    no_number = {"flows", "choices", "experiments.provenance", "experiments.result_files"}
+    for module in regression._CODE:
+        for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("srel_core"):
+                name = node.module.removeprefix("srel_core.")
+                whole = (folder / name.replace(".", "/")).is_dir() and name != "flows"
+                imported = {f"{name}.{a.name}" for a in node.names} if whole else {name}
+                in_key = {key.replace("/", ".") for key in regression._CODE}
+                assert imported <= {*in_key, *no_number}, module
+
+
+BAD = {
+    "family": (dict(family="mpl"), "unknown family 'mpl': the nearest is 'mlp'"),
+    "activation": (dict(activation="relo"), "unknown activation 'relo'"),
+    "target": (dict(target="teecher"), "unknown target 'teecher'"),
+    "inputs": (dict(inputs="gauss"), "unknown inputs 'gauss'"),
+    "training": (dict(training="sdg"), "unknown training 'sdg'"),
+    "depth": (dict(depth=1), "depth must be a whole number of at least 2, not 1"),
+    "steps": (dict(n_steps=25), "n_steps must be a multiple of n_points"),
+    "rule": (dict(more_rules=("adam",)), "rule 'adam': expected adam:LEARNING_RATE"),
+    "same rule": (dict(more_rules=("sgd:0.02",)), "the same step is measured twice"),
+    "no seeds": (dict(seeds=()), "seeds must be different, and at least one"),
+    "same seed": (dict(seeds=(1, 1)), "seeds must be different, and at least one"),
+    "gain": (dict(gain=0.0), "gain must be a positive, finite number, not 0.0"),
+    "lr": (dict(lr=-1.0), "SGD: lr must be a positive, finite number"),
+    "gate": (dict(family="relu_gate", target="smooth"), "a relu_gate is never negative"),
+    "few patients": (dict(target="diabetes", n_train=301), "diabetes has 300 points to train on"),
+    "its own inputs": (dict(target="diabetes", inputs="mixture"), "diabetes brings its own inputs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_settings_get_one_clear_line(changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        replace(TINY, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_training_that_diverges_says_so(tmp_path):
+    with pytest.raises(ValueError, match=r"diverged by step \d+: take a smaller lr than 5"):
+        replace(LINEAR, lr=5.0, n_steps=2000).run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@given(st.sampled_from(["gaussian", "mixture"]), st.integers(0, 1000))
+def test_problems_are_what_they_say(inputs, seed):
+    d = draw(inputs, "smooth", 400, 30, seed, None)
+    assert d.x.shape == (400, DIMENSION) and d.y.shape == (400,)
+    assert d.y.mean() == pytest.approx(0, abs=1e-12) and d.y.std() == pytest.approx(1)
+    assert (d.sample != d.probe).all() and max(d.sample.max(), d.probe.max()) < len(d.x_held)
+    if inputs == "gaussian":
+        assert set(d.kind) == {"any"} and len(d.kind) == 30
+        return
+    # The far cluster lies at distance 4 along the diagonal, with half the deviation.
+    far = d.x_held.sum(1) / np.sqrt(DIMENSION) > 2.75
+    crossing = far[d.sample] != far[d.probe]
+    assert (d.kind == "across").sum() == (d.kind == "within").sum() == 30
+    assert ((d.kind == "across") == crossing).mean() > 0.85
+    along = d.x.sum(1) / np.sqrt(DIMENSION)
+    assert along[along > 2.75].mean() == pytest.approx(4, abs=0.3)
+
+
+def test_noise_is_on_the_labels_alone():
+    def plane(x):
+        return x @ np.arange(1.0, 11.0)
+
+    clean, noisy = (draw("gaussian", t, 500, 5, 0, plane) for t in ("teacher", "noisy_teacher"))
+    np.testing.assert_array_equal(clean.x, noisy.x)
+    assert np.std(noisy.y - clean.y) == pytest.approx(0.3, rel=0.1)
+    assert np.std(noisy.y_held - clean.y_held) == pytest.approx(0.3, rel=0.2)
+
+
+def test_diabetes_is_split_anew_by_each_seed():
+    first, second = (draw("gaussian", "diabetes", 300, 5, seed, None) for seed in (0, 1))
+    assert first.x_held.shape == (142, DIMENSION) and not np.allclose(first.y, second.y)
+    together = np.concatenate([first.y, first.y_held])
+    assert len(together) == 442
+    np.testing.assert_allclose(first.x.std(0), 1)
+
+
+def test_stacks_give_back_the_models_they_were_made_of(untouched_global_rng):
+    with torch.random.fork_rng():
+        models = [mlp(4, (3, 5), 1, "tanh").double() for _ in range(3)]
+    x = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(6, 4)
+    stack = Stack.of(models)
+    together = stack.forward(x.expand(3, -1, -1)).output
+    for r, model in enumerate(models):
+        torch.testing.assert_close(together[r], model(x)[:, 0].detach())
+        torch.testing.assert_close(stack.model(r)(x), model(x))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_hold_what_the_chapter_needs(profile):
+    settings = regression_settings(profile)
+    assert len({describe(e) for e in settings}) == len(settings)
+    assert set(bases(settings)) == {"relu", "tanh"}
+    for base in bases(settings).values():
+        for field in ("depth", "lr", "gain"):
+            assert len(sweep(settings, base, field)) >= 2
+        assert {e.training for e in sweep(settings, base, "training")} == {"sgd", "gd"}
+        assert len(sweep(settings, replace(base, depth=2), "width")) >= 2
+    if profile != "smoke":
+        assert {e.width for e in settings} >= {20, 1000}
+        assert {e.depth for e in settings} == {2, 3, 4, 5}
+        assert min(len(e.seeds) for e in settings) >= 5
+    assert {e.target for e in settings} == set(regression.TARGETS)
+    assert regression_settings(profile, (7, 8, 9))[0].seeds == (7, 8, 9)
+
+
+def test_unknown_profile():
+    with pytest.raises(ValueError, match="unknown profile 'latpop': the nearest is 'laptop'"):
+        regression_settings("latpop")
+
+
+def test_cases_average_the_pairs_of_their_kind(tmp_path):
+    dataset = replace(TINY, inputs="mixture").run(tmp_path)
+    for kind in ("within", "across"):
+        case = case_of(dataset, kind)
+        for r in range(3):
+            chosen = dataset.kind.values[r] == kind
+            assert chosen.sum() == 5
+            want = dataset.s_rel.values[0, r][dataset.even.values][:, chosen].mean(1)
+            np.testing.assert_allclose(case.curves[r], want)
+            np.testing.assert_allclose(
+                case.linear[r], dataset.s_rel_linear.values[r, chosen].mean()
+            )
+    tangent = dataset.s_rel.sel(rule="tangent").isel(step=-1).where(dataset.kind == "across")
+    np.testing.assert_allclose(case_of(dataset, "across").tangent, tangent.mean("pair"))
+
+
+def test_pairs_that_come_and_go_do_not_count(tmp_path):
+    dataset = replace(GATE, seeds=tuple(range(6)), n_pairs=40).run(tmp_path)
+    dataset.s_rel[:, :2] = np.nan
+    case = case_of(dataset, "any")
+    assert len(case.curves) == 4
+    values = dataset.s_rel.values[0, 2]  # (step, pair) of the first seed that is left
+    whole = np.isfinite(values).all(0)
+    assert 0 < whole.sum() < np.isfinite(values).any(0).sum()
+    np.testing.assert_allclose(case.curves[0], values[dataset.even.values][:, whole].mean(1))
+    dataset.s_rel[:, :4] = np.nan
+    with pytest.raises(ValueError, match="defined in 2 seeds: 3 are needed"):
+        case_of(dataset, "any")

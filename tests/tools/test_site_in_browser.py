@@ -1,0 +1,147 @@
+"""The built pages of this book as a reader's browser shows them, without a network."""
+
+import nbformat
+import pytest
+
+from tests.support.book import ROOT, page_names
+from tests.support.browser import DESK, PHONE, chromium, served, visit
+
+ADDED = ["search.html", "genindex.html"]
+SHOTS = ROOT / "_build" / "screenshots"
+# TeX that is seen as such counts too, as in the contents beside the page.
+BROKEN_FORMULAS = r"""() => [
+    ...[...document.querySelectorAll("a, p, h1, h2, h3, figcaption")]
+        .filter(e => e.checkVisibility() && /\\[(\[]|\{\\rm/.test(e.innerText)),
+    ...[...document.querySelectorAll("article .math")].filter(e =>
+        !e.querySelector("mjx-container") || e.querySelector("mjx-merror, [data-mjx-error]"))
+    ].map(e => e.textContent.slice(0, 80))"""
+GROUND = "() => getComputedStyle(document.body).backgroundColor"
+BROKEN_IMAGES = """async () => {
+    const images = [...document.querySelectorAll("img")].filter(e => e.checkVisibility());
+    images.forEach(e => { e.loading = "eager"; });
+    await Promise.allSettled(images.map(e => e.decode()));
+    return images.filter(e => !e.naturalWidth).map(e => e.src); }"""
+# What reaches beyond the edge of the screen and cannot be moved into it.
+OUT_OF_REACH = """() => {
+    const scrolls = e => e != document.body &&
+        (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+    const found = [...document.querySelectorAll("article *")]
+        .filter(e => !e.closest(".visually-hidden, mjx-assistive-mml") && e.checkVisibility())
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+        .filter(e => !scrolls(e.parentElement)).slice(0, 5).map(e => e.outerHTML.slice(0, 120));
+    const wide = document.documentElement.scrollWidth > innerWidth;
+    return wide ? found.concat("the page is too wide") : found; }"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    with served(site) as address:
+        yield address
+
+
+def shot(visited, name, kind):
+    path = SHOTS / f"{name.removesuffix('.html').replace('/', '-')}-{kind}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(visited.picture())
+
+
+@pytest.mark.parametrize("name", [*page_names(), *ADDED])
+def test_a_page_is_whole_silent_accessible_and_fits_a_phone(browser, address, name):
+    with visit(browser, address) as visited:
+        page = visited.open(name)
+        faults = {
+            "formulas": page.evaluate(BROKEN_FORMULAS),
+            "images": page.evaluate(BROKEN_IMAGES),
+        }
+        shot(visited, name, "light")
+        visited.turn("dark")
+        shot(visited, name, "dark")
+        visited.turn("light")
+        visited.resize(PHONE)
+        assert page.evaluate("innerWidth") == PHONE["width"]
+        shot(visited, name, "phone")
+        faults["on a phone"] = page.evaluate(OUT_OF_REACH)
+        visited.resize(DESK)
+        faults["axe-core"] = visited.violations() + visited.pale()
+        visited.turn("dark")
+        faults["axe-core, dark"] = visited.pale()
+        faults |= {"from elsewhere": visited.foreign, "complaints": visited.complaints}
+    assert {kind: found for kind, found in faults.items() if found} == {}
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_theme_that_a_reader_has_chosen_is_kept(browser, address, mode):
+    with visit(browser, address, mode=mode, theme=mode) as visited:
+        page = visited.open("intro.html")
+        assert page.evaluate("document.documentElement.dataset.theme") == mode
+        before = page.evaluate(GROUND)
+        visited.turn({"light": "dark", "dark": "light"}[mode])
+        assert page.evaluate(GROUND) != before
+
+
+def test_every_slider_moves_its_figure(browser, address, site):
+    moved = 0
+    for name in page_names():
+        if 'type="range"' not in (site / name).read_text("utf8"):
+            continue
+        with visit(browser, address) as visited:
+            page = visited.open(name)
+            for figure in page.locator("figure:has(input[type=range])").all():
+                slider, shown = figure.locator("input"), figure.locator("output")
+                before = shown.inner_text(), figure.locator("svg").first.inner_html()
+                slider.press("ArrowLeft")
+                after = shown.inner_text(), figure.locator("svg").first.inner_html()
+                assert before[0] != after[0] and before[1] != after[1], name
+                assert slider.get_attribute("aria-valuetext") == after[0]
+                moved += 1
+            assert visited.complaints == []
+    assert moved >= 1
+
+
+def find(page, word):
+    """Search for a word as a reader does; the texts of the links that are found."""
+    page.keyboard.press("Control+k")
+    page.keyboard.type(word)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results ul.search li a")
+    return page.locator("#search-results ul.search li a").all_inner_texts()
+
+
+def test_search_finds_a_word_and_leads_to_its_page(browser, address):
+    with visit(browser, address) as visited:
+        page = visited.open("intro.html")
+        assert "Class-based" in " ".join(find(page, "Kullback"))
+        page.locator("#search-results ul.search li a").first.click()
+        page.wait_for_load_state()
+        assert "Kullback" in page.locator("article").inner_text()
+        assert (visited.foreign, visited.complaints) == ([], [])
+
+
+def test_the_pages_work_from_the_disk_without_a_server(browser, site):
+    with visit(browser, f"{site.as_uri()}/") as visited:
+        page = visited.open("chapters/class_srel.html")
+        assert page.evaluate(BROKEN_FORMULAS) == page.evaluate(BROKEN_IMAGES) == []
+        assert (visited.foreign, visited.complaints) == ([], [])
+        assert find(page, "elasticity")  # by name alone: a browser reads no file for an excerpt
+
+
+def test_a_chapter_can_be_downloaded(browser, address):
+    with visit(browser, address) as visited:
+        page = visited.open("chapters/class_srel.html")
+        page.locator(".dropdown-download-buttons > button").click()
+        with page.expect_download() as started:
+            page.locator(".btn-download-source-button").first.click()
+        assert nbformat.reads(started.value.path().read_text("utf8"), 4).cells
+
+
+def test_no_launch_button_without_a_repository_to_launch_from(browser, address):
+    """_config.yml names no repository: a button would lead nowhere."""
+    with visit(browser, address) as visited:
+        page = visited.open("chapters/class_srel.html")
+        assert page.locator(".dropdown-launch-buttons").count() == 0

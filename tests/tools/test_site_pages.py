@@ -1,0 +1,142 @@
+"""The built pages of this book, read as files."""
+
+import functools
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote, urljoin, urlsplit
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+
+from tests.support.book import ROOT, call, page_names, tool
+
+HOME = "http://site/"
+COMPLAINT = re.compile(r"Traceback \(most recent call last\)|\b\w*Warning: |\bTODO\b|\bFIXME\b")
+MEGABYTE = 1_000_000
+EXECUTED = ROOT / "_build/executed/smoke"
+QUICK = ("class_srel", "cost")  # to execute
+
+
+@functools.cache
+def parsed(path):
+    return BeautifulSoup(path.read_text("utf8"), "html.parser")
+
+
+@functools.cache
+def ids(path):
+    """How often each id stands in a page."""
+    return Counter(tag["id"] for tag in parsed(path).find_all(id=True))
+
+
+def text_part(path):
+    """What a page says, without what stands around it on each page."""
+    return parsed(path).find("article") or parsed(path)
+
+
+def pages(site):
+    """The pages of the site by name, those included that Sphinx adds."""
+    found = {str(path.relative_to(site)): path for path in site.rglob("*.html")}
+    return {name: path for name, path in found.items() if not name.startswith("_static")}
+
+
+def test_every_page_of_the_contents_is_there(site):
+    assert set(page_names()) <= set(pages(site))
+
+
+def test_every_internal_link_and_anchor_resolves(site):
+    broken, followed = [], 0
+    for name, path in pages(site).items():
+        for link in parsed(path).find_all("a", href=True):
+            address = urlsplit(urljoin(HOME + name, link["href"]))
+            if f"{address.scheme}://{address.netloc}/" != HOME:
+                continue
+            target = site / (unquote(address.path).lstrip("/") or "index.html")
+            followed += 1
+            if not target.is_file() or (
+                address.fragment and unquote(address.fragment) not in ids(target)
+            ):
+                broken.append(f"{name}: {link['href']}")
+    assert broken == []
+    assert followed > 100
+
+
+def test_no_page_uses_an_id_twice(site):
+    for name, path in pages(site).items():
+        assert [i for i, times in ids(path).items() if times > 1] == [], name
+
+
+def test_every_figure_says_in_words_what_it_shows(site):
+    seen = 0
+    for name, path in pages(site).items():
+        for image in text_part(path).find_all("img"):
+            alt = image.get("alt", "")
+            assert len(alt.split()) >= 5, f"{name}: {image['src']} has the alt text {alt!r}"
+            assert not re.search(r"\.(png|svg|jpe?g)\b", alt), f"{name}: {alt!r} is a file's name"
+            caption = image.find_parent("figure").find("figcaption").get_text()
+            assert len(caption.split()) >= 5, f"{name}: {image['src']} has the caption {caption!r}"
+            seen += 1
+    assert seen > 10
+
+
+def test_the_letters_of_a_figure_can_be_read(site):
+    """A figure as wide as this shrinks them to 10 pixels in the column of text."""
+    for name, path in pages(site).items():
+        for image in text_part(path).find_all("img"):
+            with Image.open(path.parent / image["src"]) as picture:
+                assert picture.width <= 1250, f"{name}: {image['alt']}"
+
+
+def test_no_page_shows_a_traceback_a_warning_or_an_open_end(site):
+    for name, path in pages(site).items():
+        text = text_part(path).get_text()
+        assert COMPLAINT.findall(text) == [], name
+        assert parsed(path).select(".output.stderr, .output.traceback") == [], name
+
+
+def test_pages_are_under_a_megabyte_with_their_figures(site):
+    for name, path in pages(site).items():
+        shown = {image["src"] for image in parsed(path).find_all("img", src=True)}
+        files = [path, *((path.parent / src).resolve() for src in shown if "://" not in src)]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        assert size < MEGABYTE, f"{name}: {size} bytes"
+
+
+@pytest.fixture(scope="module")
+def again(site, tmp_path_factory):
+    """A folder with the pages built once more, and with QUICK chapters executed once more."""
+    folder = tmp_path_factory.mktemp("again")
+    pages = [("build_book", EXECUTED, folder / "book")]
+    chapters = [
+        ("run_chapter", f"chapters/{name}.ipynb", folder / f"executed/{name}.ipynb",
+         "-p", "profile", "smoke")
+        for name in QUICK
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setenv("SREL_RESULTS", str(folder / "results"))
+        for done in pool.map(lambda command: call(ROOT, *command), pages + chapters):
+            assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_pages_built_twice_are_the_same(site, again):
+    assert tool("compare_books").differences(site, again / "book/_build/html") == []
+
+
+def test_chapters_executed_twice_are_the_same_but_for_times(again):
+    """All of them: `make check-reproducible`."""
+    timeless = tool("compare_books").timeless
+    for name in QUICK:
+        first, second = EXECUTED / f"{name}.ipynb", again / f"executed/{name}.ipynb"
+        assert timeless(first) == timeless(second), name
+
+
+def test_every_chapter_is_downloaded_as_an_executed_notebook(site):
+    for name in tool("toc").sources(ROOT)[0]:
+        page = site / name.with_suffix(".html")
+        link = parsed(page).select_one(".btn-download-source-button")["href"]
+        notebook = nbformat.read((page.parent / link).resolve(), 4)
+        assert notebook.metadata.papermill.exception is None
+        assert any(cell.get("outputs") for cell in notebook.cells), name
