@@ -11,7 +11,7 @@ S_rel(x', x) is the change of the prediction at the probe x' over the change at 
 from importlib.metadata import version
 
 from srel_core.divergence import DIVERGENCES
-from srel_core.influence import Influence, influence
+from srel_core.measurement import Influence, influence
 from srel_core.recorder import SrelRecorder
 from srel_core.rules import SGD, Adam, Tangent
 from srel_core.tangent import tangent_influence

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from srel_core.divergence import find_divergences
 from srel_core.engine.setup.problem import Loss, equal_rows, to_model
-from srel_core.influence import Influence, influence
+from srel_core.measurement import Influence, influence
 from srel_core.rules import Rule, Tangent
 from srel_core.tangent import tangent_influence
 

@@ -23,7 +23,7 @@ from srel_core.engine.methods import Changes
 from srel_core.engine.setup.memory import Footprint, gradient_parts, memory_bound
 from srel_core.engine.setup.problem import Loss, Problem, measuring
 from srel_core.engine.setup.threads import Workers
-from srel_core.influence import Influence, summarise
+from srel_core.measurement import Influence, summarise
 
 # Of inputs at least these many at a time, and more as long as their activations take no more bytes;
 # fewer if memory is short.

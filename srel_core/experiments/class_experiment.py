@@ -39,7 +39,7 @@ _CODE = (
     "engine/propagation/operations", "engine/propagation/propagate", "engine/setup/checks",
     "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
     "experiments/class_experiment", "experiments/datasets", "experiments/image_files",
-    "experiments/networks", "experiments/training", "influence", "recorder", "rules", "tangent",
+    "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 
