@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from scipy.linalg import expm, inv
 from threadpoolctl import threadpool_limits
 
-from srel_core.experiments.provenance import environment
-from srel_core.flows import (
+from srel_core.book.published.ridge import (
     PublishedRidgeFlow,
-    RidgeFlow,
     published_features,
     published_times,
 )
+from srel_core.experiments.provenance import environment
+from srel_core.flows import RidgeFlow
 
 N_PAIRS, N_STARTS, PENALTY = 20, 10, 1.0
 STRIDE = {10: 200, 100: 1000}

@@ -46,17 +46,14 @@ from scipy.integrate import solve_ivp
 
 from srel_core.book.figures import classification, closed_forms
 from srel_core.book.figures.curve_slider import slider_figure
-from srel_core.choices import check_known
-from srel_core.flows import (
-    PowerFlow,
+from srel_core.book.published.ridge import (
     PublishedRidgeFlow,
-    RadialFlow,
-    ReluGateFlow,
-    RidgeFlow,
     published_average,
     published_features,
     published_times,
 )
+from srel_core.choices import check_known
+from srel_core.flows import PowerFlow, RadialFlow, ReluGateFlow, RidgeFlow
 from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
 sizes = {"smoke": (4, 40), "laptop": (20, 200), "paper": (100, 400)}

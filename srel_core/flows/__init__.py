@@ -11,24 +11,9 @@ and finite, of shape (T,); a scalar gives the results without their leading axis
 evaluated for m pairs at once, one row of `probe` and of `sample` a pair.
 """
 
-from srel_core.book.published.ridge import (
-    PublishedRidgeFlow,
-    published_average,
-    published_features,
-    published_times,
-)
 from srel_core.flows.power import PowerFlow
 from srel_core.flows.radial import RadialFlow
 from srel_core.flows.relu_gate import ReluGateFlow
 from srel_core.flows.ridge import RidgeFlow
 
-__all__ = [
-    "PowerFlow",
-    "PublishedRidgeFlow",
-    "RadialFlow",
-    "ReluGateFlow",
-    "RidgeFlow",
-    "published_average",
-    "published_features",
-    "published_times",
-]
+__all__ = ["PowerFlow", "RadialFlow", "ReluGateFlow", "RidgeFlow"]

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from srel_core.flows import (
+from srel_core.book.published.ridge import (
     PublishedRidgeFlow,
-    RidgeFlow,
     published_average,
     published_features,
     published_times,
 )
+from srel_core.flows import RidgeFlow
 
 
 @pytest.fixture

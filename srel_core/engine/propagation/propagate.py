@@ -27,15 +27,16 @@ from srel_core.engine.propagation import elementwise, operations
 from srel_core.engine.propagation.buffers import Room
 from srel_core.engine.propagation.graph import CannotPropagateError, Keeping
 from srel_core.engine.setup.checks import rounding_of
+from srel_core.engine.setup.memory import CACHE
 from srel_core.engine.setup.problem import Problem, to_model
 
 Deltas = dict[fx.Node, Tensor | None]
 """The change of what each operation gives, (n, I, ...); None where nothing has changed."""
 
 
-# Bytes of the largest change to push through at a time, about what a core's cache holds, and the
-# most steps: later layers, whose changes are small, do with fewer and larger operations.
-CACHE, _TOGETHER = 8 * 2**20, 8
+# Steps to push through at a time, at most: later layers, whose changes are small, do with fewer and
+# larger operations.
+_TOGETHER = 8
 
 
 class Propagation:

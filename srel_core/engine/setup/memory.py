@@ -10,8 +10,10 @@ from itertools import pairwise
 
 import torch
 
-from srel_core.engine.propagation.propagate import CACHE
 from srel_core.engine.setup.problem import Problem
+
+# Bytes of the largest change to push through a network at a time, about what a core's cache holds.
+CACHE = 8 * 2**20
 
 # Samples whose gradients to have at once on a thread, at most: more gain nothing.
 _SAMPLES = 64
