@@ -70,6 +70,7 @@ lint: $(READY)
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
 	$(BIN)/mypy tools
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/pairs.py check
 
 # From the kept runs of the paper profile (`srel run --profile paper --dataset NAME`), and from

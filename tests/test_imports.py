@@ -1,0 +1,46 @@
+"""What `import srel_core` brings with it, and what it does not."""
+
+import subprocess
+import sys
+
+import pytest
+
+import srel_core as sc
+
+MEASURE = """
+import torch
+import srel_core as sc
+model, x, y = torch.nn.Linear(3, 2), torch.randn(2, 3), torch.tensor([0, 1])
+sc.influence(model, x, y, x, rule=sc.SGD(1e-3))
+sc.tangent_influence(model, x, y, x)
+sc.SrelRecorder(model, x, y, x, rules={"adam": sc.Adam(1e-3)}).measure(0)
+"""
+
+
+def loaded_by(script):
+    """The modules that a fresh Python has loaded after a script."""
+    script += "\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_a_measurement_needs_neither_experiments_nor_book():
+    loaded = loaded_by(MEASURE)
+    assert "srel_core.engine.methods" in loaded
+    above = ("srel_core.experiments", "srel_core.book", "srel_core.cli", "srel_core.flows")
+    assert not [m for m in loaded if m.startswith(above)]
+
+
+@pytest.mark.parametrize("package", ["flows", "statistics.phases", "statistics.by_class"])
+def test_flows_and_statistics_need_no_torch(package):
+    assert "torch" not in loaded_by(f"import srel_core.{package}")
+
+
+def test_everything_that_users_call_is_listed_and_there():
+    assert set(sc.__all__) <= set(dir(sc))
+    assert set(sc.__all__) == set(sc._MODULE_OF)
+    for name in sc.__all__:
+        assert getattr(sc, name) is not None
+    with pytest.raises(AttributeError, match="'srel_core' has no attribute 'influense'"):
+        getattr(sc, "influ" + "ense")
