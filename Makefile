@@ -1,5 +1,5 @@
-# make book | pdf | check-reproducible | sweep | results | verify-results | test | cluster-test |
-# bench | lint: each sets up .venv from requirements.lock when it has to.
+# make book | pdf | check-reproducible | sweep | results | verify-results | test | random-models |
+# cluster-test | bench | lint: each sets up .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
@@ -7,7 +7,7 @@ BENCH_RESULTS ?= benchmarks/results
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book pdf check-reproducible sweep results verify-results test cluster-test bench lint lock
+.PHONY: book pdf check-reproducible sweep results verify-results test random-models cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -55,6 +55,10 @@ sweep: $(READY)
 # A worker a core, each with whole files of tests, those of the pages first.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# Two thousand models drawn from a grammar, against steps by hand; the suite takes a hundred.
+random-models: $(READY)
+	SREL_RANDOM_MODELS=2000 $(BIN)/python -m pytest --numprocesses auto tests/engine/test_any_model.py
 
 # The sweep on a SLURM cluster that is started on this machine (Debian, root) and stopped again.
 cluster-test: $(READY)

@@ -34,8 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import srel_core as sc
-from srel_core import tangent
-from srel_core.engine import methods
+from srel_core.engine import fast, tangent_kernel
 from srel_core.engine.layers import sgd_steps
 from srel_core.engine.layers.compaction import compact
 from srel_core.engine.layers.fixed_size_conv import MapConv
@@ -47,7 +46,8 @@ from srel_core.engine.layers.operation_counts import (
 )
 from srel_core.engine.layers.per_sample_gradients import Slopes
 from srel_core.engine.propagation import propagate
-from srel_core.engine.setup.problem import Problem, measuring
+from srel_core.engine.setup.problem import Problem
+from srel_core.engine.setup.task import Task, measuring
 from srel_core.experiments.provenance import environment
 
 LR = published.LR
@@ -173,17 +173,17 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 # The functions whose time makes up a phase, on one thread.
 PHASES = {
     "shared": {
-        "slopes": [(methods, "loss_slopes"), (Slopes, "laid_out")],
+        "slopes": [(fast, "loss_slopes"), (Slopes, "laid_out")],
         "steps": [(Slopes, "step")],
-        "predictions": [(methods, "_in_parts")],
+        "predictions": [(fast, "_in_parts")],
     },
     "low_rank": {
         "slopes": [(sgd_steps, "loss_slopes"), (Slopes, "laid_out")],
         "predictions": [(propagate.Propagation, "changes")],
     },
     "tangent": {
-        "slopes": [(tangent, "loss_slopes"), (tangent, "output_slopes")],
-        "predictions": [(tangent, "_of_layer")],
+        "slopes": [(tangent_kernel, "loss_slopes"), (tangent_kernel, "output_slopes")],
+        "predictions": [(tangent_kernel, "_of_layer")],
     },
 }
 
@@ -192,7 +192,7 @@ PHASES = {
 LAYERS = {
     "shared": [(kind, "forward") for kind in (nn.Conv2d, nn.Linear, MapConv)],
     "low_rank": [(propagate._Change, "_of_layer")],
-    "tangent": [(tangent, "_of_layer")],
+    "tangent": [(tangent_kernel, "_of_layer")],
 }
 
 
@@ -348,7 +348,7 @@ def main() -> None:
             f"{row['published_over_floor']:.1f}"
         )
     with measuring(model):
-        problem = Problem.make(model, images, labels, images, "cross_entropy")
+        problem = Problem.of(Task.make(model, images, labels, images, "cross_entropy"))
         by_layer = layer_times(problem, layers, by_cpu["float32"] / options.threads)
     dense = sum(layer.dense_multiply_adds for layer in layers)
     result = {

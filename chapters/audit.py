@@ -332,7 +332,7 @@ for scale, fitted in ((0.0, "badly"), (12.0, "well")):
     loss = F.cross_entropy(network(x), target)
     gradients = torch.autograd.grad(loss, list(network.parameters()))
     lengths = [
-        sum(rule.change(g.clone()).square().sum() for g in gradients) ** 0.5
+        sum(rule.change("", g, g.clone()).square().sum() for g in gradients) ** 0.5
         for rule in (sc.SGD(1e-4), sc.Adam(1e-4))
     ]
     print(

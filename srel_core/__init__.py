@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from srel_core.divergence import DIVERGENCES
     from srel_core.measurement import Influence, influence
     from srel_core.recorder import SrelRecorder
-    from srel_core.rules import SGD, Adam, Rule, Tangent
+    from srel_core.rules import SGD, Adam, OptimizerStep, Rule, Tangent
     from srel_core.statistics.by_class import class_matrix, same_class_auc
     from srel_core.statistics.phases import NoBreakError, TwoPhaseFit, fit_two_phase
     from srel_core.tangent import tangent_influence
@@ -45,6 +45,7 @@ __all__ = [
     "Adam",
     "Influence",
     "NoBreakError",
+    "OptimizerStep",
     "Rule",
     "SrelRecorder",
     "Tangent",
@@ -60,7 +61,7 @@ _MODULES = {
     "divergence": ("DIVERGENCES",),
     "measurement": ("Influence", "influence"),
     "recorder": ("SrelRecorder",),
-    "rules": ("SGD", "Adam", "Rule", "Tangent"),
+    "rules": ("SGD", "Adam", "OptimizerStep", "Rule", "Tangent"),
     "statistics.by_class": ("class_matrix", "same_class_auc"),
     "statistics.phases": ("NoBreakError", "TwoPhaseFit", "fit_two_phase"),
     "tangent": ("tangent_influence",),

@@ -1,6 +1,8 @@
-"""Names the user may get wrong: one wording for all of them."""
+"""What users are told: of names they got wrong, and of what was done in another way than asked."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -17,3 +19,14 @@ def check_known(kind: str, name: object, known: Iterable[str]) -> None:
     words = list(known)
     if name not in words:
         raise ValueError(unknown(kind, name, words))
+
+
+def warn_user(message: str) -> None:
+    """A RuntimeWarning that points to the line from which the package was called."""
+    frame, level = sys._getframe(0), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
+
+
+_PACKAGE = __name__.partition(".")[0] + "."

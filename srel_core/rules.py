@@ -1,37 +1,72 @@
 """Step rules U: how one sample's gradient moves the weights.
 
-A rule is anything with the two methods below: `change`, which the fast methods use on each
-weight tensor, and `optimizer`, the `torch.optim` object that the oracle steps with. They
-must agree; `tests/test_influence.py` holds every rule here to that.
+A rule is anything with the two methods below: `change`, which is handed each weight tensor whole
+and once, and `optimizer`, the `torch.optim` object that the definition steps with. They must agree,
+and every measurement tries whether they do.
 """
 
-from collections.abc import Iterable
+import copy
+import inspect
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from numbers import Real
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srel_core.choices import check_known
 
 
 @runtime_checkable
 class Rule(Protocol):
-    """One step from fresh: no momentum or second moment from before."""
+    """One step on one sample, from the weights as they are."""
 
-    def change(self, gradient: Tensor) -> Tensor:
-        """The change of a weight tensor, of the gradient's shape; it may use its memory."""
+    def change(self, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
+        """What the step adds to the weight of this name: a tensor of its shape, which may use the
+        memory of the gradient, but not that of the weight."""
         ...
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The same step as a `torch.optim` optimizer that has taken none yet."""
+        """The same step as a `torch.optim` optimizer."""
         ...
 
 
-def _check_lr(rule: str, lr: float) -> None:
-    number = isinstance(lr, (int, float)) and not isinstance(lr, bool)
-    if not number or not 0 < lr < float("inf"):
+def require_rule(rule: object) -> None:
+    """ValueError, saying what to give instead, unless this is a rule whose `change` takes whole
+    tensors by name."""
+    if isinstance(rule, OptimizerStep):
+        return
+    if isinstance(rule, type):
+        raise ValueError(
+            f"rule must be a step such as SGD(lr=1e-4), not the class {rule.__name__} itself"
+        )
+    if isinstance(rule, torch.optim.Optimizer):
+        raise ValueError(
+            "rule must be a step: give OptimizerStep(optimizer) for the one that this optimizer "
+            "would take next"
+        )
+    if not isinstance(rule, Rule):
+        raise ValueError(
+            f"rule must be a step such as SGD(lr=1e-4), not {rule!r}; for the limit of a vanishing "
+            "step use tangent_influence"
+        )
+    try:
+        inspect.signature(rule.change).bind("name", None, None)
+    except TypeError:
+        raise ValueError(
+            f"{type(rule).__name__}.change must take (name, weight, gradient), each weight tensor "
+            "whole: change(self, gradient), as it was before, becomes "
+            "change(self, name, weight, gradient)"
+        ) from None
+
+
+def _check_lr(rule: str, lr: object) -> float:
+    number = float(lr) if isinstance(lr, Real) and not isinstance(lr, bool) else 0.0
+    if not 0 < number < float("inf"):
         raise ValueError(f"{rule}: lr must be a positive, finite number, not {lr!r}")
+    return number
 
 
 @dataclass(frozen=True)
@@ -41,9 +76,9 @@ class SGD:
     lr: float
 
     def __post_init__(self) -> None:
-        _check_lr("SGD", self.lr)
+        object.__setattr__(self, "lr", _check_lr("SGD", self.lr))
 
-    def change(self, gradient: Tensor) -> Tensor:
+    def change(self, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
         return gradient.mul_(-self.lr)
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -62,13 +97,106 @@ class Adam:
     EPS = 1e-8
 
     def __post_init__(self) -> None:
-        _check_lr("Adam", self.lr)
+        object.__setattr__(self, "lr", _check_lr("Adam", self.lr))
 
-    def change(self, gradient: Tensor) -> Tensor:
+    def change(self, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
         return gradient.div_(gradient.abs().add_(self.EPS)).mul_(-self.lr)
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.lr, eps=self.EPS)
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizerStep:
+    """The step that an optimizer would take next if the batch were one sample.
+
+    With all that it has when the measurement is made: momentum and moment estimates, their counts
+    of steps, weight decay, the learning rate of each group. Optimizer and state are left as they
+    are. Weights that it does not hold stay, and so does one that the sample's gradient does not
+    reach, decay and momentum included, as in torch.
+
+    of  a `torch.optim` optimizer of the model that is measured; not one that evaluates the loss
+        within its step, as LBFGS does
+    """
+
+    of: torch.optim.Optimizer
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, torch.optim.Optimizer):
+            raise ValueError(f"OptimizerStep takes a torch.optim optimizer, not {self.of!r}")
+        closure = inspect.signature(type(self.of).step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
+            raise ValueError(
+                f"{type(self.of).__name__} evaluates the loss within its step: S_rel is of steps "
+                "from one gradient"
+            )
+
+    def bound(self, weights: Mapping[str, nn.Parameter]) -> "BoundStep":
+        """The rule for these weights; ValueError if the optimizer holds none of them."""
+        names = {id(p): name for name, p in weights.items()}
+        held = {
+            names[id(p)]: (group, self.of.state.get(p, {}))
+            for group in self.of.param_groups
+            for p in group["params"]
+            if id(p) in names
+        }
+        if not held:
+            raise ValueError("the optimizer holds none of the weights of this model that can move")
+        return BoundStep(self.of, names, held)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundStep:
+    """An `OptimizerStep` for the weights of one model: a `Rule`.
+
+    `names` of the weights by id; `held` has the group and the state of those that are stepped.
+    """
+
+    of: torch.optim.Optimizer
+    names: Mapping[int, str]
+    held: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+    def change(self, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
+        """By stepping a copy of this weight alone."""
+        if name not in self.held:
+            return torch.zeros_like(gradient)
+        stepped = nn.Parameter(weight.clone())
+        stepped.grad = gradient
+        self._stepping([(name, stepped)]).step()
+        return stepped.detach() - weight
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Another optimizer of the same kind and state, of the model's own weights."""
+        named = [(self.names[id(p)], p) for p in parameters]
+        return self._stepping([(name, p) for name, p in named if name in self.held])
+
+    def _stepping(self, named: list[tuple[str, Tensor]]) -> torch.optim.Optimizer:
+        """A copy of the optimizer for these tensors alone, without hooks or what a scheduler has
+        put around its step; states in the precision of the tensors."""
+        twin = copy.copy(self.of)
+        for key in [key for key in vars(twin) if key.endswith("_hooks") or key == "step"]:
+            del vars(twin)[key]
+        twin._optimizer_step_pre_hooks = OrderedDict()
+        twin._optimizer_step_post_hooks = OrderedDict()
+        groups: dict[int, dict[str, Any]] = {}
+        twin.state = defaultdict(dict)
+        for name, tensor in named:
+            group, state = self.held[name]
+            own = groups.setdefault(id(group), {**group, "params": []})
+            own |= {key: False for key in ("foreach", "fused") if key in own}
+            own["params"].append(tensor)
+            twin.state[tensor] = {key: _like(tensor, value) for key, value in state.items()}
+        twin.param_groups = list(groups.values())
+        return twin
+
+
+def _like(weight: Tensor, value: Any) -> Any:
+    """A copy of a value of an optimizer's state, in the precision of a weight if it is of its
+    shape."""
+    if not isinstance(value, Tensor):
+        return copy.deepcopy(value)
+    of_weight = value.shape == weight.shape and value.is_floating_point() and value.ndim > 0
+    return value.detach().clone().to(weight.dtype if of_weight else value.dtype)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ That is where taps only ever see padding, so that no step moves them, and where 
 
 import dataclasses
 from collections import Counter
+from types import NoneType
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from srel_core.engine.layers.fixed_size_conv import SMALL_MAP, MapConv
 from srel_core.engine.setup.checks import rounding_of
 from srel_core.engine.setup.problem import Problem, own_modules, put_weights, spread_rows
-from srel_core.rules import Rule
+from srel_core.rules import SGD, Adam, Rule
 
 # Inputs at which the smaller model must predict as the whole one does.
 _TRIED = 8
@@ -21,14 +22,11 @@ _TRIED = 8
 def compact(problem: Problem, rule: Rule | None = None) -> Problem:
     """The same problem on a copy of the model, with `MapConv` in place of convolutions.
 
-    The problem itself if the model is none of images and convolutions, or if `rule` moves a
-    weight without gradient.
+    The problem itself if the model is none of images and convolutions, or if the rule may move a
+    weight without gradient, or looks at more of a tensor than each number by itself.
     """
     convolves = any(type(module) is nn.Conv2d for module in problem.model.modules())
-    if problem.inputs.ndim != 4 or not convolves:
-        return problem
-    zero = torch.zeros(1, dtype=problem.before.dtype, device=problem.before.device)
-    if rule is not None and rule.change(zero).any():
+    if problem.inputs.ndim != 4 or not convolves or type(rule) not in (SGD, Adam, NoneType):
         return problem
     model = own_modules(problem.model)
     for name, replacement in _replacements(model, problem).items():

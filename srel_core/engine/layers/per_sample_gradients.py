@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from srel_core.engine.layers.compiled import AdamStep, blocks
 from srel_core.engine.layers.fixed_size_conv import MapConv, shaped, taps_first
-from srel_core.engine.setup.problem import Problem, losses
-from srel_core.rules import Adam, Rule
+from srel_core.engine.setup.problem import CannotApplyError, Problem
+from srel_core.rules import SGD, Adam, Rule
 
 Gradient = dict[str, Tensor]
 Layer = nn.Linear | nn.Conv2d | MapConv
@@ -25,10 +25,12 @@ Layer = nn.Linear | nn.Conv2d | MapConv
 
 @dataclass(frozen=True)
 class Place:
-    """A weight or bias of a layer and where steps from it are written, for each group of the layer
-    as two matrices, which are views."""
+    """A weight or bias of a layer and where steps from it are written, `into`; and, per group of
+    the layer, both as matrices, which are views."""
 
+    name: str
     layer: str
+    into: Tensor
     is_bias: bool
     matrices: list[tuple[Tensor, Tensor]]
 
@@ -87,14 +89,21 @@ class Slopes:
             of_weight, of_bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
             if of_bias in into:
                 of_both = [t[of_bias].view(-1, 1) for t in (self.weights, into)]
-                found.append(Place(name, True, [(of_both[0], of_both[1])]))
+                found.append(Place(of_bias, name, into[of_bias], True, [(of_both[0], of_both[1])]))
             if of_weight in into:
                 of_groups = (_matrices(t[of_weight], layer) for t in (self.weights, into))
-                found.append(Place(name, False, list(zip(*of_groups, strict=True))))
+                found.append(
+                    Place(
+                        of_weight, name, into[of_weight], False, list(zip(*of_groups, strict=True))
+                    )
+                )
         return found
 
     def step(self, i: int, rule: Rule, places: list[Place]) -> None:
         """Write the weights w⁺ after the step on sample i over those at these places."""
+        if type(rule) not in (SGD, Adam):
+            self._step_whole(i, rule, places)
+            return
         loop = None
         if type(rule) is Adam:
             loop = AdamStep.of(rule.lr, rule.EPS, max(self.weights.values(), key=Tensor.numel))
@@ -102,9 +111,20 @@ class Slopes:
             for (w, out), left, right in self._products(i, place):
                 if loop is not None and w.is_contiguous():
                     loop.write(w, left, right, out)
-                else:
+                else:  # by rows, of which these rules treat each number by itself
                     for w_r, out_r, left_r in blocks(right.shape[1], w, out, left):
-                        torch.add(w_r, rule.change(left_r @ right), out=out_r)
+                        torch.add(w_r, rule.change(place.name, w_r, left_r @ right), out=out_r)
+
+    def _step_whole(self, i: int, rule: Rule, places: list[Place]) -> None:
+        """The same by a rule that is handed whole tensors, each once."""
+        for place in places:
+            weight = self.weights[place.name]
+            if place.is_bias:
+                rows = slice(i, i + 1)
+                gradient = self.slopes_of(place.layer, rows).sum((0, 3)).view_as(weight)
+            else:
+                gradient = self.of_weight(place.layer, i)
+            torch.add(weight, rule.change(place.name, weight, gradient), out=place.into)
 
     def _products(
         self, i: int, place: Place
@@ -176,44 +196,31 @@ def _matrices(weight: Tensor, layer: Layer) -> Tensor:
     return in_order.flatten(1).unflatten(0, (layer.groups, -1))
 
 
-def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes | None:
+def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes:
     """The slopes of each sample's loss, for samples x (S, ...) and targets y (S, ...).
 
-    None unless every trainable weight belongs to a linear or convolution layer that is called
-    once, and is used nowhere else.
+    CannotApplyError unless every trainable weight belongs to a linear or convolution layer that is
+    called once, and is used nowhere else.
     """
 
     def total(predictions: Tensor) -> list[Tensor]:
-        of_each = losses(problem.loss, predictions.double(), y)
-        return [torch.stack([loss.squeeze() for loss in of_each]).sum()]
+        return [torch.stack(list(problem.loss.of_each(predictions, y))).sum()]
 
-    found = _capture(problem, x, total)
-    return None if found is None else found[0]
+    return _capture(problem, x, total)[0]
 
 
-def output_slopes(problem: Problem, inputs: Tensor) -> list[Slopes] | None:
-    """For each output c the slopes of f_c at inputs (B, ...). None as above."""
+def output_slopes(problem: Problem, inputs: Tensor) -> list[Slopes]:
+    """For each output c the slopes of f_c at inputs (B, ...). CannotApplyError as above."""
     return _capture(problem, inputs, lambda predictions: list(predictions.sum(0)))
 
 
-def _layers(problem: Problem) -> dict[str, Layer] | None:
-    """The layers that own all trainable weights, by name; None if other modules own some."""
-    owners = Counter(id(p) for _, p in problem.model.named_parameters(remove_duplicate=False))
-    layers: dict[str, Layer] = {}
-    for name, module in problem.model.named_modules():
-        trainable = [p for p in module.parameters(recurse=False) if p.requires_grad]
-        if not trainable:
-            continue
-        if not isinstance(module, Layer) or type(module) not in (nn.Linear, nn.Conv2d, MapConv):
-            return None
-        if getattr(module, "padding_mode", "zeros") != "zeros":
-            return None
-        if isinstance(getattr(module, "padding", 0), str):
-            return None
-        if any(owners[id(p)] > 1 for p in trainable):
-            return None
-        layers[name] = module
-    return layers
+def _layers(problem: Problem) -> dict[str, Layer]:
+    """The layers that own all trainable weights, by name, which `conditions` has looked at."""
+    return {
+        name: module
+        for name, module in problem.model.named_modules()
+        if isinstance(module, Layer) and any(p.requires_grad for p in module.parameters())
+    }
 
 
 class _UsesElsewhere(TorchFunctionMode):
@@ -232,17 +239,13 @@ class _UsesElsewhere(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _capture(
-    problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor]]
-) -> list[Slopes] | None:
+def _capture(problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor]]) -> list[Slopes]:
     """The slopes of each of the `totals` of the predictions at x (B, ...).
 
     All from one forward pass, in the problem's precise twin where it has one, and returned in the
-    problem's own precision. None for a layer that is not called once with the batch.
+    problem's own precision. CannotApplyError for a layer that is not called once with the batch.
     """
     layers, exact = _layers(problem), problem.precise or problem
-    if layers is None:
-        return None
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
@@ -272,8 +275,10 @@ def _capture(
     finally:
         for hook in hooks:
             hook.remove()
-    if elsewhere.found or any(calls[name] != 1 for name in layers):
-        return None
+    if elsewhere.found:
+        raise CannotApplyError("a weight is used outside of its layer")
+    if wrong := [name for name in layers if calls[name] != 1]:
+        raise CannotApplyError(f"layer {wrong[0]!r} is not called once with the batch")
     dtype = problem.before.dtype
     own_inputs = {name: a.to(dtype) for name, a in inputs.items()}
     found = []

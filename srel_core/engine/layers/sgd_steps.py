@@ -4,56 +4,37 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from srel_core.engine.layers.per_sample_gradients import Gradient, Slopes, loss_slopes
+from srel_core.engine.layers.per_sample_gradients import Slopes, loss_slopes
 from srel_core.engine.setup.problem import Problem
 from srel_core.rules import SGD
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The changes of the weights by one SGD step on each of n samples.
-
-    From `slopes` where the model's layers have them, else from each sample's gradient.
-    """
+    """The changes of the weights by one SGD step on each of n samples."""
 
     lr: float
-    slopes: Slopes | None
-    gradients: list[Gradient]
+    slopes: Slopes
     n: int
 
     @classmethod
     def of(cls, problem: Problem, rule: SGD, x: Tensor, y: Tensor) -> "Steps":
         """Of the samples x (n, ...) with targets y (n, ...)."""
-        slopes = loss_slopes(problem, x, y)
-        slopes = slopes and slopes.laid_out()
-        samples = [] if slopes is not None else list(zip(x, y, strict=True))
-        return cls(rule.lr, slopes, [problem.gradient(*sample) for sample in samples], len(x))
+        return cls(rule.lr, loss_slopes(problem, x, y).laid_out(), len(x))
 
     def split(self, n: int) -> list["Steps"]:
         """The same steps, at most n at a time."""
         parts = [slice(i, min(i + n, self.n)) for i in range(0, self.n, n)]
-        return [
-            Steps(
-                self.lr,
-                self.slopes and self.slopes.part(rows),
-                self.gradients[rows],
-                rows.stop - rows.start,
-            )
-            for rows in parts
-        ]
+        return [Steps(self.lr, self.slopes.part(rows), rows.stop - rows.start) for rows in parts]
 
     def factors(self, layer: str) -> tuple[Tensor, Tensor] | None:
         """a (n, k, places) and −η δ (n, o, places), whose products are the steps of the layer's
         weight; None where only the products themselves are to be had."""
-        if self.slopes is None:
-            return None
         a, slope = self.slopes.grouped(layer)
         return None if a.shape[1] > 1 else (a[:, 0], -self.lr * slope[:, 0])
 
     def of_weight(self, name: str, i: int) -> Tensor:
         """The change of one weight by the step on sample i, in the weight's own shape."""
-        if self.slopes is None:
-            return -self.lr * self.gradients[i][name]
         layer, _, which = name.rpartition(".")
         if which == "bias":
             return -self.lr * self.slopes.slopes_of(layer, slice(i, i + 1)).sum((0, 3)).flatten()

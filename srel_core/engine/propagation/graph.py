@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from srel_core.engine.layers.fixed_size_conv import MapConv
-
-
-class CannotPropagateError(Exception):
-    """The operations of this model cannot be followed."""
+from srel_core.engine.setup.problem import CannotApplyError
 
 
 class _Tracer(fx.Tracer):
@@ -18,14 +15,14 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module) -> fx.Graph:
-    """The operations of a model, in order. CannotPropagateError if they depend on values, or
+    """The operations of a model, in order. CannotApplyError if they depend on values, or
     cannot be followed for another reason."""
-    if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
-        raise CannotPropagateError("hooks run in it")
+    if any(p is not None for p in model._parameters.values()):
+        raise CannotApplyError("its own forward uses weights, outside of any layer")
     try:
         return _Tracer().trace(model)
     except Exception as error:  # whatever a model does with what stands for its input
-        raise CannotPropagateError(str(error)) from error
+        raise CannotApplyError(str(error)) from error
 
 
 class Keeping(fx.Interpreter):
@@ -42,7 +39,7 @@ class Keeping(fx.Interpreter):
             if used in self.written and self.env[used]._version != self.written[used]:
                 now = self.env[used].to(self.kept[used].dtype)
                 if not torch.equal(now, self.kept[used]):
-                    raise CannotPropagateError(f"{used} is changed in place and then used again")
+                    raise CannotApplyError(f"{used} is changed in place and then used again")
         value = super().run_node(n)
         real = isinstance(value, Tensor) and value.is_floating_point()
         # a copy: an operation in place may come next

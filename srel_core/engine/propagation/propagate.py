@@ -19,16 +19,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 
 from srel_core.engine.layers import affine_change
 from srel_core.engine.layers.sgd_steps import Steps
 from srel_core.engine.propagation import elementwise, operations
 from srel_core.engine.propagation.buffers import Room
-from srel_core.engine.propagation.graph import CannotPropagateError, Keeping
+from srel_core.engine.propagation.graph import Keeping
 from srel_core.engine.setup.checks import rounding_of
+from srel_core.engine.setup.inputs import to_model
 from srel_core.engine.setup.memory import CACHE
-from srel_core.engine.setup.problem import Problem, to_model
+from srel_core.engine.setup.problem import CannotApplyError, Problem
 
 Deltas = dict[fx.Node, Tensor | None]
 """The change of what each operation gives, (n, I, ...); None where nothing has changed."""
@@ -55,7 +55,7 @@ class Propagation:
             # Tracing fixes what a model decides by anything but its input.
             like = problem.predict(problem.weights, inputs[:1])
         if (self.before[:1] - like).abs().max() > rounding_of(like):
-            raise CannotPropagateError("its operations are not the same at each call")
+            raise CannotApplyError("its operations are not the same at each call")
         self.base = keeping.kept
         self.ways: dict[str, str] = {}
         self.room = Room()
@@ -69,23 +69,17 @@ class Propagation:
             if (made := operations.prepared(node, self.kinds[node], self.base, problem.model))
             is not None
         }
-        # A weight may go by several names: that of the problem is the first.
-        first = {id(p): name for name, p in problem.model.named_parameters()}
-        self.trained = {
-            name: first[id(p)]
-            for name, p in problem.model.named_parameters(remove_duplicate=False)
-            if first[id(p)] in problem.weights
-        }
-        self.weights = {node: self._weights_of(node) for node in self.nodes}
+        self.weights = {node: self._weights_of(node, problem) for node in self.nodes}
 
-    def _weights_of(self, node: fx.Node) -> dict[str, str]:
-        """What moves in the module that a node calls, by its name there: the problem's name."""
-        start = f"{node.target}."
-        return {
-            name.removeprefix(start): first
-            for name, first in self.trained.items()
-            if node.op == "call_module" and name.startswith(start)
-        }
+    @staticmethod
+    def _weights_of(node: fx.Node, problem: Problem) -> dict[str, str]:
+        """What moves in the layer that a node calls, by its name there: its name in the model."""
+        name = str(node.target)
+        if node.op != "call_module":
+            return {}
+        layer = problem.model.get_submodule(name)
+        own = {short: f"{name}.{short}".lstrip(".") for short, _ in layer.named_parameters()}
+        return {short: whole for short, whole in own.items() if whole in problem.weights}
 
     def changes(self, own: Problem, steps: Steps) -> Tensor:
         """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call."""
@@ -151,17 +145,17 @@ class _Change:
             return None
         if node.op == "output":
             return self.deltas[node.all_input_nodes[0]]
-        if node.op == "get_attr":
-            return self._of_weight(str(node.target))
+        if node.op == "get_attr":  # a constant: weights that move are all of layers
+            return None
         moved = [used for used in node.all_input_nodes if self.deltas[used] is not None]
         kind, weights, value = self.flow.kinds[node], self.flow.weights[node], self.base[node]
         if not (moved or weights) or isinstance(value, (int, torch.Size, torch.dtype)):
             return None
         if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise CannotPropagateError(f"{node} gives {type(value).__name__}, not real numbers")
+            raise CannotApplyError(f"{node} gives {type(value).__name__}, not real numbers")
         if kind in operations.LAYERS:
             return self._of_layer(node, weights)
-        if len(moved) == 1 and not weights:
+        if len(moved) == 1:
             change = self._of_map(node, kind, moved[0])
             if change is not None:
                 return change
@@ -171,7 +165,7 @@ class _Change:
             and not node.kwargs
         ):
             return self._of_two(node, kind in operations.SUMS)
-        return self._by_subtraction(node, moved, weights)
+        return self._by_subtraction(node, moved)
 
     def _of_map(self, node: fx.Node, kind: Any, used: fx.Node) -> Tensor | None:
         """Of an operation on one changed value; None for one without a formula."""
@@ -227,9 +221,7 @@ class _Change:
         )
         return change.expand(self.steps.n, *self.base[node].shape)
 
-    def _by_subtraction(
-        self, node: fx.Node, moved: list[fx.Node], weights: dict[str, str]
-    ) -> Tensor:
+    def _by_subtraction(self, node: fx.Node, moved: list[fx.Node]) -> Tensor:
         """Of any other operation: evaluated twice in float64, where h and Δ are both exact."""
         exact = self.own.precise or self.own
         wide = {
@@ -237,16 +229,14 @@ class _Change:
             for used in node.all_input_nodes
         }
 
-        def at(values: Mapping[fx.Node, Any], steps: Mapping[str, Tensor]) -> Tensor:
+        def at(values: Mapping[fx.Node, Any]) -> Tensor:
             copies = {u: v.clone() if isinstance(v, Tensor) else v for u, v in values.items()}
-            named = {short: exact.weights[w] + steps.get(w, 0) for short, w in weights.items()}
-            return self._evaluate(node, copies, exact.model, named)
+            return self._evaluate(node, copies, exact.model)
 
-        before, after = at(wide, {}), []
+        before, after = at(wide), []
         for i in range(self.steps.n):
             stepped = {used: wide[used] + self._delta(used)[i] for used in moved}
-            steps = {w: self.steps.of_weight(w, i).double() for w in weights.values()}
-            after.append(at(wide | stepped, steps) - before)
+            after.append(at(wide | stepped) - before)
         return torch.stack(after).to(self.base[node].dtype)
 
     def _evaluate(
@@ -254,7 +244,6 @@ class _Change:
         node: fx.Node,
         values: Mapping[fx.Node, Any],
         model: nn.Module | None = None,
-        weights: Mapping[str, Tensor] | None = None,
     ) -> Any:
         """The operation at these values of its inputs, the base's for those not given."""
 
@@ -264,21 +253,11 @@ class _Change:
         args, kwargs = value(node.args), value(node.kwargs)
         if node.op == "call_module":
             module = (model or self.own.model).get_submodule(str(node.target))
-            return (
-                functional_call(module, dict(weights), args, kwargs)
-                if weights
-                else module(*args, **kwargs)
-            )
+            return module(*args, **kwargs)
         if node.op == "call_method":
             name = "reshape" if node.target == "view" else str(node.target)
             return getattr(args[0], name)(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]
-
-    def _of_weight(self, name: str) -> Tensor | None:
-        if name not in self.flow.trained:
-            return None
-        steps = [self.steps.of_weight(self.flow.trained[name], i) for i in range(self.steps.n)]
-        return torch.stack(steps)
 
     def _own_memory(self, node: fx.Node, used: fx.Node) -> bool:
         """Whether the change of `used` may be overwritten by `node`: nobody else wants it, and no

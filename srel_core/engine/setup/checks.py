@@ -1,6 +1,7 @@
 """What a model and its inputs must satisfy before one-sample updates mean anything."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,40 +19,61 @@ def require_finite(name: str, values: Tensor) -> None:
         raise ValueError(f"{name}: {bad} of {values.numel()} values are NaN or infinite")
 
 
-def require_inputs(x: Tensor, y: Tensor, probes: Tensor) -> None:
-    """ValueError unless x (S, ...), y (S, ...), probes (P, ...) fit together and are finite."""
-    for name, values in (("x", x), ("y", y), ("probes", probes)):
-        if not isinstance(values, Tensor):
-            raise ValueError(f"{name} must be a torch tensor, not {type(values).__name__}")
-    if probes.ndim == 0 or len(probes) == 0:
-        raise ValueError("probes is empty: at least one probe input is needed")
-    if x.ndim == 0 or len(x) == 0:
-        raise ValueError("x is empty: at least one sample is needed")
-    if len(x) != len(y):
-        raise ValueError(f"x holds {len(x)} samples but y {len(y)} targets: one target a sample")
-    if x.shape[1:] != probes.shape[1:]:
+def in_one_line(error: BaseException) -> str:
+    """What an error says, its kind first, cut to what fits a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+@contextmanager
+def calling_the_model(what: str) -> Iterator[None]:
+    """Errors of the model's own become a ValueError of one line that says with what it was
+    called."""
+    try:
+        yield
+    except (
+        RuntimeError, TypeError, IndexError, AttributeError, KeyError, AssertionError
+    ) as error:  # fmt: skip
+        message = f"the model cannot be called with {what}: {in_one_line(error)}"
+        raise ValueError(message) from error
+
+
+def require_targets(n_samples: int, y: Tensor) -> None:
+    """ValueError unless y (S, ...) has one finite target per sample."""
+    if y.ndim == 0 or n_samples != len(y):
+        n_targets = len(y) if y.ndim else "one number"
         raise ValueError(
-            f"samples have shape {tuple(x.shape[1:])} but probes {tuple(probes.shape[1:])}: "
-            "both must be inputs of one model"
+            f"x holds {n_samples} samples but y {n_targets} targets: one target per sample"
         )
-    require_finite("x", x)
     require_finite("y", y)
-    require_finite("probes", probes)
 
 
-def require_labels(y: Tensor, n_classes: int) -> None:
-    """ValueError unless y (S,) holds integer class labels in 0..C−1."""
-    if y.is_floating_point() or y.ndim != 1:
+def labels(y: Tensor, predictions: Sequence[int], ignored: int) -> Tensor:
+    """Class labels y (S, ...) as int64, for predictions of shape (S, ..., C).
+
+    ValueError unless they are whole numbers in 0..C−1, or `ignored`, one per position and not all
+    of them ignored.
+    """
+    *positions, n_classes = predictions
+    if y.is_floating_point() or y.is_complex() or list(y.shape) != list(positions):
         raise ValueError(
-            f"cross_entropy needs integer labels of shape (S,), not {y.dtype} of "
+            f"cross_entropy needs integer labels of shape {tuple(positions)}, not {y.dtype} of "
             f"shape {tuple(y.shape)}"
         )
-    low, high = int(y.min()), int(y.max())
+    y = y.long()
+    counted = torch.ones_like(y, dtype=torch.bool)
+    if y.ndim > 1:  # a sample of one position alone has nothing to leave out
+        counted = y != ignored
+        without = ~counted.flatten(1).any(1)
+        if bool(without.any()):
+            sample = int(without.nonzero()[0])
+            raise ValueError(f"every label of sample {sample} is {ignored}: it has no loss")
+    low, high = int(y[counted].min()), int(y[counted].max())
     if low < 0 or high >= n_classes:
         raise ValueError(
             f"labels must lie in 0..{n_classes - 1} (the model has {n_classes} outputs), "
             f"but y holds {low if low < 0 else high}"
         )
+    return y
 
 
 def _acts_on_batches(module: nn.Module) -> str | None:
@@ -79,11 +101,16 @@ def require_per_sample(model: nn.Module) -> None:
 
 
 def require_predictions(predictions: Tensor, n_inputs: int) -> None:
-    """ValueError unless the predictions for n inputs are (n, C) and finite."""
-    if predictions.ndim != 2 or len(predictions) != n_inputs:
+    """ValueError unless the predictions for n inputs are (n, ..., C), real and finite."""
+    if predictions.ndim < 2 or len(predictions) != n_inputs or not predictions.numel():
         raise ValueError(
             f"the model's output for a batch of {n_inputs} has shape "
-            f"{tuple(predictions.shape)}: it must be (batch, outputs); wrap the model"
+            f"{tuple(predictions.shape)}: it must be (batch, ..., outputs); pick it by output=, or "
+            "wrap the model"
+        )
+    if not predictions.is_floating_point():
+        raise ValueError(
+            f"the model's predictions are {predictions.dtype}: real numbers are needed"
         )
     require_finite("the model's predictions", predictions)
 
@@ -91,7 +118,7 @@ def require_predictions(predictions: Tensor, n_inputs: int) -> None:
 def rounding_of(predictions: Tensor) -> float:
     """How far predictions that are computed in another order may differ, with room to spare."""
     scale = max(float(predictions.abs().max()), 1e-30)
-    return 1e4 * torch.finfo(predictions.dtype).eps * scale
+    return 1e3 * torch.finfo(predictions.dtype).eps * scale
 
 
 def require_no_draws(state_before: Sequence[Tensor], state_after: Sequence[Tensor]) -> None:
@@ -103,13 +130,12 @@ def require_no_draws(state_before: Sequence[Tensor], state_after: Sequence[Tenso
         )
 
 
-def require_step(delta: Tensor) -> None:
-    """ValueError, naming the sample, if a step (S, I, C) has led to NaN or infinite predictions."""
-    bad = ~torch.isfinite(delta).flatten(1).all(1)
-    if bool(bad.any()):
+def require_step(delta: Tensor, sample: int) -> None:
+    """ValueError, naming the sample, if the step on it has led to NaN or infinite predictions."""
+    if not bool(torch.isfinite(delta).all()):
         raise ValueError(
-            f"the step on sample {int(bad.nonzero()[0])} ends in NaN or infinite predictions: "
-            "take a smaller learning rate, or look at the loss's gradient there"
+            f"the step on sample {sample} ends in NaN or infinite predictions: take a smaller "
+            "learning rate, or look at the loss's gradient there"
         )
 
 
@@ -137,11 +163,30 @@ def require_losses(values: Sequence[Tensor]) -> None:
             raise ValueError(f"the loss of sample {i} is {float(value)}: it must be finite")
 
 
-def trainable(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters a step moves, by name, detached; ValueError if none or not finite."""
-    parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters a step moves, by name; ValueError if none, or not finite numbers at hand."""
+    for name, parameter in model.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise ValueError(f"weight {name!r} has no shape yet: call the model once before")
+        if parameter.device.type == "meta":
+            raise ValueError(f"weight {name!r} is on the device 'meta', without values: load them")
+        if parameter.is_inference():
+            raise ValueError(
+                f"weight {name!r} was made in inference mode and takes no gradient: build or load "
+                "the model outside of it"
+            )
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise ValueError("the model has no trainable parameter: no step can move it")
     for name, parameter in parameters.items():
-        require_finite(f"weight {name!r}", parameter)
+        require_finite(f"weight {name!r}", parameter.detach())
     return parameters
+
+
+def require_finite_gradient(name: str, sample: int, gradient: Tensor) -> None:
+    """ValueError, naming the sample and the weight, if its gradient is not finite."""
+    if not bool(torch.isfinite(gradient.sum().abs())) and not bool(torch.isfinite(gradient).all()):
+        raise ValueError(
+            f"the gradient of sample {sample}'s loss for weight {name!r} is NaN or infinite: look "
+            "at the loss and its targets"
+        )

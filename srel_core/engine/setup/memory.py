@@ -7,13 +7,20 @@ weights that every measurement of a float32 model makes: about 6, and one for ea
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 
 from srel_core.engine.setup.problem import Problem
+from srel_core.engine.setup.task import ForwardCost, Task
 
 # Bytes of the largest change to push through a network at a time, about what a core's cache holds.
 CACHE = 8 * 2**20
+
+
+class TooLittleMemoryError(ValueError):
+    """The bound is too low for one sample and one input at a time."""
+
 
 # Samples whose gradients to have at once on a thread, at most: more gain nothing.
 _SAMPLES = 64
@@ -27,16 +34,92 @@ _PART, _LITTLE = 16, 2**20
 # the patches of 3×3 kernels.
 _GRADIENT, _KEPT, _ON_THE_WAY, _PATCHES = 5, 5, 2, 9
 
+# Of the largest that an operation gives, how much is there at a time while predictions are made.
+_ALIVE = 4
+
+# Bytes to work on at a time that are enough for any way to be at its fastest on a CPU.
+_GAINS_NOTHING_ABOVE = 2 * 2**30
+
 
 def memory_bound(max_bytes: int | None, device: torch.device) -> int:
-    """`max_bytes`; for None what is free on a GPU, but for a fifth that kernels may want beside it,
-    and 2 GiB on a CPU."""
+    """`max_bytes`; for None what is free, but for a part that others may want: on a GPU four fifths
+    of it, on a CPU a half, and at most what gains anything."""
     if max_bytes is not None:
         return max_bytes
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free * 4 // 5
-    return 2 * 2**30
+    return min(_GAINS_NOTHING_ABOVE, free_memory() // 2)
+
+
+def free_memory() -> int:
+    """Bytes that this process can still have: what the system has, within the limits of its control
+    group. Where neither tells, as much as gains anything."""
+    found = [_available(), *(_left_in_group(*files) for files in _GROUPS)]
+    return min((n for n in found if n is not None), default=2 * _GAINS_NOTHING_ABOVE)
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(sizes[0][1]) if sizes else None
+
+
+# A group's limit, what it uses, and what of that is cache which the system takes back; as versions
+# 2 and 1 of control groups have it.
+_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
+)
+
+
+def _left_in_group(limit: str, used: str, stat: str) -> int | None:
+    try:
+        most, now = int(Path(limit).read_text()), int(Path(used).read_text())
+        counts = dict(line.split() for line in Path(stat).read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    cache = int(counts.get("inactive_file", counts.get("total_inactive_file", 0)))
+    return max(0, most - now + cache)
+
+
+def rows_within(cost: ForwardCost, max_bytes: int) -> int:
+    """How many inputs to predict at a time by the model as it is: at least one."""
+    return max(1, max_bytes // max(1, _ALIVE * cost.largest))
+
+
+def require_one_at_a_time(cost: ForwardCost, max_bytes: int) -> None:
+    """TooLittleMemoryError, with what is needed, unless the bound allows for the gradient of one
+    sample by the model as it is."""
+    least = max(_ALIVE * cost.largest, 2 * cost.activations)
+    if max_bytes < least:
+        raise TooLittleMemoryError(
+            f"max_bytes={max_bytes} is too low: one sample and one input at a time need about "
+            f"{least} bytes"
+        )
+
+
+def gains_from_stacking(task: Task, chunk_size: int | None, max_bytes: int) -> bool:
+    """Whether samples at once, with stacked weights, beat one at a time.
+
+    On a GPU, whenever several fit. On a CPU only for small dense networks: a convolution with
+    stacked weights runs as a grouped one, which is slower there than one by one.
+    """
+    weights = sum(p.nbytes for p in task.weights.values())
+    activations = (_GRADIENT + len(task.inputs)) * task.cost.activations
+    if (chunk_size or max_bytes // (4 * weights + activations)) < 2:
+        return False
+    if task.device.type == "cuda":
+        return True
+    convolves = any(p.ndim > 2 for p in task.weights.values())
+    return not convolves and weights < 4 * 2**20
 
 
 def gradient_parts(n: int, at_most: int, activations: int) -> list[slice]:
@@ -79,7 +162,7 @@ class Footprint:
         each = (_KEPT + _ON_THE_WAY * threads) * self.activations
         least = 2 * max(each, _GRADIENT * threads * self.activations)
         if max_bytes < least:
-            raise ValueError(
+            raise TooLittleMemoryError(
                 f"max_bytes={max_bytes} is too low: one sample and one input at a time need about "
                 f"{least} bytes with {threads} threads"
             )
@@ -108,7 +191,7 @@ class Footprint:
         at_hand = _PATCHES * self.activations + (1 + n_outputs) * self.kernel
         each = slopes + threads * at_hand
         if max_bytes < held + each:
-            raise ValueError(
+            raise TooLittleMemoryError(
                 f"max_bytes={max_bytes} is too low: the slopes of {n_samples} samples and the "
                 f"gradients at one input need about {held + each} bytes with {threads} threads; "
                 "raise it, or measure fewer samples at a time"
@@ -119,16 +202,3 @@ class Footprint:
         """How many samples' gradients, steps and weights to stack, with their activations."""
         activations = (_GRADIENT + n_inputs) * self.activations
         return max(1, max_bytes // (4 * self.weights + activations))
-
-    def gains_from_stacking(self, problem: Problem, samples: int) -> bool:
-        """Whether samples at once beat one at a time.
-
-        On a GPU, whenever several fit. On a CPU only for small dense networks: a convolution
-        with stacked weights runs as a grouped one, which is slower there than one by one.
-        """
-        if samples < 2:
-            return False
-        if problem.before.device.type == "cuda":
-            return True
-        convolves = any(w.ndim > 2 for w in problem.weights.values())
-        return not convolves and self.weights < 4 * 2**20

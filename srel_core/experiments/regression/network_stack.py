@@ -158,10 +158,10 @@ class Stack:
                 along = (a_x * (a + delta)).sum(-1, keepdim=True) + float(bool(self.biases))
                 delta_z = delta_z - rule.lr * g * along
             else:
-                step = rule.change(g[..., None] * a_x[..., None, :])
+                step = rule.change("weight", weight, g[..., None] * a_x[..., None, :])
                 delta_z = delta_z + (step @ (a + delta)[..., None])[..., 0]
                 if self.biases:
-                    delta_z = delta_z + rule.change(g.clone())
+                    delta_z = delta_z + rule.change("bias", self.biases[i], g.clone())
             delta = self._active_change(z, delta_z) if self._activated(i) else delta_z
         return delta[..., 0]
 

@@ -1,0 +1,133 @@
+"""The way that is right for whatever trains: each sample's step on the user's own model.
+
+A change that rounding would drown is not subtracted from two predictions but computed as such: with
+Δ the step,
+
+    f_{w+Δ}(x') − f_w(x') = ∫₀¹ J_{w+tΔ}(x') Δ dt ≈ J_{w+Δ/2}(x') Δ,
+
+whose error is of third order in a step that is tiny where this is used.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from srel_core.engine.collected import Collected
+from srel_core.engine.directional import Derivatives
+from srel_core.engine.setup.inputs import Inputs
+from srel_core.engine.setup.task import Task
+from srel_core.engine.stepping import Stepping, signs, stepping
+from srel_core.rules import SGD, Adam, Rule
+
+# A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
+# which is of second order, asks for 5e-4 of the change, and two predictions round.
+ROUNDING_MARGIN = 2 / 5e-4
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Where one sample's step is looked at: the probes and, if it is none of them, the sample."""
+
+    inputs: Inputs
+    rows: Tensor
+    own: int
+
+    @classmethod
+    def of(cls, own: Stepping, sample: int) -> "Seen":
+        task, row = own.task, int(own.task.own_row[sample])
+        rows = torch.arange(task.n_probes)
+        if row >= task.n_probes:
+            rows = torch.cat([rows, torch.tensor([row])])
+        at = row if row < task.n_probes else task.n_probes
+        return cls(own.inputs[rows.to(task.device)], rows, at)
+
+    def add(self, collected: Collected, sample: int, before: Tensor, delta: Tensor) -> None:
+        """Hand on predictions (I, ..., C) and their changes at these inputs."""
+        n, before = collected.task.n_probes, before[self.rows.to(before.device)]
+        own = before[self.own], delta[self.own]
+        collected.add(sample, before[:n], delta[:n], own)
+
+
+def measure_steps(
+    task: Task,
+    rule: Rule,
+    collected: Collected,
+    wide: bool,
+    at_a_time: int,
+    samples: Iterable[int] | None = None,
+    one_by_one: bool = False,
+) -> Tensor:
+    """Fill in what the step on each sample, or on some, changes; the predictions before (I, ..., C)
+    in float64.
+
+    With `one_by_one` as the definition reads: the step by the rule's own optimizer, and each input
+    predicted by itself. A rule of which no more is known steps by its optimizer here too.
+    """
+    with stepping(task, wide) as own:
+        predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
+        before = predict(own.inputs)
+        rounding = rounding_of(own, own.inputs, before)
+        derivatives = Derivatives(own, at_a_time)
+        by_optimizer = one_by_one or type(rule) not in (SGD, Adam)
+        for sample in range(len(task.x)) if samples is None else samples:
+            seen = Seen.of(own, sample)
+            gradient = own.gradient(sample)
+            if by_optimizer:
+                own.take_by_optimizer(rule, gradient)
+            step = own.step_of(rule, gradient)
+            if not by_optimizer:
+                own.take(step)
+            delta = predict(seen.inputs) - before[seen.rows.to(before.device)]
+            own.go_back()
+            if not any(bool(change.any()) for change in step.values()):
+                delta = torch.zeros_like(delta)
+            elif (lost := drowned(delta, rounding[seen.rows.to(before.device)])).any():
+                own.take(step, 0.5)
+                delta[lost] = derivatives.along(step, seen.inputs[lost])
+                own.go_back()
+                collected.by_derivative[sample] = True
+            collected.in_float64[sample] = wide
+            seen.add(collected, sample, before, delta)
+    return before
+
+
+def measure_limit(
+    task: Task, collected: Collected, wide: bool, at_a_time: int
+) -> tuple[Tensor, str]:
+    """Fill in the limit of a vanishing SGD step, per unit of its learning rate; the predictions
+    before (I, ..., C) in float64, and in which way the derivatives were taken."""
+    with stepping(task, wide) as own:
+        before, derivatives = own.predict(own.inputs, at_a_time), Derivatives(own, at_a_time)
+        for sample in range(len(task.x)):
+            seen = Seen.of(own, sample)
+            down = {name: -g for name, g in own.gradient(sample).items()}
+            own.go_back()
+            collected.in_float64[sample] = wide
+            seen.add(collected, sample, before, derivatives.along(down, seen.inputs))
+    return before, derivatives.way
+
+
+def rounding_of(own: Stepping, inputs: Inputs, before: Tensor) -> Tensor:
+    """How large the rounding errors of predictions `before` (I, ..., C) at inputs may be, (I,).
+
+    What rounding every weight does at a few inputs, relative to the size of the predictions: each
+    is moved by half a unit in its last place, up or down. Prediction by prediction no less than a
+    few roundings of its own.
+    """
+    some = torch.linspace(0, len(before) - 1, min(3, len(before))).long().to(before.device)
+    own.take({n: own.rounding_unit * signs(w) * w.abs() for n, w in own.start.items()})
+    moved = own.predict(inputs[some], len(some))
+    own.go_back()
+    size = before.abs().flatten(1).amax(1)
+    apart = (moved - before[some]).abs().flatten(1).amax(1) / size[some].clamp_min(1e-300)
+    return (2 * apart.max() + 4 * own.rounding_unit) * size.maximum(size.median())
+
+
+def drowned(delta: Tensor, rounding: Tensor) -> Tensor:
+    """(I,): where a change (I, ..., C) is too small for the rounding (I,) of its prediction."""
+    # A shift common to all outputs changes no probability: it must not hide a drowned change.
+    seen = delta - delta.mean(-1, keepdim=True) if delta.shape[-1] > 1 else delta
+    return seen.abs().flatten(1).amax(1) < ROUNDING_MARGIN * rounding

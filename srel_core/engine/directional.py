@@ -1,0 +1,147 @@
+"""Directional derivatives of a model's predictions along a change of its weights, J(x') v.
+
+On the model itself: its own parameters carry the direction, so that whatever uses them in whatever
+way is followed. Three ways, in this order: forward derivatives; two backward passes, for operations
+that have none (d/du of uᵀJ v is J v); and, for what knows neither, a central difference quotient,
+with the next term of its error extrapolated away.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
+
+from srel_core.engine.setup.inputs import Inputs
+from srel_core.engine.setup.task import plain_attention
+from srel_core.engine.stepping import Step, Stepping
+
+# The largest change of a weight within the quotient, relative to the largest weight. The rounding
+# unit u leaves u/h; what is not smooth (a ReLU at rest within ±h) asks for a small one.
+_RELATIVE_STEP = {torch.float64: 1e-5, torch.float32: 1e-2}
+
+# How far a derivative may be from the quotient at the first inputs it is asked for: one that misses
+# a part of the model is off by more, a quotient across a kink by less.
+_AGREES = {torch.float64: 0.02, torch.float32: 0.1}
+
+
+class Derivatives:
+    """J(x') v at some inputs, in the first of the ways that this model knows.
+
+    A way may also fail without a word, as forward derivatives do at a custom function that has
+    none. So it is held to the difference quotient when first asked for.
+    """
+
+    def __init__(self, own: Stepping, at_a_time: int) -> None:
+        self.own, self.at_a_time, self.way = own, at_a_time, ""
+        self._tried = False
+
+    def along(self, direction: Step, inputs: Inputs) -> Tensor:
+        """(B, ..., C) in float64, at the weights as they are now."""
+        if not direction or not any(bool(change.any()) for change in direction.values()):
+            return torch.zeros_like(self.own.predict(inputs, self.at_a_time))
+        if not self._tried:
+            self._choose(direction, inputs[: self._n_tried])
+        way = _WAYS[self.way]
+        return torch.cat([way(self.own, direction, part) for part in inputs.split(self.at_a_time)])
+
+    @property
+    def _n_tried(self) -> int:
+        """Few inputs where each takes long; where it does not, enough that what is missed shows."""
+        return 16 if self.own.precision == torch.float64 else 1
+
+    def _choose(self, direction: Step, some: Inputs) -> None:
+        wanted = _quotient(self.own, direction, some)
+        followed = _forward_follows(self.own, some)
+        for way, derivative in _WAYS.items():
+            if derivative is _forward and not followed:
+                continue
+            self.way = way
+            try:
+                apart = derivative(self.own, direction, some) - wanted
+            except (RuntimeError, ValueError, NotImplementedError):
+                continue
+            if float(apart.norm()) <= _AGREES[self.own.precision] * float(wanted.norm()):
+                break
+        self._tried = True
+
+
+def _forward_follows(own: Stepping, some: Inputs) -> bool:
+    """Whether the predictions come without a custom function that has no forward derivative: what
+    it computes from weights of its own, as a checkpoint does, would be missed."""
+    with torch.enable_grad():
+        waiting, seen = [own.predictions(some).grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        kind = getattr(type(node), "_forward_cls", None)
+        if kind is not None and kind.jvp is torch.autograd.Function.jvp:
+            return False
+        waiting += [before for before, _ in node.next_functions]
+    return True
+
+
+def _forward(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
+    weights = own.task.weights
+    with (
+        torch.no_grad(), plain_attention(), warnings.catch_warnings(), forward_ad.dual_level(),
+        torch.autograd._unsafe_preserve_version_counter(tuple(weights.values())),
+    ):  # fmt: skip
+        # Forward mode loads torch's own scripted decompositions, which torch itself deprecates.
+        warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
+        for name, change in direction.items():
+            values = weights[name].detach().clone()
+            weights[name].copy_(forward_ad.make_dual(values, change.to(values.dtype)))
+        predictions = own.predictions(inputs)
+        tangent = forward_ad.unpack_dual(predictions).tangent
+    found = torch.zeros_like(predictions) if tangent is None else tangent
+    return found.detach().double()
+
+
+def _twice_backward(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
+    weights = [own.task.weights[name] for name in direction]
+    with torch.enable_grad(), plain_attention():
+        predictions = own.predictions(inputs)
+        u = torch.zeros_like(predictions, requires_grad=True)
+        pulled = torch.autograd.grad(
+            predictions, weights, u, create_graph=True, allow_unused=True
+        )  # fmt: skip
+        terms = [
+            (g * change).sum()
+            for g, change in zip(pulled, direction.values(), strict=True)
+            if g is not None
+        ]
+        if not terms:
+            raise RuntimeError("no weight is reached by a backward pass")
+        (found,) = torch.autograd.grad(torch.stack(terms).sum(), u)
+    return found.detach().double()
+
+
+def _quotient(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
+    largest = max(float(change.abs().max()) for change in direction.values())
+    scale = max(float(w.abs().max()) for w in own.start.values()) or 1.0
+    if largest == 0:
+        return torch.zeros_like(own.predict(inputs, len(inputs)))
+    h = _RELATIVE_STEP[own.precision] * scale / largest
+
+    def at(length: float) -> Tensor:
+        sides = []
+        for sign in (1, -1):
+            kept = {name: own.task.weights[name].data.clone() for name in direction}
+            own.take(direction, sign * length)
+            sides.append(own.predict(inputs, len(inputs)))
+            for name, values in kept.items():
+                own.task.weights[name].data.copy_(values)
+        return (sides[0] - sides[1]) / (2 * length)
+
+    return (4 * at(h / 2) - at(h)) / 3
+
+
+_WAYS = {
+    "forward derivative": _forward,
+    "two backward passes": _twice_backward,
+    "difference quotient": _quotient,
+}

@@ -1,0 +1,204 @@
+"""One measurement, checked: the user's own model, the samples to step on and where to look."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from srel_core.engine.setup import checks
+from srel_core.engine.setup.inputs import Given, Inputs, as_tensor, read_pairs, to_model
+from srel_core.engine.setup.losses import Loss, SampleLoss
+from srel_core.engine.setup.model_state import left_as_it_was
+from srel_core.engine.setup.outputs import Pick, picking
+
+
+@contextmanager
+def measuring(model: nn.Module) -> Iterator[None]:
+    """Within it the model may be run and changed, and is put back; the caller's gradient and
+    autocast modes do not count, and float32 is float32 (no TF32)."""
+    on_gpu = any(p.device.type == "cuda" for p in model.parameters())
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    with (
+        left_as_it_was(model),
+        torch.backends.cudnn.flags(deterministic=True, allow_tf32=False),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cuda" if on_gpu else "cpu", enabled=False),
+    ):
+        torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Within it attention runs in plain operations: the fused kernels know neither stacked weights
+    nor forward derivatives."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with sdpa_kernel(SDPBackend.MATH):
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@dataclass(frozen=True)
+class ForwardCost:
+    """What predicting one input takes: floating-point operations, the bytes of all that the
+    operations give together, and of the largest of these."""
+
+    operations: int
+    activations: int
+    largest: int
+
+
+class OutputBytes(TorchDispatchMode):
+    """Adds up the bytes of every tensor that is computed inside the block; views cost nothing."""
+
+    total = largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
+        tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        new = [t.nbytes for t in tensors if t.untyped_storage().data_ptr() not in given]
+        self.total += sum(new)
+        self.largest = max([self.largest, *new])
+        return out
+
+
+@dataclass(frozen=True)
+class Task:
+    """Checked samples, targets and inputs, on the model's device and in its precision.
+
+    `inputs` (I) holds the probes, then those samples that are not among them; `own_row[i]` is the
+    row of sample i. `same_input` (P, S) is True where probe and sample are equal. `weights` are the
+    parameters that a step moves, by name. `gives_tensor`: whether predictions are all that the
+    model gives. `before` (I, ..., C) are those at the present weights, and `cost` what one of them
+    takes.
+    """
+
+    model: nn.Module
+    weights: dict[str, nn.Parameter]
+    x: Inputs
+    y: Tensor
+    inputs: Inputs
+    n_probes: int
+    same_input: Tensor
+    own_row: Tensor
+    loss: SampleLoss
+    pick: Pick
+    gives_tensor: bool
+    before: Tensor
+    cost: ForwardCost
+
+    @classmethod
+    def make(
+        cls,
+        model: nn.Module,
+        x: Given,
+        y: Any,
+        probes: Given,
+        loss: Loss,
+        output: Pick | None = None,
+        rows_within: Any = None,
+    ) -> "Task":
+        """Check everything that `influence` promises to check, and lay out the inputs.
+
+        `rows_within(cost)` says how many inputs to predict at a time; None: all.
+        """
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+        x, y, probes = _read(x, y, probes)
+        samples, at = Inputs.of("x", x), Inputs.of("probes", probes)
+        samples.require_like(at)
+        targets = as_tensor("y", y)
+        checks.require_targets(len(samples), targets)
+        checks.require_per_sample(model)
+        weights = checks.trainable(model)
+        like = next(iter(weights.values()))
+        samples, at, targets = samples.like(like), at.like(like), to_model(targets, like)
+        same_input = at.equal_rows(samples)
+        new = ~same_input.any(0)
+        own_row = torch.where(new, len(at) + new.cumsum(0) - 1, same_input.int().argmax(0))
+        inputs = at.joined(samples[new.to(like.device)])
+        sample_loss, pick = SampleLoss.of(loss), picking(output)
+        with torch.no_grad():
+            alone, gives_tensor, cost = _first_prediction(model, inputs[:1], pick)
+            at_a_time = len(inputs) if rows_within is None else rows_within(cost)
+            with checks.calling_the_model(f"a batch of {min(at_a_time, len(inputs))}"):
+                before = torch.cat([pick(rows.call(model)) for rows in inputs.split(at_a_time)])
+                checks.require_predictions(before, len(inputs))
+                _require_per_input(model, inputs, pick, before, alone)
+        if before.ndim > 2 and targets.ndim == 1 and sample_loss.is_named:
+            raise ValueError(
+                f"the model predicts {tuple(before.shape[1:])} for each input, so y must hold a "
+                f"target for each position, but has shape {tuple(targets.shape)}"
+            )
+        targets = sample_loss.checked_targets(targets, before[own_row.to(before.device)])
+        laid_out = (model, weights, samples, targets, inputs, len(at), same_input, own_row)
+        return cls(*laid_out, sample_loss, pick, gives_tensor, before, cost)
+
+    @property
+    def device(self) -> torch.device:
+        return self.before.device
+
+    def predict(self, inputs: Inputs) -> Tensor:
+        """The model's predictions (B, ..., C) at some inputs, as it is now."""
+        return self.pick(inputs.call(self.model))
+
+
+def _read(x: Any, y: Any, probes: Any) -> tuple[Given, Any, Given]:
+    """The same with Datasets and DataLoaders read."""
+    pairs, of_probes = read_pairs("x", x), read_pairs("probes", probes)
+    if pairs is not None:
+        x, targets = pairs
+        y = targets if y is None else y
+    if y is None:
+        raise ValueError("y is None: give one target per sample, or a Dataset of pairs as x")
+    return x, y, probes if of_probes is None else of_probes[0]
+
+
+def _first_prediction(
+    model: nn.Module, inputs: Inputs, pick: Pick
+) -> tuple[Tensor, bool, ForwardCost]:
+    """The prediction at one input, whether it is all that the model gives, and what it takes.
+    ValueError if the model cannot be called."""
+    generator = torch.random.get_rng_state()
+    shapes = ", ".join(str(tuple(t.shape)) for t in inputs.tensors)
+    with checks.calling_the_model(f"an input of shape {shapes}"):
+        whole = inputs.call(model)
+        alone = pick(whole)
+    checks.require_predictions(alone, 1)
+    checks.require_no_draws([generator], [torch.random.get_rng_state()])
+    try:
+        with FlopCounterMode(display=False) as operations, OutputBytes() as count:
+            inputs.call(model)
+        cost = ForwardCost(operations.get_total_flops(), max(1, count.total), count.largest)
+    except Exception:  # a model that cannot be looked into while it runs can still be run
+        size = sum(p.nbytes for p in model.parameters())
+        cost = ForwardCost(operations=100 * size, activations=size, largest=size)
+    return alone, alone is whole, cost
+
+
+def _require_per_input(
+    model: nn.Module, inputs: Inputs, pick: Pick, before: Tensor, alone: Tensor
+) -> None:
+    """ValueError unless each input's prediction is its own: the same in a batch, by itself, and
+    beside another in another order."""
+    checks.require_independence(before[:1], alone)
+    if len(inputs) > 1:
+        turned = torch.tensor([len(inputs) - 1, 0], device=before.device)
+        pair = pick(inputs[turned].call(model))
+        checks.require_predictions(pair, 2)
+        checks.require_independence(before[turned], pair)

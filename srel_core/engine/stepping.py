@@ -1,0 +1,163 @@
+"""The definition: the user's own model takes the step, predicts, and has every bit put back.
+
+Not a copy of it: a copy loses what closures over `self`, plain lists, hooks and shared memory refer
+to, and then another model is measured than the one that trains. All other ways are optimisations of
+this one, and are held to it (`srel_core.engine.checking`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from srel_core.engine.setup import checks
+from srel_core.engine.setup.inputs import Inputs
+from srel_core.engine.setup.model_state import left_as_it_was
+from srel_core.engine.setup.precision import in_float64, wide_dtype
+from srel_core.engine.setup.task import Task
+from srel_core.rules import Rule
+
+Step = dict[str, Tensor]
+"""What is added to each weight, by name; a weight that is not named stays."""
+
+
+@contextmanager
+def stepping(task: Task, wide: bool) -> Iterator["Stepping"]:
+    """The task's own model, to be stepped and predicted with; at the end it is as before.
+
+    With `wide` it computes in float64 (`srel_core.engine.setup.precision`).
+    """
+    with (
+        left_as_it_was(task.model, step_weights=True),
+        in_float64(task.model) if wide else nullcontext(),
+    ):
+        yield Stepping(task, wide)
+
+
+@dataclass
+class Stepping:
+    """A model that takes steps from the weights it has now, and goes back to them."""
+
+    task: Task
+    wide: bool
+    start: Step = field(init=False)
+    x: Inputs = field(init=False)
+    inputs: Inputs = field(init=False)
+
+    def __post_init__(self) -> None:
+        like = next(iter(self.task.weights.values()))
+        self.x, self.inputs = self.task.x.like(like), self.task.inputs.like(like)
+        self.start = {name: p.data.clone() for name, p in self.task.weights.items()}
+        self._buffers = [
+            (module._buffers, name, buffer, buffer._version, buffer.detach().clone())
+            for module in self.task.model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
+
+    def gradient(self, sample: int) -> Step:
+        """∇_w ℓ(w; x_i, y_i) by name, as a backward pass leaves it; without those weights that it
+        does not reach."""
+        for parameter in self.task.weights.values():
+            parameter.grad = None
+        with torch.enable_grad():
+            prediction = self.predictions(self.x[sample : sample + 1])[0]
+            loss = self.task.loss(prediction, self.task.y[sample])
+            if not loss.requires_grad:
+                return {}
+            with checks.calling_the_model(f"sample {sample} for a backward pass"):
+                loss.backward()
+        found = {}
+        for name, parameter in self.task.weights.items():
+            if parameter.grad is not None:
+                gradient = parameter.grad.detach()
+                found[name] = gradient.to_dense() if gradient.layout != torch.strided else gradient
+                checks.require_finite_gradient(name, sample, found[name])
+        return found
+
+    def step_of(self, rule: Rule, gradient: Step) -> Step:
+        """What a rule adds to the weights, each a whole tensor, given once; it may use up the
+        gradient."""
+        return {name: rule.change(name, self.start[name], g) for name, g in gradient.items()}
+
+    def take(self, step: Step, fraction: float = 1) -> None:
+        """Add a step, or a part of it, to the weights, in place."""
+        for name, change in step.items():
+            self.task.weights[name].data.add_(change, alpha=fraction)
+
+    def take_by_optimizer(self, rule: Rule, gradient: Step) -> None:
+        """The step by the rule's own `torch.optim` optimizer, from a copy of the gradient."""
+        for name, parameter in self.task.weights.items():
+            parameter.grad = gradient[name].clone() if name in gradient else None
+        rule.optimizer(list(self.task.weights.values())).step()
+
+    def go_back(self) -> None:
+        """To the weights of the beginning."""
+        for name, parameter in self.task.weights.items():
+            parameter.grad = None
+            parameter.data.copy_(self.start[name])
+
+    def predict(self, inputs: Inputs, at_a_time: int) -> Tensor:
+        """Predictions (B, ..., C) in float64, without a gradient."""
+        with torch.no_grad():
+            parts = [self.predictions(part).detach() for part in inputs.split(at_a_time)]
+        return torch.cat(parts).double()
+
+    def predictions(self, inputs: Inputs) -> Tensor:
+        """(B, ..., C), as the model gives them; buffers that it writes to in passing are as in the
+        beginning."""
+        for registered, name, buffer, version, values in self._buffers:
+            if registered[name] is not buffer:
+                registered[name] = buffer
+            if buffer._version != version:
+                buffer.data.copy_(values)
+        with checks.calling_the_model(f"a batch of {len(inputs)}"):
+            return self.task.predict(inputs)
+
+    @property
+    def rounding_unit(self) -> float:
+        """Half the distance of 1 to the next number, in the precision that the weights have."""
+        return max(torch.finfo(w.dtype).eps for w in self.start.values()) / 2
+
+    @property
+    def precision(self) -> torch.dtype:
+        """float64 if every weight has it, else float32, which stands for anything narrower."""
+        return torch.float64 if self.rounding_unit < 1e-15 else torch.float32
+
+
+def can_be_wide(task: Task) -> bool:
+    """Whether a model can compute in float64 at all, and is then the same function of its weights.
+
+    Tried at one input, at the weights as they are and all of them changed by a hundredth: what
+    holds a weight in another way than as its parameter would not see the change.
+    """
+    dtypes = {p.dtype for p in (*task.model.parameters(), *task.model.buffers())}
+    if all(wide_dtype(dtype) == dtype for dtype in dtypes):
+        return False  # it is in float64 already
+    try:
+        found = [_seen_by(task, wide) for wide in (False, True)]
+    except (ValueError, RuntimeError):
+        return False
+    (own, own_moved), (wide, wide_moved) = found
+    if not bool(torch.isfinite(wide).all() and torch.isfinite(wide_moved).all()):
+        return False
+    rounding = 1e3 * torch.finfo(torch.float32).eps * max(float(own.abs().max()), 1e-30)
+    moved = float((wide_moved - wide).abs().max())
+    apart = float((own_moved - own - wide_moved + wide).abs().max())
+    return float((own - wide).abs().max()) <= rounding and apart <= rounding + 1e-2 * moved
+
+
+def _seen_by(task: Task, wide: bool) -> tuple[Tensor, Tensor]:
+    with stepping(task, wide) as own:
+        some = own.inputs[: min(2, len(own.inputs))]
+        before = own.predict(some, len(some))
+        own.take({name: 1e-2 * weight * signs(weight) for name, weight in own.start.items()})
+        return before, own.predict(some, len(some))
+
+
+def signs(like: Tensor) -> Tensor:
+    """±1 at each place, as if drawn, and the same for every tensor of this shape."""
+    places = torch.arange(like.numel(), device=like.device)
+    bits = (places * 2654435761 >> 7) ^ (places * 40503 >> 3)
+    return ((bits & 1) * 2 - 1).view(like.shape).to(like.dtype)
