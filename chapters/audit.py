@@ -43,19 +43,17 @@ from IPython.display import Markdown
 from torch.nn import functional as F
 
 import srel_core as sc
-from srel_core.book.claims.evidence import NOT_RUN, TITLES, digits
+from srel_core.book.claims.evidence import digits
 from srel_core.book.claims.of_the_paper import rung_findings, turns
-from srel_core.book.committed.schema import DATASETS, ladder_in, load_all
+from srel_core.book.committed.files import ladder_in, load_all
 from srel_core.book.committed.write import summarise
-from srel_core.book.figures import classification, paper
-from srel_core.book.published.definitions import (
-    PUBLISHED,
-    QUANTITIES,
-    range_without_change,
-)
+from srel_core.book.figures import paper
+from srel_core.book.figures.style import OTHERS, SAME, style
+from srel_core.book.published.definitions import QUANTITIES, range_without_change
+from srel_core.book.published.figures import DATASETS, NOT_RUN, PUBLISHED, TITLES
 from srel_core.book.published.ladder import LADDERS
 from srel_core.book.text import result_tables
-from srel_core.book.text.marks import varying
+from srel_core.book.text.sources import varying
 from srel_core.experiments.networks import build_model, mlp
 from srel_core.experiments.profiles import class_experiments
 from srel_core.statistics.class_summary import class_summary
@@ -164,7 +162,7 @@ for sure in (0.98, 0.96, 0.9, 0.7, 0.4):
 # changes nothing: the same network evaluated twice.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set the published class-based curves against the epoch, same class and other classes, and crosses for the same quantity of a step that changes nothing."}, "figure": {"name": "fig-still", "caption": "The class-based quantity as published (lines, with 95 % bands), and the same quantity where no step is taken at all (crosses)."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1,
         len(everything),
@@ -390,7 +388,7 @@ Markdown(f"{HERE}:\n\n" + "\n".join(lines))
 # *gradient step*.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; orange: below; grey: it holds 1."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         len(everything), 2, figsize=(10, 3.4 * len(everything)), squeeze=False, layout="constrained"
     )
@@ -468,11 +466,9 @@ apart = {
     ]
     for name in ("kl", "l2_logits")
 }
-with classification.style():
+with style():
     figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for (name, values), colour in zip(
-        apart.items(), (classification.SAME, classification.OTHERS[0]), strict=True
-    ):
+    for (name, values), colour in zip(apart.items(), (SAME, OTHERS[0]), strict=True):
         axes.loglog(rates, values, "o-", color=colour, label=name, markersize=4)
     axes.loglog(rates, values[0] * rates / rates[0], ":", color="black", linewidth=1)
     axes.set(xlabel="learning rate of the step", ylabel="median relative difference")
@@ -483,7 +479,7 @@ plt.show()
 # For the trained networks of the experiments the same distance, pair by pair, through the training:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set, distance between the logarithm of S_rel of a gradient step and of its limit against the training step, for the median pair and for the 90 percent quantile."}, "figure": {"name": "fig-distance", "caption": "Distance of $S_{\\rm rel}$ (KL) of a gradient step from its limit, |log ratio|: 0.1 is about 10 %. Solid: the median pair; dotted: nine pairs in ten are nearer. Mean over seeds."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1,
         len(everything),

@@ -39,11 +39,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from srel_core.book.claims.evidence import NOT_RUN, TITLES, digits, spans
-from srel_core.book.claims.of_the_paper import accuracy_rows, curve_rows, finding
-from srel_core.book.committed.schema import AGGREGATES, DATASETS, ladder_in, load_all
+from srel_core.book.claims.comparison import accuracy_rows, curve_rows
+from srel_core.book.claims.evidence import digits, spans
+from srel_core.book.claims.of_the_paper import finding
+from srel_core.book.committed.files import ladder_in, load_all
+from srel_core.book.committed.schema import AGGREGATES
 from srel_core.book.committed.write import paper_summaries
-from srel_core.book.figures import classification, paper
+from srel_core.book.figures import paper
+from srel_core.book.figures.style import style
+from srel_core.book.published.figures import DATASETS, NOT_RUN, TITLES
 from srel_core.book.text import result_tables
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
@@ -114,7 +118,7 @@ Markdown(result_tables.settings_table(shown))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels, class-based and original: same-class and different-class S_rel as published against the epoch, our curves with bands and the published values as markers."}, "figure": {"name": "fig-as-published", "caption": "The published curves, and ours computed in the published way. Markers: published. The original quantity is on a logarithmic scale, because it grows by orders of magnitude."}}
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(2)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, definition in zip(row, DEFINITIONS, strict=True):
@@ -213,7 +217,7 @@ RUNGS = {
     "tangent limit": "limit, ratio of means",
 }
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(len(RUNGS), 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, (rung, title) in zip(row, RUNGS.items(), strict=True):
@@ -233,7 +237,7 @@ if shown:
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
 NAMES = {"mean": "mean of ratios", "ratio_of_means": "ratio of means", "median": "median of ratios"}
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(4, 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             part = summary.sel(divergence="kl")
@@ -342,7 +346,7 @@ Markdown("\n".join(lines) if shown else "")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels: the AUC of class-based minus original against the epoch under each rule, and the same-class AUC at the last epoch of every divergence and rule as a heat map."}, "figure": {"name": "fig-sharper", "caption": "Left: AUC of the class-based definition less that of the original, with 95 % bands; above the dotted line the class-based one is sharper. Right: same-class AUC in the last epoch, for every divergence and rule."}}
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(2, 4.8)
         for (left, right), (dataset, summary) in zip(panels, shown.items(), strict=True):
             paper.by_rule(left, summary.sel(divergence="kl"), "auc_gain", 0)

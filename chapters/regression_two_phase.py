@@ -40,10 +40,11 @@ import numpy as np
 from IPython.display import Markdown, display
 from tqdm import tqdm
 
-from srel_core.book.figures import classification, regression
+from srel_core.book.figures import regression
+from srel_core.book.figures.style import OTHERS, RULES, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, summarise
-from srel_core.book.text.marks import varying
+from srel_core.book.text.sources import varying
 from srel_core.experiments.regression.experiment import BATCH_SIZE
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
 from srel_core.experiments.regression.settings import bases, regression_settings, sweep
@@ -186,23 +187,17 @@ shown = {
     "gate": next(s for s in settings if s.family == "relu_gate" and s.training == "gd"),
     "linear": next(s for s in settings if s.family == "linear"),
 }
-with classification.style():
+with style():
     figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharex="col", layout="constrained")
     for (name, setting), (top, bottom) in zip(shown.items(), panels.T, strict=True):
         row, result = row_of(setting), results[setting]
         steps = result.step.values
-        regression.seeds(
-            top, row.case.steps, row.case.curves, classification.OTHERS[0], "$S_{\\rm rel}$"
-        )
-        top.axhline(
-            row.case.linear.mean(), color=classification.SAME, linewidth=1, label="linear model"
-        )
+        regression.seeds(top, row.case.steps, row.case.curves, OTHERS[0], "$S_{\\rm rel}$")
+        top.axhline(row.case.linear.mean(), color=SAME, linewidth=1, label="linear model")
         if row.verdict.fit:
             regression.hinge(top, row.case.steps, row.verdict.fit, row.verdict.checks["breaks"])
-        regression.seeds(bottom, steps, result.train_loss.values, classification.SAME, "training")
-        bottom.plot(
-            steps, result.held_loss.mean("seed"), color=classification.OTHERS[0], label="held out"
-        )
+        regression.seeds(bottom, steps, result.train_loss.values, SAME, "training")
+        bottom.plot(steps, result.held_loss.mean("seed"), color=OTHERS[0], label="held out")
         top.set(title=name, ylim=(0, None))
         bottom.set(xlabel="training step", yscale="log")
     panels[0, 0].set_ylabel("mean $S_{\\rm rel}$")
@@ -235,11 +230,11 @@ Markdown(
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and the diabetes data."}, "figure": {"name": "fig-targets", "caption": "Mean $S_{\\rm rel}$ over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
 LINES = {"any": "-", "within": "-", "across": "--"}
-with classification.style():
+with style():
     figure, panels = plt.subplots(2, 3, figsize=(10.5, 6), sharex=True, layout="constrained")
     for row_of_panels, (activation, about) in zip(panels, base.items(), strict=True):
         colour = dict(zip(("teacher", "noisy_teacher", "smooth", "diabetes"),
-                          (classification.SAME, *classification.OTHERS[:2], classification.RULES["tangent"]), strict=True))  # fmt: skip
+                          (SAME, *OTHERS[:2], RULES["tangent"]), strict=True))  # fmt: skip
         for row in rows:
             s = row.setting
             if (
@@ -280,7 +275,7 @@ plt.show()
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of $S_{\\rm rel}$, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
 broken = [row for row in networks if row.verdict.checks["breaks"]]
-with classification.style():
+with style():
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     for activation, colour in regression.COLOURS.items():
         some = [r for r in broken if r.setting.activation == activation]
@@ -357,7 +352,7 @@ columns = {
     title: {a: [(label, row.verdict) for label, row in swept(s, field)] for a, s in base.items()}
     for field, title in FIELDS.items()
 } | {"step rule": {a: list(v.items()) for a, v in under_rule.items()}}  # fmt: skip
-with classification.style():
+with style():
     figure, panels = plt.subplots(4, 3, figsize=(10.5, 9), sharey="row", layout="constrained")
     panels[2, 0].sharey(panels[0, 0])
     panels[3, 0].sharey(panels[1, 0])
@@ -578,12 +573,12 @@ gates = [
     s for s in settings if s.family == "relu_gate" and s.training == "gd" and s.target == "teacher"
 ]
 motions = {s: gate_movement(s, results[s]) for s in sorted(gates, key=lambda s: s.lr)}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1, len(motions), figsize=(10.5, 3.6), sharey=True, layout="constrained"
     )
     for axes, (s, motion) in zip(panels, motions.items(), strict=True):
-        regression.movement(axes, motion, classification.OTHERS[0], "network")
+        regression.movement(axes, motion, OTHERS[0], "network")
         axes.set(title=f"$\\eta$ = {s.lr:g}", xlabel="time $t = \\eta s$")
     panels[0].set_ylabel("mean $|S_{\\rm rel}(t) - S_{\\rm rel}(0)|$")
     panels[0].legend(loc="upper left")

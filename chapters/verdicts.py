@@ -28,10 +28,10 @@ import re
 
 from IPython.display import Markdown
 
-from srel_core.book.claims.evidence import details, other_details, table
 from srel_core.book.claims.of_the_paper import claims
-from srel_core.book.committed.schema import load_all
+from srel_core.book.committed.files import load_all
 from srel_core.book.text import result_tables
+from srel_core.book.text.verdict_tables import details, other_details, table
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
 

@@ -140,8 +140,8 @@ def summarise(
     A data set without runs is named and left out; with --datasets that is an error. With FILES,
     the kept runs of one experiment, these are summarised.
     """
-    from srel_core.book.committed.schema import DATASETS
     from srel_core.book.committed.write import kept_runs, write_summary
+    from srel_core.book.published.figures import DATASETS
     from srel_core.experiments.profiles import class_experiments
     from srel_core.experiments.result_files import ResultError
 
@@ -175,7 +175,7 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
     That part is the first epoch of the first seed, with its first checkpoint: a minute or so. A
     file that does not agree stays as it is, and the exit code is 1.
     """
-    from srel_core.book.committed.schema import committed_dir as resolve
+    from srel_core.book.committed.files import committed_dir as resolve
     from srel_core.book.committed.verify import verify as verify_file
     from srel_core.experiments.result_files import ResultError
 

@@ -11,12 +11,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from srel_core.book.claims import evidence, flow_check, of_the_paper
+from srel_core.book.claims.comparison import Row, curve_rows
 from srel_core.book.claims.evidence import Agreement, Claim, Exactness, Finding, overall
-from srel_core.book.claims.of_the_paper import Row
-from srel_core.book.committed import regression_file, schema
-from srel_core.book.figures import classification, paper
-from srel_core.book.published.definitions import PUBLISHED
+from srel_core.book.committed import files, regression_file
+from srel_core.book.figures import paper
+from srel_core.book.figures.style import OTHERS, SAME
+from srel_core.book.published.figures import NOT_RUN, PUBLISHED
 from srel_core.book.regression.rows import summarise as summarise_regression
+from srel_core.book.text import verdict_tables
 from srel_core.experiments import result_files
 from srel_core.experiments.regression.settings import regression_settings
 from tests.support.book import ROOT, call, tool
@@ -65,7 +67,7 @@ def test_a_claim_holds_only_where_every_interval_does(several):
     assert (claim.word == "not examined") == (not several)
     if claim.word == "does not hold":
         assert not any(every)
-    row = evidence.table([claim], lambda c: "").splitlines()[-1]
+    row = verdict_tables.table([claim], lambda c: "").splitlines()[-1]
     assert f"| **{claim.word}** |" in row
     assert claim.word != "not examined" or "no results" in row
     short = row.split(" | ")[3]
@@ -137,14 +139,14 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     experiments = class_experiments("smoke", "digits", epochs=2)
     runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
-    path = place / schema.file_name("cifar10")
+    path = place / files.file_name("cifar10")
     result_files.save(summarise(runs, n_resamples=N_RESAMPLES), path)
     return place
 
 
 def test_claims_say_what_the_results_hold(folder):
     found = of_the_paper.claims(folder)
-    summary = schema.load_all(folder)["cifar10"]
+    summary = files.load_all(folder)["cifar10"]
     prefers, sharper, again, regression, forms = found
     assert regression.word == "not examined" and "no results" in regression.missing
     assert forms.word == "holds"
@@ -163,37 +165,37 @@ def test_claims_say_what_the_results_hold(folder):
     assert got.values == tuple(adam.auc_gain.values.tolist())
     # Two epochs of two curves are compared for each definition, and two of the accuracy.
     assert [f.of for f in again.findings["cifar10"]] == [4, 4, 2]
-    row = of_the_paper.curve_rows(summary, "cifar10", "original", "other")[1]
+    row = curve_rows(summary, "cifar10", "original", "other")[1]
     assert row.published == PUBLISHED["cifar10"].other["original"][1]
     assert row.low <= row.ours <= row.high
 
 
 def test_data_sets_without_results_say_so(folder):
-    lines = evidence.details(of_the_paper.claims(folder)).splitlines()
+    lines = verdict_tables.details(of_the_paper.claims(folder)).splitlines()
     readings = [line for line in lines[2:] if not line.startswith("| **")]
     assert len(readings) == 9 + 4 + 3
     for line in readings:
-        assert line.count(evidence.NOT_RUN) == 2 and line.count(" | ") == 3
-    assert evidence.details(of_the_paper.claims(folder / "runs")) == ""
+        assert line.count(NOT_RUN) == 2 and line.count(" | ") == 3
+    assert verdict_tables.details(of_the_paper.claims(folder / "runs")) == ""
 
 
 def test_the_verdict_on_some_readings_in_brief():
     found = {"cifar10": (finding([(2, 3)], "KL, a"), finding([(0, 0.5)], "KL, b"))}
     one = Claim("C", "page", "label", found)
-    assert evidence.in_brief(one, "KL, a") == "**holds**, on CIFAR-10"
-    assert evidence.in_brief(one) == "**depends** (1 *holds*, 1 *does not hold*), on CIFAR-10"
+    assert verdict_tables.in_brief(one, "KL, a") == "**holds**, on CIFAR-10"
+    assert verdict_tables.in_brief(one) == "**depends** (1 *holds*, 1 *does not hold*), on CIFAR-10"
     formula = Claim("C", "page", "label", {"": (Exactness("x", 0, 1), Exactness("y", 0, 1))})
-    assert evidence.in_brief(formula) == "**holds**"
-    assert evidence.in_brief(Claim("C", "", "", {}, "none yet"), "KL") == "**not examined**"
+    assert verdict_tables.in_brief(formula) == "**holds**"
+    assert verdict_tables.in_brief(Claim("C", "", "", {}, "none yet"), "KL") == "**not examined**"
     with pytest.raises(ValueError, match="unknown reading 'KM': the nearest is"):
-        evidence.in_brief(one, "KM")
+        verdict_tables.in_brief(one, "KM")
 
 
 @given(st.lists(intervals, min_size=1, max_size=4))
 def test_the_verdict_on_all_readings_in_brief_is_that_on_the_claim(several):
     findings = tuple(finding(bounds, f"r{i}") for i, bounds in enumerate(several))
     claim = Claim("C", "page", "label", {"cifar10": findings, "svhn": findings[::-1]})
-    assert evidence.in_brief(claim).startswith(f"**{claim.word}**")
+    assert verdict_tables.in_brief(claim).startswith(f"**{claim.word}**")
 
 
 def test_the_readme_and_the_map_say_what_the_results_give():
@@ -221,7 +223,7 @@ def test_findings_are_drawn_where_they_are_and_coloured_by_side():
     spans = [[tuple(point) for point in line.get_segments()[0]] for line in lines]
     assert spans == [[(1.5, 2), (4, 2)], [(0.5, 1), (0.8, 1)], [(0.5, 0), (2, 0)]]
     colours = [to_hex(line.get_color()[0]) for line in lines]
-    assert colours == [classification.SAME.lower(), classification.OTHERS[0].lower(), "#777777"]
+    assert colours == [SAME.lower(), OTHERS[0].lower(), "#777777"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
     plt.close(figure)
 
@@ -287,7 +289,7 @@ def test_regression_is_counted_by_setting(tmp_path):
     assert large.within == sum(row.verdict.checks["large"] for row in networks)
     moving = [row for row in networks if row.verdict.checks["moves"]]
     assert (rises.within, rises.of) == (sum(row.rises for row in moving), len(moving))
-    assert claim.title in evidence.other_details([claim])
+    assert claim.title in verdict_tables.other_details([claim])
     result_files.save(kept.drop_vars("moved"), path)
     with pytest.raises(result_files.ResultError, match=r"schema: expected moved .*make results"):
         regression_file.load(tmp_path)

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from srel_core.book.committed import schema, verify
-from srel_core.book.committed.schema import VARIABLES, ladder_in
+from srel_core.book.committed import files, first_epoch, schema, standing, verify
+from srel_core.book.committed.files import ladder_in
+from srel_core.book.committed.schema import VARIABLES
 from srel_core.book.committed.write import distance_to_limit, kept_runs, summarise, write_summary
 from srel_core.book.published.definitions import published_class_curves, published_kl
 from srel_core.book.published.ladder import LADDERS, ladder
@@ -36,7 +37,7 @@ def summary(kept):
 
 @pytest.fixture
 def file(summary, tmp_path):
-    path = tmp_path / schema.file_name("digits")
+    path = tmp_path / files.file_name("digits")
     result_files.save(summary, path)
     return path
 
@@ -45,12 +46,12 @@ def file(summary, tmp_path):
     "path", sorted((ROOT / "results").glob("class_srel-*.nc")), ids=lambda p: p.name
 )
 def test_each_committed_file_keeps_to_the_schema_and_is_small(path):
-    summary = schema.load_summary(path)
+    summary = files.load_summary(path)
     assert path.stat().st_size < 3e6
-    config = schema.runs_of(summary)[0]["config"]
-    assert path.name == schema.file_name(config["dataset"])
+    config = files.runs_of(summary)[0]["config"]
+    assert path.name == files.file_name(config["dataset"])
     paper = class_experiments("paper", config["dataset"])
-    assert [schema.experiment_of(run["config"]) for run in schema.runs_of(summary)] == paper
+    assert [standing.experiment_of(run["config"]) for run in files.runs_of(summary)] == paper
 
 
 def test_a_summary_holds_what_the_summaries_and_ladders_give(kept, summary):
@@ -122,7 +123,7 @@ def test_the_distance_to_the_limit_is_that_of_the_ratios(kept, summary):
 def test_what_does_not_keep_to_the_schema_is_refused(summary, tmp_path, damage, fault):
     result_files.save(damage(summary), tmp_path / "x.nc")
     with pytest.raises(ResultError, match="x.nc does not keep to the schema") as caught:
-        schema.load_summary(tmp_path / "x.nc")
+        files.load_summary(tmp_path / "x.nc")
     assert fault in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -178,11 +179,11 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
     assert (done.exit_code, done.stderr) == (0, "")
     (path,) = tmp_path.iterdir()
     assert done.stdout.split() == [str(path)] and path.name == "class_srel-digits.nc"
-    assert schema.standing(schema.load_summary(path)) == "current"
+    assert standing.standing(files.load_summary(path)) == "current"
     done = srel("verify", "--quiet", "--committed-dir", tmp_path)
     assert done.exit_code == 0 and "agrees (S_rel and own to 0.0e+00" in done.stdout
     before = path.read_bytes()
-    wrong = schema.load_summary(path)
+    wrong = files.load_summary(path)
     wrong["slice_own"] *= 1.01
     result_files.save(wrong, tmp_path / "wrong.nc")
     before = (tmp_path / "wrong.nc").read_bytes()
@@ -197,22 +198,22 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
 
 
 def test_standing_follows_the_code(file, monkeypatch):
-    schema.present_code.cache_clear()
-    monkeypatch.setattr(schema, "present_code", lambda: "new code")
-    assert schema.standing(schema.load_summary(file)) == "stale"
+    standing.present_code.cache_clear()
+    monkeypatch.setattr(standing, "present_code", lambda: "new code")
+    assert standing.standing(files.load_summary(file)) == "stale"
     monkeypatch.setattr(verify, "commit", lambda: "abc")
     monkeypatch.setattr(verify.ClassExperiment, "code", "new code")
     agreement = verify.verify(file, "cpu", progress=False)
     assert (agreement.checkpoint, agreement.losses, agreement.made_with) == (0, 0, {})
-    stamped = schema.load_summary(file)
-    assert schema.standing(stamped) == "verified"
+    stamped = files.load_summary(file)
+    assert standing.standing(stamped) == "verified"
     assert stamped.attrs["verified_commit"] == "abc" and stamped.attrs["verified_on"] > "2026"
-    monkeypatch.setattr(schema, "present_code", lambda: "newer code")
-    assert schema.standing(stamped) == "stale"
+    monkeypatch.setattr(standing, "present_code", lambda: "newer code")
+    assert standing.standing(stamped) == "stale"
 
 
 def test_another_processor_or_number_of_threads_is_named(file):
-    summary = schema.load_summary(file)
+    summary = files.load_summary(file)
     runs = json.loads(summary.attrs["runs"])
     here = runs[0]["threads"]
     runs[0] |= {"device": "Abacus", "threads": "99"}
@@ -229,7 +230,7 @@ def test_another_processor_or_number_of_threads_is_named(file):
 
 
 def test_other_images_are_not_taken_for_other_code(file):
-    summary = schema.load_summary(file)
+    summary = files.load_summary(file)
     runs = json.loads(summary.attrs["runs"])
     runs[0]["data_checksum"] = "0" * 64
     result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
@@ -240,17 +241,17 @@ def test_other_images_are_not_taken_for_other_code(file):
 
 
 def test_differences_are_relative_and_see_what_is_not_a_number(kept, summary):
-    part = verify.slice_of(kept[2][0])
-    assert verify.largest_differences(summary, part) == (0, 0)
+    part = first_epoch.slice_of(kept[2][0])
+    assert first_epoch.largest_differences(summary, part) == (0, 0)
     moved = part.copy(deep=True)
     moved["slice_own"][1, 2, 0] *= 0.5
     moved["slice_train_loss"][-1] *= 1.25
-    found = verify.largest_differences(summary, moved)
+    found = first_epoch.largest_differences(summary, moved)
     np.testing.assert_allclose(found, (0.5, 0.2), rtol=1e-6)
     moved["slice_own"][0, 0, 0] = np.nan
-    assert verify.largest_differences(summary, moved)[0] == np.inf
+    assert first_epoch.largest_differences(summary, moved)[0] == np.inf
     with pytest.raises(ResultError, match="slice_train_loss has shape"):
-        verify.largest_differences(summary, part.isel(slice_train_step=slice(2)))
+        first_epoch.largest_differences(summary, part.isel(slice_train_step=slice(2)))
 
 
 def test_a_failed_write_leaves_the_old_file(kept, file, monkeypatch):
@@ -266,10 +267,10 @@ def test_a_failed_write_leaves_the_old_file(kept, file, monkeypatch):
 def test_results_belong_to_a_book(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ResultError, match="no book here"):
-        schema.committed_dir()
+        files.committed_dir()
     (tmp_path / "chapters").mkdir()
     (tmp_path / "_toc.yml").write_text("")
     monkeypatch.chdir(tmp_path / "chapters")
-    assert schema.committed_dir() == tmp_path / "results"
-    assert schema.load_all() == {}
-    assert provenance.code_digest(["choices"]) != schema.present_code()
+    assert files.committed_dir() == tmp_path / "results"
+    assert files.load_all() == {}
+    assert provenance.code_digest(["choices"]) != standing.present_code()

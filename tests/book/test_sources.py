@@ -2,8 +2,7 @@
 
 import xarray as xr
 
-from srel_core.book.text.marks import varying
-from srel_core.book.text.sources import _VARYING, KEY, Sources
+from srel_core.book.text.sources import _VARYING, KEY, Sources, varying
 from tests.support.book import tool
 
 ATTRIBUTES = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srel_core.book.committed.schema import committed_dir
+from srel_core.book.committed.files import committed_dir
 from srel_core.book.regression.rows import Row, summarise
 from srel_core.book.regression.two_phase_rule import CHECKS
 from srel_core.experiments import result_files

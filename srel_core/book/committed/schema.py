@@ -7,29 +7,22 @@ JSON, and, once `srel verify` has recomputed a part of the file, `verified_code_
 `verified_on` and `verified_commit`.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from srel_core.book.published.ladder import LADDERS
 from srel_core.experiments import result_files
-from srel_core.experiments.class_experiment import ClassExperiment
-from srel_core.experiments.training import Schedule
 from srel_core.statistics.by_class import Reduce
 
 if TYPE_CHECKING:
     import xarray as xr
 
 KIND = "class_srel_summary"
-DATASETS = ("cifar10", "cifar100", "svhn")
-"""The published data sets: each has a row in every table, with or without results."""
 
 AGGREGATES: tuple[Reduce, ...] = ("mean", "ratio_of_means", "median")
 _RUN_ATTRIBUTES = (
@@ -163,78 +156,3 @@ def check(dataset: "xr.Dataset", name: str = "the summary") -> None:
             fault = f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} of each seed"
     if fault:
         raise result_files.ResultError(f"{name} does not keep to the schema: {fault}")
-
-
-def committed_dir(given: str | Path | None = None) -> Path:
-    """`given`, else results/ in the book's folder, the nearest above that holds a `_toc.yml`."""
-    if given:
-        return Path(given).expanduser()
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "_toc.yml").is_file():
-            return folder / "results"
-    raise result_files.ResultError("no book here, so no results/: name the folder to use")
-
-
-def file_name(dataset: str) -> str:
-    return f"class_srel-{dataset}.nc"
-
-
-def load_summary(path: Path) -> "xr.Dataset":
-    """A summary, whole. ResultError if it is absent, damaged, or not to the schema."""
-    dataset = result_files.load(path)
-    check(dataset, path.name)
-    return dataset
-
-
-def load_all(folder: str | Path | None = None) -> dict[str, "xr.Dataset"]:
-    """The summaries that are there, by data set, in the order of `DATASETS`."""
-    place = committed_dir(folder)
-    paths = {dataset: place / file_name(dataset) for dataset in DATASETS}
-    return {dataset: load_summary(path) for dataset, path in paths.items() if path.is_file()}
-
-
-def runs_of(summary: "xr.Dataset") -> list[dict[str, Any]]:
-    """The attributes of each seed's run, its config parsed."""
-    runs = json.loads(summary.attrs["runs"])
-    return [{**run, "config": json.loads(run["config"])} for run in runs]
-
-
-def experiment_of(config: dict[str, Any]) -> ClassExperiment:
-    """The experiment that a run's parsed config describes."""
-    fields = {f.name for f in dataclasses.fields(ClassExperiment)}
-    if set(config) != fields:
-        name = sorted(set(config) ^ fields)[0]
-        raise result_files.ResultError(
-            f"this config is of another version of srel_core: see {name!r}"
-        )
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
-    }
-    return ClassExperiment(**given | {"schedule": Schedule(**config["schedule"])})
-
-
-@cache
-def present_code() -> str:
-    """The digest of the code that an experiment would run on now."""
-    return ClassExperiment().code
-
-
-Standing = Literal["current", "verified", "stale"]
-
-
-def standing(summary: "xr.Dataset") -> Standing:
-    """ "current": made by the present code; "verified": that code has recomputed a part of it with
-    the same outcome; "stale": neither."""
-    attributes, code = summary.attrs, present_code()
-    if attributes["code_digest"] == code:
-        return "current"
-    return "verified" if attributes.get("verified_code_digest") == code else "stale"
-
-
-def ladder_in(summary: "xr.Dataset", definition: str) -> "xr.Dataset":
-    """One ladder out of a summary, under the names that `srel_core.book.published.ladder.ladder`
-    gives it."""
-    prefix = ladder_name(definition, "")
-    names = [str(n) for n in summary.variables if str(n).startswith(prefix)]
-    part = summary[[*names, "step", "epoch", "bound"]]
-    return part.rename({name: name.removeprefix(prefix) for name in names})

@@ -20,14 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from srel_core.book.committed import schema
+from srel_core.book.committed import files, standing
+from srel_core.book.committed.first_epoch import largest_differences, slice_of
 from srel_core.experiments import result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.provenance import commit
 from srel_core.experiments.result_files import ResultError
-from srel_core.statistics import by_class
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,57 +37,10 @@ TOLERANCE = (1e-3, 1e-1)
 _DECIDES_ROUNDING = ("device", "threads", "torch")
 
 
-def slice_of(run: "xr.Dataset") -> "xr.Dataset":
-    """The slice of a run of `ClassExperiment` that a committed file keeps: slice_own,
-    slice_matrix and slice_train_loss, as described in `committed.VARIABLES`."""
-    import xarray as xr
-
-    labels = run.probe_class.values, run.sample_class.values
-    cell, names = ("rule", "divergence"), run.class_name.values
-    first = run.isel(step=0)
-    change = first.change.transpose(*cell, "probe", "sample").values
-    own = first.own.transpose(*cell, "sample").values
-    matrix = np.empty((*own.shape[:2], len(names), len(names)))
-    for at in np.ndindex(own.shape[:2]):
-        matrix[at] = by_class.class_matrix(
-            change[at], own[at], *labels, exclude=first.same_input.values
-        )
-    of_class = [own[..., labels[1] == c].mean(-1) for c in range(len(names))]
-    per_epoch = run.sizes["train_step"] // run.sizes["epoch"]
-    return xr.Dataset(
-        {
-            "slice_own": ((*cell, "sample_class"), np.stack(of_class, -1)),
-            "slice_matrix": ((*cell, "probe_class", "sample_class"), matrix),
-            "slice_train_loss": ("slice_train_step", run.train_loss.values[:per_epoch]),
-        },
-        {
-            **{d: run[d].values for d in cell}, "probe_class": names, "sample_class": names,
-            "slice_train_step": np.arange(1, per_epoch + 1),
-        },
-    )  # fmt: skip
-
-
 def shortened(experiment: ClassExperiment, steps_per_epoch: int) -> ClassExperiment:
     """The experiment's first epoch, measured after its first step alone."""
     schedule = dataclasses.replace(experiment.schedule, epochs=1, measure_every=steps_per_epoch)
     return dataclasses.replace(experiment, schedule=schedule)
-
-
-def largest_differences(kept: "xr.Dataset", anew: "xr.Dataset") -> tuple[float, float]:
-    """Largest relative difference of the first checkpoint, and of the losses."""
-    checkpoint = [_difference(kept, anew, name) for name in ("slice_own", "slice_matrix")]
-    return max(checkpoint), _difference(kept, anew, "slice_train_loss")
-
-
-def _difference(kept: "xr.Dataset", anew: "xr.Dataset", name: str) -> float:
-    new = anew[name].values.astype(np.float32).astype(np.float64)
-    old = kept[name].transpose(*anew[name].dims).values.astype(np.float64)
-    if old.shape != new.shape:
-        raise ResultError(f"{name} has shape {new.shape} now, not {old.shape}")
-    equal = (old == new) | (np.isnan(old) & np.isnan(new))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(equal, 0, np.abs(new - old) / np.maximum(np.abs(old), np.abs(new)))
-    return float(np.nan_to_num(relative, nan=np.inf).max())  # a number where there was none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +66,9 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> Agreement
     images at hand are not those of the file, or if the file is not to the schema. DataError for
     images that are not there.
     """
-    summary = schema.load_summary(path)
-    first = schema.runs_of(summary)[0]
-    whole = schema.experiment_of(first["config"])
+    summary = files.load_summary(path)
+    first = files.runs_of(summary)[0]
+    whole = standing.experiment_of(first["config"])
     experiment = shortened(whole, summary.sizes["slice_train_step"])
     with tempfile.TemporaryDirectory(prefix="srel-verify-") as folder:
         run = experiment.run(folder, device, progress)

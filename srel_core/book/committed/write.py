@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srel_core.book.committed import schema
+from srel_core.book.committed import files, schema
+from srel_core.book.committed.first_epoch import slice_of
 from srel_core.book.committed.schema import AGGREGATES, VARIABLES, ladder_name
-from srel_core.book.committed.verify import slice_of
 from srel_core.book.published.definitions import (
     QUANTITIES,
     published_class_curves,
     published_without_change,
 )
+from srel_core.book.published.figures import DATASETS
 from srel_core.book.published.ladder import LADDERS, gain_as_published, ladder
 from srel_core.book.published.reading import published_reading
 from srel_core.experiments import result_files
@@ -221,7 +222,7 @@ def write_summary(paths: Iterable[Path], folder: str | Path | None = None) -> Pa
     """Summarise these kept runs into the committed file of their data set; its path."""
     summary = summarise([result_files.load(path) for path in paths])
     dataset = json.loads(summary.attrs["config"])["dataset"]
-    path = schema.committed_dir(folder) / schema.file_name(dataset)
+    path = files.committed_dir(folder) / files.file_name(dataset)
     result_files.save(summary, path)
     return path
 
@@ -232,7 +233,7 @@ def paper_summaries(
     """The summaries of the paper profile from runs that are loaded or, in hours, computed; without
     the data sets whose images cannot be had."""
     found = {}
-    for dataset in schema.DATASETS:
+    for dataset in DATASETS:
         try:
             runs = [e.run(results_dir, device) for e in class_experiments("paper", dataset)]
         except DataError:

@@ -9,9 +9,9 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from srel_core.book.claims.evidence import Finding
-from srel_core.book.committed.schema import ladder_in
-from srel_core.book.figures.classification import OTHERS, RULES, SAME
-from srel_core.book.published.definitions import PUBLISHED
+from srel_core.book.committed.files import ladder_in
+from srel_core.book.figures.style import OTHERS, RULES, SAME
+from srel_core.book.published.figures import PUBLISHED
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from srel_core.book.figures.classification import OTHERS, SAME
+from srel_core.book.figures.style import OTHERS, SAME
 from srel_core.book.regression.rows import Movement
 from srel_core.book.regression.two_phase_rule import Verdict
 from srel_core.statistics.hinge import Floats

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from srel_core.book.claims.evidence import NOT_RUN, TITLES
-from srel_core.book.committed.schema import DATASETS, runs_of, standing
-from srel_core.book.published.definitions import PUBLISHED
+from srel_core.book.committed.files import runs_of
+from srel_core.book.committed.standing import standing
+from srel_core.book.published.figures import DATASETS, NOT_RUN, PUBLISHED, TITLES
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from srel_core.book.text.marks import varying
-
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -14,6 +12,12 @@ KEY = "srel_core"
 """Under which the metadata of a notebook's output hold the rows."""
 
 _VARYING = {"commit", "threads", "run time", "computed"}
+
+
+def varying(text: object) -> str:
+    """`text` in Markdown, marked as what differs between two equal runs: times, dates, commits,
+    and what was decided by times. Whoever compares two builds of the book leaves it out."""
+    return f'<span class="varies">{text}</span>'
 
 
 @dataclass(frozen=True)
