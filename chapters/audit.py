@@ -46,7 +46,7 @@ import srel_core as sc
 from srel_core.book.claims.evidence import digits
 from srel_core.book.claims.of_the_paper import rung_findings, turns
 from srel_core.book.committed.files import ladder_in, load_all
-from srel_core.book.committed.write import summarise
+from srel_core.book.committed.write import summary_of
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import OTHERS, SAME, style
 from srel_core.book.published.definitions import QUANTITIES, range_without_change
@@ -64,7 +64,7 @@ missing_rules = [rule for rule in rules if rule not in experiments[0].rules]
 if missing_rules:
     raise ValueError(f"this profile does not measure {', '.join(missing_rules)}")
 runs = [experiment.run(results_dir or None, device) for experiment in experiments]
-here = summarise(runs)
+here = summary_of(runs)
 shown = load_all(committed_dir or None)
 HERE = f"{dataset}, this page"
 everything = {**{TITLES[name]: part for name, part in shown.items()}, HERE: here}
@@ -409,7 +409,7 @@ for (title, definition), part in ladders.items():
     found = rung_findings(part)
     for rung, change in zip(part.rung.values, part.change.values, strict=True):
         ending = part.sel(rung=rung).isel(epoch=-1)
-        level = [digits(float(ending[f"epoch_{name}"])) for name in ("same", "other")]
+        level = [digits(float(ending[f"rung_epoch_{name}"])) for name in ("same", "other")]
         lines.append(
             f"| {title} | {definition} | {rung} | {change or '—'} | {level[0]} | {level[1]} "
             f"| {found[rung].effect} | {found[rung].words} |"

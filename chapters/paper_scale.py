@@ -179,7 +179,7 @@ sentences = []
 for dataset, summary in shown.items():
     rows = [row for (d, _, _), found in compared.items() if d == dataset for row in found]
     at = {d: ladder_in(summary, d).sel(rung="as published") for d in DEFINITIONS}
-    read = {d: finding("", at[d], "epoch_preference", 1) for d in DEFINITIONS}
+    read = {d: finding("", at[d], "rung_epoch_preference", 1) for d in DEFINITIONS}
     sides = {d: [e for e, s in enumerate(read[d].sides, 1) if s == side]
              for d, side in (("class-based", "above"), ("original", "below"))}  # fmt: skip
     epochs = summary.sizes["epoch"]

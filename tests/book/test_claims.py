@@ -132,7 +132,7 @@ def test_the_flows_are_exact_and_a_wrong_one_is_seen(monkeypatch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Committed results of small runs under the name of a published data set."""
-    from srel_core.book.committed.write import summarise
+    from srel_core.book.committed.write import summary_of
     from srel_core.experiments.profiles import class_experiments
     from tests.book.test_committed import N_RESAMPLES
 
@@ -140,7 +140,7 @@ def folder(tmp_path_factory):
     experiments = class_experiments("smoke", "digits", epochs=2)
     runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
     path = place / files.file_name("cifar10")
-    result_files.save(summarise(runs, n_resamples=N_RESAMPLES), path)
+    result_files.save(summary_of(runs, n_resamples=N_RESAMPLES), path)
     return place
 
 

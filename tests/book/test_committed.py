@@ -1,19 +1,23 @@
 """The committed results: their schema, what they hold, and that they are found and verified."""
 
 import json
+import math
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from srel_core.book.committed import files, first_epoch, schema, standing, verify
+from srel_core.book.committed import files, first_epoch, schema, standing, verify, write
 from srel_core.book.committed.files import ladder_in
 from srel_core.book.committed.schema import VARIABLES
-from srel_core.book.committed.write import distance_to_limit, kept_runs, summarise, write_summary
+from srel_core.book.committed.write import distance_to_limit, kept_runs, summary_of, write_summary
+from srel_core.book.published import ladder
 from srel_core.book.published.definitions import published_class_curves, published_kl
-from srel_core.book.published.ladder import LADDERS, ladder
+from srel_core.book.published.ladder import LADDERS, ladders
 from srel_core.experiments import provenance, result_files
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
+from srel_core.statistics import by_class
 from srel_core.statistics.class_summary import class_summary, learning_curves
 from tests.support.book import ROOT
 from tests.test_cli import srel
@@ -32,7 +36,7 @@ def kept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(kept):
-    return summarise(kept[2], n_resamples=N_RESAMPLES)
+    return summary_of(kept[2], n_resamples=N_RESAMPLES)
 
 
 @pytest.fixture
@@ -61,14 +65,14 @@ def test_a_summary_holds_what_the_summaries_and_ladders_give(kept, summary):
         at = summary.sel(aggregate=reduce)
         for name in ("matrix", "preference_interval", "epoch_preference", "auc", "auc_gain"):
             np.testing.assert_array_equal(at[name], want[name].values.astype("float32"))
-    for definition in LADDERS:
-        want = ladder(runs, definition, n_resamples=N_RESAMPLES)
-        got = ladder_in(summary, definition)
-        assert got.rung.values.tolist() == want.rung.values.tolist()
-        assert got.change.values.tolist() == want.change.values.tolist()
-        assert set(got.data_vars) == set(want.data_vars)
-        for name in want.data_vars:
-            np.testing.assert_array_equal(got[name], want[name].values.astype("float32"))
+    want = ladders(runs, n_resamples=N_RESAMPLES)
+    for name in (*want.data_vars, "rung", "ladder", "change", "after"):
+        expected = want[name].values
+        if expected.dtype.kind == "f":
+            expected = expected.astype("float32")
+        np.testing.assert_array_equal(summary[name], expected)
+    for definition, rungs in LADDERS.items():
+        assert ladder_in(summary, definition).rung.values.tolist() == [r.name for r in rungs]
         published = [published_class_curves(run, definition) for run in runs]
         for name in ("same", "other"):
             np.testing.assert_allclose(
@@ -79,6 +83,30 @@ def test_a_summary_holds_what_the_summaries_and_ladders_give(kept, summary):
     np.testing.assert_array_equal(summary.train_loss, curves.train_loss.astype("float32"))
     in_float64 = np.mean([run.in_float64.mean("sample").T for run in runs], 0)
     np.testing.assert_allclose(summary.in_float64, in_float64, rtol=1e-6)
+
+
+def test_every_quantity_is_computed_once(kept, monkeypatch):
+    runs, counts = kept[2], Counter()
+
+    def counted(module, name):
+        true = getattr(module, name)
+
+        def count(*given, **options):
+            counts[name] += 1
+            return true(*given, **options)
+
+        monkeypatch.setattr(module, name, count)
+
+    counted(by_class, "same_class_auc")
+    counted(ladder, "_same_and_other")
+    counted(write, "class_summary")
+    summary_of(runs, n_resamples=2)
+    cells = math.prod(runs[0].sizes[d] for d in ("rule", "divergence", "step"))
+    assert counts == {
+        "same_class_auc": cells * len(runs),
+        "_same_and_other": sum(map(len, LADDERS.values())) * len(runs),
+        "class_summary": 1,
+    }
 
 
 def test_a_step_that_does_nothing_compares_entropies_alone(kept, summary):
@@ -135,12 +163,12 @@ def test_every_variable_of_the_schema_says_what_it_is(summary):
 def test_runs_that_do_not_belong_together_are_refused(kept):
     runs = kept[2]
     with pytest.raises(ValueError, match="the same seed"):
-        summarise([runs[0], runs[0]])
+        summary_of([runs[0], runs[0]])
     with pytest.raises(ValueError, match="differ in their code_digest"):
-        summarise([runs[0], runs[1].assign_attrs(code_digest="other")])
+        summary_of([runs[0], runs[1].assign_attrs(code_digest="other")])
     config = json.loads(runs[1].attrs["config"]) | {"augment": True}
     with pytest.raises(ValueError, match="differ in more than their seed"):
-        summarise([runs[0], runs[1].assign_attrs(config=json.dumps(config))])
+        summary_of([runs[0], runs[1].assign_attrs(config=json.dumps(config))])
 
 
 def test_kept_runs_of_other_code_serve_until_the_present_code_has_them_all(kept, tmp_path):

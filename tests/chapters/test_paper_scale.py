@@ -8,7 +8,7 @@ import pytest
 from srel_core.book.claims import of_the_paper
 from srel_core.book.claims.evidence import digits
 from srel_core.book.committed import files
-from srel_core.book.committed.write import summarise
+from srel_core.book.committed.write import summary_of
 from srel_core.book.published.figures import NOT_RUN, PUBLISHED
 from srel_core.book.published.ladder import LADDERS
 from srel_core.book.text.verdict_tables import details, table
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     experiments = class_experiments("smoke", "digits")
     runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
-    result_files.save(summarise(runs, n_resamples=50), place / files.file_name("cifar10"))
+    result_files.save(summary_of(runs, n_resamples=50), place / files.file_name("cifar10"))
     (place / "none").mkdir()
     return place
 

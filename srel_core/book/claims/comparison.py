@@ -66,4 +66,6 @@ def curve_rows(summary: "xr.Dataset", dataset: str, definition: str, name: str) 
     """Our `same` or `other` curve as published, in each epoch."""
     first = ladder_in(summary, definition).sel(rung="as published")
     published = getattr(PUBLISHED[dataset], name)[definition]
-    return beside_published(first[f"epoch_{name}"], first[f"epoch_{name}_interval"], published)
+    return beside_published(
+        first[f"rung_epoch_{name}"], first[f"rung_epoch_{name}_interval"], published
+    )

@@ -75,7 +75,7 @@ def finding(
 def _preference(summary: "xr.Dataset", _: str) -> list[Evidence]:
     first = ladder_in(summary, "class-based").sel(rung="as published")
     found: list[Evidence] = [
-        finding("as published (`kl_div` of probabilities)", first, "epoch_preference", 1)
+        finding("as published (`kl_div` of probabilities)", first, "rung_epoch_preference", 1)
     ]
     for rule, step in (("sgd:1e-4", "gradient step"), ("adam:1e-4", "fresh Adam")):
         at = summary.sel(rule=rule, divergence="kl")
@@ -119,7 +119,7 @@ def _agreement_of(reading: str, rows: "Sequence[Row]") -> Agreement:
 def rung_findings(ladder: "xr.Dataset") -> dict[str, Finding]:
     """For each rung of a ladder, whether a step prefers its own class there."""
     return {
-        str(rung): finding(str(rung), ladder.sel(rung=rung), "epoch_preference", 1)
+        str(rung): finding(str(rung), ladder.sel(rung=rung), "rung_epoch_preference", 1)
         for rung in ladder.rung.values
     }
 

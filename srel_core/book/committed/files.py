@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srel_core.book.committed.schema import check, ladder_name
+import numpy as np
+
+from srel_core.book.committed.schema import check
 from srel_core.book.published.figures import DATASETS
 from srel_core.experiments import result_files
 
@@ -47,9 +49,6 @@ def runs_of(summary: "xr.Dataset") -> list[dict[str, Any]]:
 
 
 def ladder_in(summary: "xr.Dataset", definition: str) -> "xr.Dataset":
-    """One ladder out of a summary, under the names that `srel_core.book.published.ladder.ladder`
-    gives it."""
-    prefix = ladder_name(definition, "")
-    names = [str(n) for n in summary.variables if str(n).startswith(prefix)]
-    part = summary[[*names, "step", "epoch", "bound"]]
-    return part.rename({name: name.removeprefix(prefix) for name in names})
+    """The rungs of one ladder, and what the summary holds of each."""
+    of_rungs = [name for name in summary.data_vars if "rung" in summary[name].dims]
+    return summary[of_rungs].isel(rung=np.flatnonzero(summary.ladder.values == definition))

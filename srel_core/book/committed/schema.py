@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srel_core.book.published.ladder import LADDERS
 from srel_core.experiments import result_files
 from srel_core.statistics.by_class import Reduce
 
@@ -99,37 +98,22 @@ _SLICE = {
 }
 
 
-def _ladder(definition: str) -> dict[str, Variable]:
-    by = (rung_dim(definition),)
-    found = {"undefined": Variable((*by, "step"), "fraction of samples with own = 0")}
-    for prefix, along in (("", "step"), ("epoch_", "epoch")):
-        found |= {
-            f"{prefix}{name}": Variable(
-                (*by, along), f"{name}, as srel_core.book.published.ladder", True
-            )
-            for name in ("same", "other", "preference")
-        }
-    return {ladder_name(definition, name): kept for name, kept in found.items()}
-
-
-def ladder_name(definition: str, name: str) -> str:
-    """A variable of a ladder goes by this name in the file."""
-    return f"{definition.replace('-', '_')}_{name}"
-
-
-def rung_dim(definition: str) -> str:
-    return ladder_name(definition, "rung")
-
-
-_ALL = _SUMMARY | _PUBLISHED | _LEARNING | _SLICE
-for _definition in LADDERS:
-    _ALL |= _ladder(_definition)
-VARIABLES: Mapping[str, Variable] = MappingProxyType(_ALL)
+_RUNGS = {"rung_undefined": Variable(("rung", "step"), "fraction of samples with own = 0")}
+for _prefix, _along in (("", "step"), ("epoch_", "epoch")):
+    _RUNGS |= {
+        f"rung_{_prefix}{_name}": Variable(
+            ("rung", _along), f"{_name}, as srel_core.book.published.ladder", True
+        )
+        for _name in ("same", "other", "preference")
+    }
+VARIABLES: Mapping[str, Variable] = MappingProxyType(
+    _SUMMARY | _PUBLISHED | _LEARNING | _SLICE | _RUNGS
+)
 
 _COORDINATES = (
     "aggregate", "rule", "divergence", "step", "epoch", "seed", "bound", "definition", "quantile",
     *_MATRIX, "slice_train_step", "epoch_of_step",
-    *(ladder_name(d, name) for d in LADDERS for name in ("rung", "change", "after")),
+    "rung", "ladder", "change", "after",
 )  # fmt: skip
 
 
