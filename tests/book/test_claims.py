@@ -11,13 +11,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from srel_core.book.claims import evidence, flow_check, of_the_paper
-from srel_core.book.claims.comparison import Row, curve_rows
-from srel_core.book.claims.evidence import Agreement, Claim, Exactness, Finding, overall
+from srel_core.book.claims.comparison import BesidePublished, curve_rows
+from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding, overall
 from srel_core.book.committed import files, regression_file
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import OTHERS, SAME
 from srel_core.book.published.figures import NOT_RUN, PUBLISHED
-from srel_core.book.regression.rows import summarise as summarise_regression
+from srel_core.book.regression.rows import judged_rows as judged_rows
 from srel_core.book.text import verdict_tables
 from srel_core.experiments import result_files
 from srel_core.experiments.regression.settings import regression_settings
@@ -98,20 +98,20 @@ def test_effects_are_those_of_the_last_epoch():
 
 @given(st.floats(0.1, 10), st.floats(0.5, 0.99), st.floats(1.01, 2), st.floats(0.05, 20))
 def test_agreement_with_a_mean_of_other_runs_is_wider_by_the_root_of_two(ours, down, up, there):
-    row = Row(ours, ours * down, ours * up, there)
+    row = BesidePublished(ours, ours * down, ours * up, there)
     assert row.within == (ours * down <= there <= ours * up)
     assert not row.within or row.within_other_mean
     edge = ours * up ** (2**0.5)
-    assert Row(ours, ours * down, ours * up, edge * 0.999).within_other_mean
-    assert not Row(ours, ours * down, ours * up, edge * 1.001).within_other_mean
+    assert BesidePublished(ours, ours * down, ours * up, edge * 0.999).within_other_mean
+    assert not BesidePublished(ours, ours * down, ours * up, edge * 1.001).within_other_mean
     assert row.difference == pytest.approx((ours - there) / there, abs=1e-9)
 
 
 def test_agreement_and_exactness_in_words():
-    assert [Agreement("r", n, 3).word for n in (0, 2, 3)] == ["does not hold", "depends", "holds"]
-    assert "2 of 3 agree" in Agreement("r", 2, 3).text
+    assert [Count("r", n, 3).word for n in (0, 2, 3)] == ["does not hold", "depends", "holds"]
+    assert "2 of 3 agree" in Count("r", 2, 3).text
     with pytest.raises(ValueError, match="0 of 0"):
-        Agreement("r", 0, 0)
+        Count("r", 0, 0)
     assert Exactness("r", 1e-9, 1e-6).word == "holds"
     for error in (1e-3, np.inf, np.nan):
         wrong = Exactness("r", error, 1e-6)
@@ -281,13 +281,11 @@ def test_regression_is_counted_by_setting(tmp_path):
     assert path.name == regression_file.FILE and kept is not None
     claim = of_the_paper.claims(tmp_path)[3]
     phases, large, rises = claim.findings[""]
-    networks = [
-        row for row in summarise_regression(_smoke_results(tmp_path)) if row.setting.family == "mlp"
-    ]
+    networks = [row for row in judged_rows(_smoke_results(tmp_path)) if row.setting.family == "mlp"]
     assert phases.of == large.of == len(networks) < len(kept.row)
-    assert phases.within == sum(row.verdict.two_phases for row in networks)
-    assert large.within == sum(row.verdict.checks["large"] for row in networks)
-    moving = [row for row in networks if row.verdict.checks["moves"]]
+    assert phases.within == sum(row.judgement.two_phases for row in networks)
+    assert large.within == sum(row.judgement.checks["large"] for row in networks)
+    moving = [row for row in networks if row.judgement.checks["moves"]]
     assert (rises.within, rises.of) == (sum(row.rises for row in moving), len(moving))
     assert claim.title in verdict_tables.other_details([claim])
     result_files.save(kept.drop_vars("moved"), path)

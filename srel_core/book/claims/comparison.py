@@ -19,7 +19,7 @@ OTHER_MEAN = float(np.sqrt(2))
 
 
 @dataclass(frozen=True)
-class Row:
+class BesidePublished:
     """A value of ours with its interval beside a published one."""
 
     ours: float
@@ -45,24 +45,28 @@ class Row:
         return bool(stretched[0] <= there <= stretched[1])
 
 
-def beside_published(ours: ArrayLike, interval: ArrayLike, published: Sequence[float]) -> list[Row]:
+def beside_published(
+    ours: ArrayLike, interval: ArrayLike, published: Sequence[float]
+) -> list[BesidePublished]:
     """A row for each published epoch that was measured too: ours (epoch,), interval (2, epoch)."""
     return [
-        Row(float(value), float(low), float(high), there)
+        BesidePublished(float(value), float(low), float(high), there)
         for value, low, high, there in zip(
             np.asarray(ours), *np.asarray(interval), published, strict=False
         )
     ]
 
 
-def accuracy_rows(summary: "xr.Dataset", dataset: str) -> "list[Row]":
+def accuracy_rows(summary: "xr.Dataset", dataset: str) -> "list[BesidePublished]":
     """Our training accuracy in each epoch, with the range over the seeds for an interval."""
     ours = summary.train_accuracy
     bounds = [ours.min("seed"), ours.max("seed")]
     return beside_published(ours.mean("seed"), bounds, PUBLISHED[dataset].train_accuracy)
 
 
-def curve_rows(summary: "xr.Dataset", dataset: str, definition: str, name: str) -> "list[Row]":
+def curve_rows(
+    summary: "xr.Dataset", dataset: str, definition: str, name: str
+) -> "list[BesidePublished]":
     """Our `same` or `other` curve as published, in each epoch."""
     first = ladder_in(summary, definition).sel(rung="as published")
     published = getattr(PUBLISHED[dataset], name)[definition]

@@ -69,7 +69,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Count:
     """How many cases agree with the claim: values with published ones, those within the interval
     that, were our spread theirs too, holds the mean of as many other runs; or settings."""
 
@@ -111,7 +111,7 @@ class Exactness:
         return f"**{self.word}**; largest relative difference {side} {self.tolerance:g}"
 
 
-Evidence = Finding | Agreement | Exactness
+Evidence = Finding | Count | Exactness
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srel_core.book.claims.comparison import Row, accuracy_rows, curve_rows
-from srel_core.book.claims.evidence import Agreement, Claim, Evidence, Exactness, Finding
+from srel_core.book.claims.comparison import BesidePublished, accuracy_rows, curve_rows
+from srel_core.book.claims.evidence import Claim, Count, Evidence, Exactness, Finding
 from srel_core.book.claims.flow_check import TOLERANCE, flow_errors
 from srel_core.book.committed import regression_file
 from srel_core.book.committed.files import ladder_in, load_all
@@ -47,11 +47,9 @@ def _regression(folder: str | Path | None) -> Claim:
     passed = networks.passed.sum("row")
     moves = networks.isel(row=networks.passed.sel(check="moves").values)
     readings = (
-        Agreement(
-            "a rapid phase, then rest", int(passed.sel(check="own scale")), len(networks.row)
-        ),
-        Agreement("… and large in the second", int(passed.sel(check="large")), len(networks.row)),
-        Agreement("S_rel rises", int((moves.plateau > moves.start).sum()), len(moves.row)),
+        Count("a rapid phase, then rest", int(passed.sel(check="own scale")), len(networks.row)),
+        Count("… and large in the second", int(passed.sel(check="large")), len(networks.row)),
+        Count("S_rel rises", int((moves.plateau > moves.start).sum()), len(moves.row)),
     )
     return Claim(title, "regression_two_phase", "sec-two-phases", {"": readings})
 
@@ -107,13 +105,13 @@ def _agreement(summary: "xr.Dataset", dataset: str) -> list[Evidence]:
     for definition in QUANTITIES:
         curves = [curve_rows(summary, dataset, definition, name) for name in ("same", "other")]
         rows = [row for curve in curves for row in curve]
-        found.append(_agreement_of(f"{definition} `same` and `other`", rows))
-    found.append(_agreement_of("training accuracy", accuracy_rows(summary, dataset)))
+        found.append(_count_within(f"{definition} `same` and `other`", rows))
+    found.append(_count_within("training accuracy", accuracy_rows(summary, dataset)))
     return found
 
 
-def _agreement_of(reading: str, rows: "Sequence[Row]") -> Agreement:
-    return Agreement(reading, sum(row.within_other_mean for row in rows), len(rows))
+def _count_within(reading: str, rows: "Sequence[BesidePublished]") -> Count:
+    return Count(reading, sum(row.within_other_mean for row in rows), len(rows))
 
 
 def rung_findings(ladder: "xr.Dataset") -> dict[str, Finding]:

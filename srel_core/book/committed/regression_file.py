@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from srel_core.book.committed.files import committed_dir
-from srel_core.book.regression.rows import Row, summarise
+from srel_core.book.regression.rows import SettingRow, judged_rows
 from srel_core.book.regression.two_phase_rule import CHECKS
 from srel_core.experiments import result_files
 from srel_core.experiments.provenance import provenance
@@ -35,11 +35,11 @@ VARIABLES: dict[str, tuple[str, ...]] = {
 plateau to a linear model's S_rel, and its interval; break_* are NaN without a fit."""
 
 
-def table(rows: "Sequence[Row]") -> "xr.Dataset":
+def table(rows: "Sequence[SettingRow]") -> "xr.Dataset":
     """The rows as a dataset, with the settings' names as the coordinate `row`."""
     import xarray as xr
 
-    verdicts = [row.verdict for row in rows]
+    verdicts = [row.judgement for row in rows]
     fits = [(v.fit.break_step, *v.fit.interval) if v.fit else (np.nan,) * 3 for v in verdicts]
     breaks, low, high = zip(*fits, strict=True)
     values = {
@@ -80,7 +80,7 @@ def write(
     seconds = sum(run["wall_seconds"] for run in runs)
     attributes = provenance(KIND, config, digests.pop(), seconds)
     path = committed_dir(folder) / FILE
-    result_files.save(table(summarise(found)).assign_attrs(attributes), path)
+    result_files.save(table(judged_rows(found)).assign_attrs(attributes), path)
     return path
 
 

@@ -44,7 +44,7 @@ def shortened(experiment: ClassExperiment, steps_per_epoch: int) -> ClassExperim
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement:
+class Recomputed:
     """The differences, as `largest_differences`, and where a file was made on another processor,
     with other threads or another torch, what was there and what is here, by name."""
 
@@ -59,7 +59,7 @@ class Agreement:
         return f"S_rel and own to {self.checkpoint:.1e}, losses to {self.losses:.1e}{other}"
 
 
-def verify(path: Path, device: str = "auto", progress: bool = True) -> Agreement:
+def verify(path: Path, device: str = "auto", progress: bool = True) -> Recomputed:
     """Recompute the slice of a committed file with the present code; re-stamp it if it agrees.
 
     ResultError, the file left as it is, if the differences are larger than `TOLERANCE`, if the
@@ -78,7 +78,7 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> Agreement
                 f"{path.name}: the images at hand are not those it was made from ({name} "
                 f"{run.attrs[name][:12]}, not {first[name][:12]}): it stays as it is"
             )
-    found = Agreement(*largest_differences(summary, slice_of(run)), _made_with(first, run))
+    found = Recomputed(*largest_differences(summary, slice_of(run)), _made_with(first, run))
     if not (found.checkpoint <= TOLERANCE[0] and found.losses <= TOLERANCE[1]):
         raise ResultError(
             f"{path.name}: the present code gives other numbers ({found}), where {TOLERANCE[0]:g} "

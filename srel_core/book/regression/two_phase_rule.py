@@ -61,8 +61,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Measurements and answers for one case.
+class Judgement:
+    """What was measured of one case, and the answers that follow.
 
     fit          the two lines; None if the curve is constant or straight up to rounding
     p_adjusted   Holm's, over all cases judged together; 1 without a fit
@@ -153,7 +153,7 @@ def case_of(
     return Case(steps, means[:, 0, taken], np.array(linear), means[:, 1, -1])
 
 
-def judge(cases: Mapping[str, Case]) -> dict[str, Verdict]:
+def judge(cases: Mapping[str, Case]) -> dict[str, Judgement]:
     """Apply the rule to all cases at once: p-values are adjusted for their number.
 
     ValueError for so many cases that the smallest p-value there is would not do.
@@ -167,7 +167,7 @@ def judge(cases: Mapping[str, Case]) -> dict[str, Verdict]:
     fits = {name: _fit(case.steps, case.curves) for name, case in cases.items()}
     adjusted = holm([fit.p_value if fit else 1.0 for fit in fits.values()])
     return {
-        name: _verdict(case, fits[name], p)
+        name: _judgement(case, fits[name], p)
         for (name, case), p in zip(cases.items(), adjusted, strict=True)
     }
 
@@ -182,7 +182,7 @@ def holm(p_values: list[float]) -> Floats:
     return adjusted
 
 
-def _verdict(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Verdict:
+def _judgement(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Judgement:
     steps, mean = case.steps, case.curves.mean(0)
     last, first_half = steps[-1], steps <= steps[-1] / 2
     plateaus = case.curves[:, steps >= (fit.break_step if fit else last / 2)].mean(1)
@@ -194,7 +194,7 @@ def _verdict(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Verdict:
         drift = gone / plateau if plateau > 0 else np.inf
         half = _fit(steps[first_half], case.curves[:, first_half])
         half_break = half.break_step / fit.break_step if half else np.nan
-    return Verdict(
+    return Judgement(
         fit=fit,
         p_adjusted=float(p_adjusted),
         moved=float(np.ptp(mean) / mean.max()),

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from srel_core.book.claims.evidence import Agreement, Claim, overall
+from srel_core.book.claims.evidence import Claim, Count, overall
 from srel_core.book.published.figures import DATASETS, NOT_RUN, TITLES
 from srel_core.choices import unknown
 
@@ -21,7 +21,7 @@ def table(found: Sequence[Claim], link: Callable[[Claim], str]) -> str:
 def _in_short(claim: Claim) -> str:
     if claim.word == "not examined":
         return claim.missing
-    counted = [f for f in claim.findings.get("", ()) if isinstance(f, Agreement)]
+    counted = [f for f in claim.findings.get("", ()) if isinstance(f, Count)]
     if counted:
         return " · ".join(f"{f.reading}: {f.within} of {f.of}" for f in counted)
     by_word: dict[str, list[str]] = {}
