@@ -40,10 +40,12 @@ import numpy as np
 from IPython.display import Markdown, display
 from tqdm import tqdm
 
+from srel_core.book.committed import regression_file
 from srel_core.book.figures import regression
 from srel_core.book.figures.style import OTHERS, RULES, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
+from srel_core.book.text.result_tables import badge
 from srel_core.book.text.sources import varying
 from srel_core.experiments.regression.experiment import BATCH_SIZE
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
@@ -645,3 +647,10 @@ lines.append(
     + f" | {varying(f'{total:.0f} s')} |"
 )
 Markdown("\n".join(lines))
+
+# %% [markdown]
+# The verdict in {doc}`verdicts` is on the committed results of the `laptop` profile:
+
+# %% tags=["hide-input"]
+committed = regression_file.load()
+Markdown(f"- Regression: {badge(committed)}" if committed is not None else "There are none yet.")

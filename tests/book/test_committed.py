@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 from collections import Counter
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from srel_core.book.committed import files, first_epoch, schema, standing, verify, write
+from srel_core.book.committed.consistency import contradiction
 from srel_core.book.committed.files import ladder_in
 from srel_core.book.committed.schema import VARIABLES
 from srel_core.book.committed.write import distance_to_limit, kept_runs, summary_of, write_summary
@@ -19,6 +22,7 @@ from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
 from srel_core.statistics import by_class
 from srel_core.statistics.class_summary import class_summary, learning_curves
+from tests.book.conftest import COMMIT
 from tests.support.book import ROOT
 from tests.test_cli import srel
 
@@ -160,6 +164,59 @@ def test_every_variable_of_the_schema_says_what_it_is(summary):
         assert summary[name].attrs["long_name"] == variable.meaning
 
 
+@pytest.mark.parametrize(
+    ("alter", "fault"),
+    [
+        (lambda d: d.auc_interval[::-1], "lower bound of auc_interval lies above the upper one"),
+        (lambda d: d.auc_interval * np.nan, "auc_interval is not finite everywhere"),
+        (lambda d: d.auc.where(d.step > d.step[0]), "auc is not finite everywhere"),
+        (lambda d: d.auc + 1, "auc does not lie within [0, 1] everywhere"),
+        (lambda d: -d.preference, "preference does not lie within [0, inf] everywhere"),
+    ],
+)
+def test_numbers_that_can_be_none_are_refused(summary, tmp_path, alter, fault):
+    altered = alter(summary)
+    altered = summary.assign({altered.name: summary[altered.name].copy(data=altered)})
+    result_files.save(altered, tmp_path / "x.nc")
+    with pytest.raises(ResultError, match=re.escape(fault)):
+        files.load_summary(tmp_path / "x.nc")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["preference", "epoch_preference", "preference_interval", "auc", "epoch_auc", "auc_gain",
+     "rung_same", "rung_epoch_same", "rung_preference", "rung_epoch_preference", "matrix",
+     "published_same", "published_curve", "published_gain", "rung_undefined"],
+)  # fmt: skip
+def test_altered_numbers_contradict_others_and_are_not_vouched_for(file, name):
+    summary = files.load_summary(file)
+    assert contradiction(summary) == ""
+    altered = xr.full_like(summary[name], 0.42 if "auc" in name or "undefined" in name else 42)
+    result_files.save(summary.assign({name: altered}), file)
+    before = file.read_bytes()
+    with pytest.raises(ResultError, match="contradicts itself: .* does not follow from the rest"):
+        verify.verify(file, "cpu", progress=False)
+    assert file.read_bytes() == before
+
+
+def test_nothing_is_written_from_code_that_is_in_no_commit(kept, tmp_path, monkeypatch):
+    runs = sorted(kept[0].glob("*.nc"))
+    expected = "must come from committed code, not from abc.changes: commit the changes"
+    with pytest.raises(ResultError, match=expected):
+        write_summary(runs, tmp_path, commit="abc+changes")
+    changed = result_files.load(runs[0]).assign_attrs(commit="abc+changes")
+    result_files.save(changed, tmp_path / "run.nc")
+    with pytest.raises(ResultError, match=expected):
+        write_summary([tmp_path / "run.nc", runs[1]], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.nc"]
+    monkeypatch.setattr(provenance, "commit", lambda: "abc+changes")
+    for command in (("summarise", *runs), ("regression", "--profile", "smoke")):
+        done = srel(*command, "--committed-dir", tmp_path / "c", "--results-dir", tmp_path / "r")
+        assert done.exit_code == 1 and done.stderr.count("\n") == 1
+        assert "must come from committed code" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.nc"]
+
+
 def test_runs_that_do_not_belong_together_are_refused(kept):
     runs = kept[2]
     with pytest.raises(ValueError, match="the same seed"):
@@ -226,17 +283,14 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
 
 
 def test_standing_follows_the_code(file, monkeypatch):
-    standing.present_code.cache_clear()
-    monkeypatch.setattr(standing, "present_code", lambda: "new code")
+    monkeypatch.setattr(standing, "present_code", lambda kind: "new code")
     assert standing.standing(files.load_summary(file)) == "stale"
-    monkeypatch.setattr(verify, "commit", lambda: "abc")
-    monkeypatch.setattr(verify.ClassExperiment, "code", "new code")
     agreement = verify.verify(file, "cpu", progress=False)
-    assert (agreement.checkpoint, agreement.losses, agreement.made_with) == (0, 0, {})
+    assert agreement == "S_rel and own to 0.0e+00, losses to 0.0e+00"
     stamped = files.load_summary(file)
     assert standing.standing(stamped) == "verified"
-    assert stamped.attrs["verified_commit"] == "abc" and stamped.attrs["verified_on"] > "2026"
-    monkeypatch.setattr(standing, "present_code", lambda: "newer code")
+    assert stamped.attrs["verified_commit"] == COMMIT and stamped.attrs["verified_on"] > "2026"
+    monkeypatch.setattr(standing, "present_code", lambda kind: "newer code")
     assert standing.standing(stamped) == "stale"
 
 
@@ -247,10 +301,8 @@ def test_another_processor_or_number_of_threads_is_named(file):
     runs[0] |= {"device": "Abacus", "threads": "99"}
     result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
     agreement = verify.verify(file, "cpu", progress=False)
-    assert agreement.made_with == {
-        "device": ("Abacus", provenance.environment()["device"]), "threads": ("99", here)
-    }  # fmt: skip
-    assert str(agreement).endswith(f"; threads {here}, not 99")
+    device = provenance.environment()["device"]
+    assert agreement.endswith(f"; device {device}, not Abacus; threads {here}, not 99")
     summary["slice_own"] *= 1.01
     result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
     with pytest.raises(ResultError, match=r"other numbers \(.*; device .*, not Abacus; threads"):
@@ -301,4 +353,4 @@ def test_results_belong_to_a_book(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "chapters")
     assert files.committed_dir() == tmp_path / "results"
     assert files.load_all() == {}
-    assert provenance.code_digest(["choices"]) != standing.present_code()
+    assert provenance.code_digest(["choices"]) != standing.present_code(schema.KIND)

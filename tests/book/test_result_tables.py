@@ -21,6 +21,7 @@ def summary(**attributes):
     }  # fmt: skip
     attributes = {
         "created": "2026-01-02T03:04:05", "commit": "abc", "code_digest": "old",
+        "kind": "class_srel_summary",
         "runs": json.dumps([run]), **attributes,
     }  # fmt: skip
     return xr.Dataset(
@@ -30,7 +31,7 @@ def summary(**attributes):
 
 @pytest.fixture(autouse=True)
 def code(monkeypatch):
-    monkeypatch.setattr(standing, "present_code", lambda: "new")
+    monkeypatch.setattr(standing, "present_code", lambda kind: "new")
 
 
 def test_each_standing_has_its_badge():

@@ -31,6 +31,12 @@ class Finding:
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.intervals):
             raise ValueError("a finding needs a value and an interval for each epoch")
+        for value, (low, high) in zip(self.values, self.intervals, strict=True):
+            if np.isnan(value) or not low <= high:
+                raise ValueError(
+                    f"{self.reading!r} has a value {value:g} in [{low:g}, {high:g}]: expected "
+                    "numbers, and a lower bound that is not above the upper one"
+                )
 
     @property
     def sides(self) -> tuple[str, ...]:

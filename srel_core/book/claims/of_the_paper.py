@@ -9,7 +9,7 @@ from srel_core.book.claims.evidence import Claim, Count, Evidence, Exactness, Fi
 from srel_core.book.claims.flow_check import TOLERANCE, flow_errors
 from srel_core.book.committed import regression_file
 from srel_core.book.committed.files import ladder_in, load_all
-from srel_core.book.published.definitions import QUANTITIES
+from srel_core.book.published.figures import DEFINITIONS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -102,7 +102,7 @@ def _sharper(summary: "xr.Dataset", _: str) -> list[Evidence]:
 
 def _agreement(summary: "xr.Dataset", dataset: str) -> list[Evidence]:
     found: list[Evidence] = []
-    for definition in QUANTITIES:
+    for definition in DEFINITIONS:
         curves = [curve_rows(summary, dataset, definition, name) for name in ("same", "other")]
         rows = [row for curve in curves for row in curve]
         found.append(_count_within(f"{definition} `same` and `other`", rows))

@@ -1,6 +1,7 @@
 """Where the committed files are, and what is in them: read without what they were made with."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,16 @@ def committed_dir(given: str | Path | None = None) -> Path:
 
 def file_name(dataset: str) -> str:
     return f"class_srel-{dataset}.nc"
+
+
+def refuse_changes(commits: Iterable[str]) -> None:
+    """ResultError if one of these commits had changes beside it: nobody could get at that code."""
+    changed = [commit for commit in commits if commit.endswith("+changes")]
+    if changed:
+        raise result_files.ResultError(
+            f"a committed result must come from committed code, not from {changed[0]}: commit the "
+            "changes, then compute and write it anew"
+        )
 
 
 def load_summary(path: Path) -> "xr.Dataset":

@@ -32,12 +32,17 @@ _RUN_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Variable:
-    """What the file holds under a name: its dimensions, in words what it is, and whether an
-    interval stands beside it."""
+    """What the file holds under a name: its dimensions, in words what it is, whether an interval
+    stands beside it, and between what bounds its values lie, all finite."""
 
     dims: tuple[str, ...]
     meaning: str
     interval: bool = False
+    within: tuple[float, float] = (0, np.inf)
+
+
+_SHARE = (0, 1)
+_SIGNED = (-1, 1)
 
 
 _CELL = ("rule", "divergence", "step")
@@ -49,11 +54,15 @@ _SUMMARY = {
     "epoch_preference": Variable(
         ("aggregate", *_EPOCH), "same / other of the means over the checkpoints of an epoch", True
     ),
-    "auc": Variable(_CELL, "same-class AUC", True),
-    "epoch_auc": Variable(_EPOCH, "same-class AUC, mean over the checkpoints of an epoch", True),
-    "auc_gain": Variable(_EPOCH, "epoch_auc less that of l2_logits, paired", True),
-    "undefined": Variable(_CELL, "fraction of samples with own = 0"),
-    "in_float64": Variable(("rule", "step"), "fraction of samples measured in float64"),
+    "auc": Variable(_CELL, "same-class AUC", True, _SHARE),
+    "epoch_auc": Variable(
+        _EPOCH, "same-class AUC, mean over the checkpoints of an epoch", True, _SHARE
+    ),
+    "auc_gain": Variable(_EPOCH, "epoch_auc less that of l2_logits, paired", True, _SIGNED),
+    "undefined": Variable(_CELL, "fraction of samples with own = 0", within=_SHARE),
+    "in_float64": Variable(
+        ("rule", "step"), "fraction of samples measured in float64", within=_SHARE
+    ),
     "own_median": Variable(("seed", *_CELL), "median of own over samples"),
     "limit_distance": Variable(
         ("seed", "quantile", *_CELL),
@@ -71,10 +80,16 @@ _PUBLISHED = {
         ("seed", "epoch"), "published class-based, of a step that does nothing"
     ),
     "rank_correlation": Variable(
-        ("seed", "epoch"), "fresh Adam: published class-based quantity with KL, over probes"
+        ("seed", "epoch"),
+        "fresh Adam: published class-based quantity with KL, over probes",
+        within=_SIGNED,
     ),
-    "step_part_same": Variable(("seed", "epoch"), "fresh Adam: what the step adds to the former"),
-    "step_part_other": Variable(("seed", "epoch"), "fresh Adam: what the step adds to the former"),
+    "step_part_same": Variable(
+        ("seed", "epoch"), "fresh Adam: what the step adds to the former", within=_SIGNED
+    ),
+    "step_part_other": Variable(
+        ("seed", "epoch"), "fresh Adam: what the step adds to the former", within=_SIGNED
+    ),
     "kl_same": Variable(("seed", "epoch"), "fresh Adam: mean KL at probes of the sample's class"),
     "kl_other": Variable(("seed", "epoch"), "fresh Adam: mean KL at probes of other classes"),
     "published_gain": Variable(
@@ -82,9 +97,9 @@ _PUBLISHED = {
     ),
 }
 _LEARNING = {
-    f"{split}_{quantity}": Variable(("seed", "epoch"), f"{split} {quantity}")
+    f"{split}_{quantity}": Variable(("seed", "epoch"), f"{split} {quantity}", within=within)
     for split in ("train", "test")
-    for quantity in ("loss", "accuracy")
+    for quantity, within in (("loss", (0, np.inf)), ("accuracy", _SHARE))
 }
 _SLICE = {
     "slice_own": Variable(
@@ -98,7 +113,9 @@ _SLICE = {
 }
 
 
-_RUNGS = {"rung_undefined": Variable(("rung", "step"), "fraction of samples with own = 0")}
+_RUNGS = {
+    "rung_undefined": Variable(("rung", "step"), "fraction of samples with own = 0", within=_SHARE)
+}
 for _prefix, _along in (("", "step"), ("epoch_", "epoch")):
     _RUNGS |= {
         f"rung_{_prefix}{_name}": Variable(
@@ -118,25 +135,46 @@ _COORDINATES = (
 
 
 def check(dataset: "xr.Dataset", name: str = "the summary") -> None:
-    """ResultError, in one line, unless this is a summary that keeps to the schema."""
-    expected = {n: v.dims for n, v in VARIABLES.items()}
-    expected |= {f"{n}_interval": ("bound", *v.dims) for n, v in VARIABLES.items() if v.interval}
-    fault = ""
-    if dataset.attrs.get("kind") != KIND:
-        fault = f"its kind is {dataset.attrs.get('kind')!r}, not {KIND!r}"
-    elif names := sorted(set(map(str, dataset.data_vars)) ^ set(expected)):
-        fault = f"{names[0]} is {'missing' if names[0] in expected else 'not in the schema'}"
-    elif missing := [c for c in _COORDINATES if c not in dataset.coords]:
-        fault = f"the coordinate {missing[0]} is missing"
-    for variable, dims in expected.items():
-        if not fault and dataset[variable].dims != dims:
-            fault = f"{variable} has dimensions {dataset[variable].dims}, not {dims}"
-        elif not fault and dataset[variable].dtype != np.float32:
-            fault = f"{variable} is {dataset[variable].dtype}, not float32"
-    if not fault:
-        runs = json.loads(dataset.attrs.get("runs", "[]"))
-        lacking = [a for run in runs for a in _RUN_ATTRIBUTES if a not in run]
-        if lacking or len(runs) != dataset.sizes["seed"]:
-            fault = f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} of each seed"
+    """ResultError, in one line, unless this is a summary that keeps to the schema, with numbers
+    that can be what they are said to be."""
+    fault = _fault_of_form(dataset) or _fault_of_numbers(dataset)
     if fault:
         raise result_files.ResultError(f"{name} does not keep to the schema: {fault}")
+
+
+def _fault_of_form(dataset: "xr.Dataset") -> str:
+    if dataset.attrs.get("kind") != KIND:
+        return f"its kind is {dataset.attrs.get('kind')!r}, not {KIND!r}"
+    expected = {n: v.dims for n, v in VARIABLES.items()}
+    expected |= {f"{n}_interval": ("bound", *v.dims) for n, v in VARIABLES.items() if v.interval}
+    if names := sorted(set(map(str, dataset.data_vars)) ^ set(expected)):
+        return f"{names[0]} is {'missing' if names[0] in expected else 'not in the schema'}"
+    if missing := [c for c in _COORDINATES if c not in dataset.coords]:
+        return f"the coordinate {missing[0]} is missing"
+    for variable, dims in expected.items():
+        if dataset[variable].dims != dims:
+            return f"{variable} has dimensions {dataset[variable].dims}, not {dims}"
+        if dataset[variable].dtype != np.float32:
+            return f"{variable} is {dataset[variable].dtype}, not float32"
+    runs = json.loads(dataset.attrs.get("runs", "[]"))
+    lacking = [a for run in runs for a in _RUN_ATTRIBUTES if a not in run]
+    if lacking or len(runs) != dataset.sizes["seed"]:
+        return f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} of each seed"
+    return ""
+
+
+def _fault_of_numbers(dataset: "xr.Dataset") -> str:
+    """An interval need not hold its estimate: that of a bootstrap with few runs may not."""
+    for name, variable in VARIABLES.items():
+        low, high = variable.within
+        for held in (name, f"{name}_interval")[: 1 + variable.interval]:
+            values = dataset[held].values
+            if not np.isfinite(values).all():
+                return f"{held} is not finite everywhere"
+            if not ((low <= values) & (values <= high)).all():
+                return f"{held} does not lie within [{low:g}, {high:g}] everywhere"
+        if variable.interval:
+            below, above = dataset[f"{name}_interval"].sel(bound=["low", "high"]).values
+            if not (below <= above).all():
+                return f"the lower bound of {name}_interval lies above the upper one"
+    return ""

@@ -4,8 +4,10 @@ import dataclasses
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from srel_core.book.committed import regression_file
 from srel_core.experiments import result_files
 from srel_core.experiments.class_experiment import ClassExperiment
+from srel_core.experiments.regression import experiment
 from srel_core.experiments.training import Schedule
 
 if TYPE_CHECKING:
@@ -27,18 +29,20 @@ def experiment_of(config: dict[str, Any]) -> ClassExperiment:
 
 
 @cache
-def present_code() -> str:
-    """The digest of the code that an experiment would run on now."""
+def present_code(kind: str) -> str:
+    """The digest of the code that experiments behind files of this kind would run on now."""
+    if kind == regression_file.KIND:
+        return experiment._code()  # private to a module whose every change makes results stale
     return ClassExperiment().code
 
 
 Standing = Literal["current", "verified", "stale"]
 
 
-def standing(summary: "xr.Dataset") -> Standing:
+def standing(committed: "xr.Dataset") -> Standing:
     """ "current": made by the present code; "verified": that code has recomputed a part of it with
     the same outcome; "stale": neither."""
-    attributes, code = summary.attrs, present_code()
+    attributes, code = committed.attrs, present_code(committed.attrs["kind"])
     if attributes["code_digest"] == code:
         return "current"
     return "verified" if attributes.get("verified_code_digest") == code else "stale"

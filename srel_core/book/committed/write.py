@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srel_core.book.committed import files, schema
+from srel_core.book.committed import schema
+from srel_core.book.committed.files import committed_dir, file_name, refuse_changes
 from srel_core.book.committed.first_epoch import slice_of
 from srel_core.book.committed.schema import AGGREGATES, VARIABLES
 from srel_core.book.published.definitions import (
@@ -18,7 +19,7 @@ from srel_core.book.published.definitions import (
 from srel_core.book.published.figures import DATASETS
 from srel_core.book.published.ladder import ladders
 from srel_core.book.published.reading import published_reading
-from srel_core.experiments import result_files
+from srel_core.experiments import provenance, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.datasets import DataError
 from srel_core.experiments.profiles import class_experiments
@@ -148,9 +149,7 @@ def _check_alike(runs: "Sequence[xr.Dataset]") -> None:
 
 def _attributes(runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
     first = runs[0].attrs
-    provenance = [
-        {n: getattr(v, "item", lambda v=v: v)() for n, v in r.attrs.items()} for r in runs
-    ]
+    of_each = [{n: getattr(v, "item", lambda v=v: v)() for n, v in r.attrs.items()} for r in runs]
     return {
         "schema": result_files.SCHEMA,
         "kind": schema.KIND,
@@ -159,7 +158,7 @@ def _attributes(runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
         "commit": first["commit"],
         "created": max(run.attrs["created"] for run in runs),
         "level": 0.95,
-        "runs": json.dumps(provenance, sort_keys=True),
+        "runs": json.dumps(of_each, sort_keys=True),
     }
 
 
@@ -194,11 +193,18 @@ def kept_runs(
     return [chosen[seed][1] for seed in seeds]
 
 
-def write_summary(paths: Iterable[Path], folder: str | Path | None = None) -> Path:
-    """Write the committed file of a data set from these kept runs; its path."""
-    summary = summary_of([result_files.load(path) for path in paths])
-    dataset = json.loads(summary.attrs["config"])["dataset"]
-    path = files.committed_dir(folder) / files.file_name(dataset)
+def write_summary(
+    paths: Iterable[Path], folder: str | Path | None = None, commit: str | None = None
+) -> Path:
+    """Write the committed file of a data set from these kept runs; its path.
+
+    commit: that of the code which writes; None asks git. ResultError if it has changes that are
+    not committed, or a run was computed with some.
+    """
+    runs = [result_files.load(path) for path in paths]
+    refuse_changes([commit or provenance.commit(), *(run.attrs["commit"] for run in runs)])
+    summary = summary_of(runs)
+    path = committed_dir(folder) / file_name(json.loads(summary.attrs["config"])["dataset"])
     result_files.save(summary, path)
     return path
 

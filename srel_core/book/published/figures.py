@@ -11,6 +11,9 @@ T = TypeVar("T")
 DATASETS = ("cifar10", "cifar100", "svhn")
 """The published data sets: each has a row in every table, with or without results."""
 
+DEFINITIONS = ("class-based", "original")
+"""The two definitions of S_rel that the notebooks compute."""
+
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 
 NOT_RUN = "not run: data not at hand"

@@ -65,7 +65,8 @@ class Judgement:
     """What was measured of one case, and the answers that follow.
 
     fit          the two lines; None if the curve is constant or straight up to rounding
-    p_adjusted   Holm's, over all cases judged together; 1 without a fit
+    p_value      of two lines against one, 1 without a fit
+    p_adjusted   Holm's, over all cases judged together
     moved        range of the mean curve over its largest value
     start, plateau   mean over seeds at step 0, and after the break (the last half without one)
     break_at     break over the last step; this and the next three are NaN without a fit
@@ -79,6 +80,7 @@ class Judgement:
     """
 
     fit: TwoPhaseFit | None
+    p_value: float
     p_adjusted: float
     moved: float
     start: float
@@ -165,7 +167,7 @@ def judge(cases: Mapping[str, Case]) -> dict[str, Judgement]:
             f"curves no p-value can be small enough for more than {most}"
         )
     fits = {name: _fit(case.steps, case.curves) for name, case in cases.items()}
-    adjusted = holm([fit.p_value if fit else 1.0 for fit in fits.values()])
+    adjusted = holm([_p_value(fit) for fit in fits.values()])
     return {
         name: _judgement(case, fits[name], p)
         for (name, case), p in zip(cases.items(), adjusted, strict=True)
@@ -196,6 +198,7 @@ def _judgement(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Judgem
         half_break = half.break_step / fit.break_step if half else np.nan
     return Judgement(
         fit=fit,
+        p_value=_p_value(fit),
         p_adjusted=float(p_adjusted),
         moved=float(np.ptp(mean) / mean.max()),
         start=float(mean[0]),
@@ -208,6 +211,10 @@ def _judgement(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Judgem
         to_linear=_ratio(plateaus, case.linear),
         to_tangent=_ratio(plateaus, case.tangent)[0],
     )
+
+
+def _p_value(fit: TwoPhaseFit | None) -> float:
+    return fit.p_value if fit else 1.0
 
 
 def _fit(steps: Floats, curves: Floats) -> TwoPhaseFit | None:

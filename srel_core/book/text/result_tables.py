@@ -13,25 +13,36 @@ if TYPE_CHECKING:
 Summaries = Mapping[str, "xr.Dataset"]
 
 
-def badges(summaries: Summaries) -> str:
-    """For each data set whether its results are those of the present code."""
-    return "\n".join(f"- {TITLES[name]}: {_badge(part)}" for name, part in summaries.items())
+def badges(summaries: Summaries, regression: "xr.Dataset | None" = None) -> str:
+    """For each data set, and for regression, whether its results are those of the present code."""
+    lines = [f"- {TITLES[name]}: {badge(part)}" for name, part in summaries.items()]
+    if regression is not None:
+        lines.append(f"- Regression: {badge(regression)}")
+    return "\n".join(lines)
 
 
-def _badge(summary: "xr.Dataset") -> str:
-    a = summary.attrs
-    made = f"computed {a['created'][:10]} by commit `{a['commit']}`"
-    state = standing(summary)
+def badge(committed: "xr.Dataset") -> str:
+    """Where a committed result comes from, and whether the present code agrees with it."""
+    a = committed.attrs
+    made = f"computed {a['created'][:10]} by {_commit(a['commit'])}"
+    state = standing(committed)
     if state == "current":
         return f"{made}, with the present code."
     if state == "verified":
         return (
             f"{made}; on {a['verified_on'][:10]} a part of them was recomputed with the present "
-            f"code (commit `{a['verified_commit']}`), and agreed."
+            f"code ({_commit(a['verified_commit'])}), and agreed."
         )
     return (
         f"**STALE.** {made[0].upper()}{made[1:]}; the code has changed since, and they have not "
         "been verified with it: `make verify-results`."
+    )
+
+
+def _commit(name: str) -> str:
+    clean = name.removesuffix("+changes")
+    return f"commit `{clean}`" + (
+        " **with changes that are in no commit**" if clean != name else ""
     )
 
 
