@@ -52,8 +52,6 @@ def load_file(path: Path) -> "xr.Dataset":
 
 def check(dataset: "xr.Dataset", name: str) -> None:
     """ResultError, in one line, unless these are rows to the schema whose answers follow."""
-    if "p_value" not in dataset:  # written before the file held all that its answers follow from
-        return
     fault = _fault_of_form(dataset) or _fault_of_numbers(dataset) or _fault_of_answers(dataset)
     if fault:
         raise ResultError(
