@@ -53,7 +53,7 @@ from srel_core.book.published.definitions import QUANTITIES, range_without_chang
 from srel_core.book.published.figures import DATASETS, NOT_RUN, PUBLISHED, TITLES
 from srel_core.book.published.ladder import LADDERS
 from srel_core.book.text import result_tables
-from srel_core.book.text.sources import varying
+from srel_core.book.text.markup import code, plain, varying, without_folders
 from srel_core.experiments.networks import build_model, mlp
 from srel_core.experiments.profiles import class_experiments
 from srel_core.statistics.class_summary import class_summary
@@ -66,7 +66,7 @@ if missing_rules:
 runs = [experiment.run(results_dir or None, device) for experiment in experiments]
 here = summary_of(runs)
 shown = load_all(committed_dir or None)
-HERE = f"{dataset}, this page"
+HERE = f"{plain(without_folders(dataset))}, this page"
 everything = {**{TITLES[name]: part for name, part in shown.items()}, HERE: here}
 ladders = {
     (title, d): ladder_in(summary, d) for title, summary in everything.items() for d in LADDERS
@@ -77,13 +77,13 @@ n_classes = here.sizes["sample_class"]
 if shown:
     note = (
         "Effects on the curves are shown on the committed results of the `paper` profile, and on "
-        f"runs made for this page ({dataset}, {profile} profile), which anyone can repeat in minutes but which say nothing "
+        f"runs made for this page ({HERE.removesuffix(', this page')}, {profile} profile), which anyone can repeat in minutes but which say nothing "
         "about the paper's data sets."
     )
 else:
     note = (
         "**There are no results of the `paper` profile yet**: effects on the curves are shown on runs "
-        f"made for this page alone ({dataset}, {profile} profile), which say nothing about the paper's data sets."
+        f"made for this page alone ({HERE.removesuffix(', this page')}, {profile} profile), which say nothing about the paper's data sets."
     )
 Markdown(
     "\n\n".join(
@@ -411,7 +411,7 @@ for (title, definition), part in ladders.items():
         ending = part.sel(rung=rung).isel(epoch=-1)
         level = [digits(float(ending[f"rung_epoch_{name}"])) for name in ("same", "other")]
         lines.append(
-            f"| {title} | {definition} | {rung} | {change or '—'} | {level[0]} | {level[1]} "
+            f"| {title} | {definition} | {plain(rung)} | {plain(change) or '—'} | {level[0]} | {level[1]} "
             f"| {found[rung].effect} | {found[rung].words} |"
         )
 Markdown("\n".join(lines))
@@ -710,8 +710,8 @@ Markdown(
     "\n\n".join(
         [
             result_tables.provenance_table(shown),
-            f"The runs made for this page: {dataset}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
-            f"commit {varying('`' + runs[0].attrs['commit'] + '`')}, {runs[0].attrs['device']}, "
+            f"The runs made for this page: {HERE.removesuffix(', this page')}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
+            f"commit {varying(code(runs[0].attrs['commit']))}, {plain(runs[0].attrs['device'])}, "
             f"{varying(result_tables.hours(sum(float(run.attrs['wall_seconds']) for run in runs)))} in all.",
         ]
     )

@@ -46,6 +46,7 @@ import srel_core as sc
 from srel_core.book.figures import classification
 from srel_core.book.figures.matrix_slider import slider_heatmap
 from srel_core.book.figures.style import RULES, style
+from srel_core.book.text.markup import plain, without_folders
 from srel_core.book.text.sources import Sources
 from srel_core.experiments.profiles import class_experiments
 from srel_core.statistics.class_summary import class_summary, learning_curves, side_of
@@ -217,8 +218,8 @@ images = (
     f"{config.images_per_class} images a class at most" if config.images_per_class else "all images"
 )
 Markdown(
-    f"A `{config.model}` is trained on {first.attrs['data_source']} (classes "
-    f"{', '.join(names)}; {images}) for {config.schedule.epochs} epochs in batches of "
+    f"A `{config.model}` is trained on {plain(first.attrs['data_source'])} (classes "
+    f"{', '.join(map(plain, names))}; {images}) for {config.schedule.epochs} epochs in batches of "
     f"{config.schedule.batch_size} by Adam with learning rate {config.schedule.lr:g} and weight decay "
     f"{config.schedule.weight_decay:g}, from {len(runs)} seeds. At {summary.sizes['step']} checkpoints "
     f"we take {config.probes_per_class} training images of each class, and take one step on each of "
@@ -376,7 +377,7 @@ else:
 high_precision = float(np.mean([run.in_float64.sel(rule=rule).mean() for run in runs]))
 undefined = float(chosen.undefined.max())
 Markdown(
-    f"On {dataset}, at the end of training (step {last}, mean training accuracy "
+    f"On {plain(without_folders(dataset))}, at the end of training (step {last}, mean training accuracy "
     f"{float(curves.train_accuracy.isel(epoch=-1).mean()):.3f}), the class-based $S_{{\\rm rel}}$ under "
     f"`{rule}` has a same-class AUC of {auc['class-based']}, the original one of {auc['original']}: {compared}. The former's "
     f"95 % interval lies above one half at {everywhere} of {len(above)} checkpoints. "

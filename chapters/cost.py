@@ -49,7 +49,7 @@ from torchvision.models import resnet50
 import srel_core as sc
 from srel_core.book.figures import timings
 from srel_core.book.figures.style import style
-from srel_core.book.text.sources import varying
+from srel_core.book.text.markup import varying
 from srel_core.choices import check_known
 from srel_core.engine.layers.operation_counts import layer_costs, multiply_adds
 from srel_core.experiments import datasets

@@ -45,8 +45,8 @@ from srel_core.book.figures import regression
 from srel_core.book.figures.style import OTHERS, RULES, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
+from srel_core.book.text.markup import plain, varying
 from srel_core.book.text.result_tables import badge
-from srel_core.book.text.sources import varying
 from srel_core.experiments.regression.experiment import BATCH_SIZE
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
 from srel_core.experiments.regression.settings import bases, regression_settings, sweep
@@ -632,12 +632,12 @@ display(
 # %% tags=["hide-input"]
 attributes = [result.attrs for result in results.values()]
 facts = {
-    "commit": {varying(a["commit"]) for a in attributes},
-    "device": {a["device"] for a in attributes},
-    "threads": {varying(a["threads"]) for a in attributes},
-    "PyTorch": {a["torch"] for a in attributes},
-    "computed": {varying(a["created"][:10]) for a in attributes},
-    "digest of the code": {a["code_digest"][:12] for a in attributes},
+    "commit": {varying(plain(a["commit"])) for a in attributes},
+    "device": {plain(a["device"]) for a in attributes},
+    "threads": {varying(plain(a["threads"])) for a in attributes},
+    "PyTorch": {plain(a["torch"]) for a in attributes},
+    "computed": {varying(plain(a["created"][:10])) for a in attributes},
+    "digest of the code": {plain(a["code_digest"][:12]) for a in attributes},
 }
 lines = ["| " + " | ".join([*facts, "run time of all trainings"]) + " |", "|---" * 7 + "|"]
 total = sum(float(a["wall_seconds"]) for a in attributes)

@@ -2,7 +2,8 @@
 
 import xarray as xr
 
-from srel_core.book.text.sources import _VARYING, KEY, Sources, varying
+from srel_core.book.text.markup import varying
+from srel_core.book.text.sources import _VARYING, KEY, Sources
 from tests.support.book import tool
 
 ATTRIBUTES = {

@@ -1,9 +1,9 @@
 """The part of the regression experiments that is run again to verify their committed file: some
 whole settings, which the digest of the present code chooses, so that other code looks elsewhere.
 
-Trainings are in double precision: one thread in place of two changed no number of the laptop profile
-by more than 5e-13 of it. `TOLERANCE` is far above that, and far below the effect of another seed,
-rate or initialisation.
+Trainings are in double precision: one thread in place of two changed no number of the laptop
+profile by more than 5e-13 of it. `TOLERANCE` is far above that, and far below the effect of another
+seed, rate or initialisation.
 """
 
 import hashlib

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from srel_core.book.committed.files import runs_of
 from srel_core.book.committed.standing import standing
 from srel_core.book.published.figures import DATASETS, NOT_RUN, PUBLISHED, TITLES
+from srel_core.book.text.markup import code, plain
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,14 +25,15 @@ def badges(summaries: Summaries, regression: "xr.Dataset | None" = None) -> str:
 def badge(committed: "xr.Dataset") -> str:
     """Where a committed result comes from, and whether the present code agrees with it."""
     a = committed.attrs
-    made = f"computed {a['created'][:10]} by {_commit(a['commit'])}"
+    made = f"computed {plain(a['created'][:10])} by {_commit(a['commit'])}"
     state = standing(committed)
     if state == "current":
         return f"{made}, with the present code."
     if state == "verified":
+        on = plain(a["verified_on"][:10])
         return (
-            f"{made}; on {a['verified_on'][:10]} a part of them was recomputed with the present "
-            f"code ({_commit(a['verified_commit'])}), and agreed."
+            f"{made}; on {on} a part of them was recomputed with the present code "
+            f"({_commit(a['verified_commit'])}), and agreed."
         )
     return (
         f"**STALE.** {made[0].upper()}{made[1:]}; the code has changed since, and they have not "
@@ -41,7 +43,7 @@ def badge(committed: "xr.Dataset") -> str:
 
 def _commit(name: str) -> str:
     clean = name.removesuffix("+changes")
-    return f"commit `{clean}`" + (
+    return f"commit {code(clean)}" + (
         " **with changes that are in no commit**" if clean != name else ""
     )
 
@@ -73,11 +75,12 @@ def settings_table(summaries: Summaries) -> str:
         wall = sum(float(run["wall_seconds"]) for run in runs)
         published = PUBLISHED[name].wall_seconds.values()
         lines.append(
-            f"| {TITLES[name]} | {', '.join(map(str, summary.probe_class.values))} "
-            f"| {config['images_per_class'] or 'all'} | {config['schedule']['batch_size']} "
-            f"| {config['schedule']['epochs']} | {summary.sizes['step']} "
-            f"| {config['probes_per_class']} | {len(runs)} "
-            f"| {hours(wall)} ({runs[0]['device']}, threads: {runs[0]['threads']}) "
+            f"| {TITLES[name]} | {', '.join(map(plain, summary.probe_class.values))} "
+            f"| {plain(config['images_per_class'] or 'all')} "
+            f"| {plain(config['schedule']['batch_size'])} "
+            f"| {plain(config['schedule']['epochs'])} | {summary.sizes['step']} "
+            f"| {plain(config['probes_per_class'])} | {len(runs)} "
+            f"| {hours(wall)} ({plain(runs[0]['device'])}, threads: {plain(runs[0]['threads'])}) "
             f"| {' and '.join(map(hours, published)) or 'not printed'} |"
         )
     return "\n".join(lines)
@@ -99,9 +102,10 @@ def provenance_table(summaries: Summaries) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {TITLES[name]} | {run['config']['seed']} | `{run['commit']}` | {run['device']} "
-        f"| {run['threads']} | {hours(float(run['wall_seconds']))} | {run['created'][:10]} "
-        f"| {run['torch']} | `{run['data_checksum'][:12]}` |"
+        f"| {TITLES[name]} | {plain(run['config']['seed'])} | {code(run['commit'])} "
+        f"| {plain(run['device'])} | {plain(run['threads'])} "
+        f"| {hours(float(run['wall_seconds']))} | {plain(run['created'][:10])} "
+        f"| {plain(run['torch'])} | {code(run['data_checksum'][:12])} |"
         for name, summary in summaries.items()
         for run in runs_of(summary)
     ]

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from srel_core.book.text.markup import plain, varying
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -12,12 +14,6 @@ KEY = "srel_core"
 """Under which the metadata of a notebook's output hold the rows."""
 
 _VARYING = {"commit", "threads", "run time", "computed"}
-
-
-def varying(text: object) -> str:
-    """`text` in Markdown, marked as what differs between two equal runs: times, dates, commits,
-    and what was decided by times. Whoever compares two builds of the book leaves it out."""
-    return f'<span class="varies">{text}</span>'
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Sources:
     def markdown(self) -> str:
         """The table; no results make no table."""
         cells = [
-            [varying(value) if name in _VARYING else value for name, value in row.items()]
+            [varying(plain(v)) if name in _VARYING else plain(v) for name, v in row.items()]
             for row in self.rows
         ]
         lines = [f"| {' | '.join(row)} |" for row in cells]
