@@ -50,7 +50,7 @@ from srel_core.book.committed.write import summary_of
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import OTHERS, SAME, style
 from srel_core.book.published.definitions import QUANTITIES, range_without_change
-from srel_core.book.published.figures import DATASETS, NOT_RUN, PUBLISHED, TITLES
+from srel_core.book.published.figures import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.published.ladder import LADDERS
 from srel_core.book.text import result_tables
 from srel_core.book.text.markup import code, plain, varying, without_folders
@@ -67,7 +67,7 @@ runs = [experiment.run(results_dir or None, device) for experiment in experiment
 here = summary_of(runs)
 shown = load_all(committed_dir or None)
 HERE = f"{plain(without_folders(dataset))}, this page"
-everything = {**{TITLES[name]: part for name, part in shown.items()}, HERE: here}
+everything = {**{title_of(name): part for name, part in shown.items()}, HERE: here}
 ladders = {
     (title, d): ladder_in(summary, d) for title, summary in everything.items() for d in LADDERS
 }
@@ -402,9 +402,9 @@ lines = [
     "| data set | definition | rung | what changes | same | other | preference | a step prefers its own class |",
     "|---|---|---|---|---|---|---|---|",
 ]
-for dataset_name in DATASETS:
+for dataset_name in with_published(shown):
     if dataset_name not in shown:
-        lines.append(f"| {TITLES[dataset_name]} | both | | {NOT_RUN} | | | | |")
+        lines.append(f"| {title_of(dataset_name)} | both | | {NOT_RUN} | | | | |")
 for (title, definition), part in ladders.items():
     found = rung_findings(part)
     for rung, change in zip(part.rung.values, part.change.values, strict=True):
@@ -603,7 +603,7 @@ lines = [
     '| data set | published "test", last epoch | ours, training | ours, test images of the data set |',
     "|---|---|---|---|",
 ]
-for name in DATASETS:
+for name in with_published(shown):
     if name not in shown:
         cells = [NOT_RUN, NOT_RUN]
     else:
@@ -612,7 +612,7 @@ for name in DATASETS:
             for split in ("train", "test")
         ]
     lines.append(
-        f"| {TITLES[name]} | {digits(PUBLISHED[name].test_accuracy)} | {' | '.join(cells)} |"
+        f"| {title_of(name)} | {digits(PUBLISHED[name].test_accuracy) if name in PUBLISHED else '—'} | {' | '.join(cells)} |"
     )
 Markdown("\n".join(lines))
 

@@ -24,7 +24,7 @@ from srel_core.book.claims.evidence import Claim, Finding
 from srel_core.book.claims.of_the_paper import claims
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import style
-from srel_core.book.published.figures import TITLES
+from srel_core.book.published.figures import title_of
 from srel_core.book.text.verdict_tables import in_brief, table
 from srel_core.choices import unknown
 
@@ -80,7 +80,7 @@ def picture(claim: Claim) -> str:
         )
         for axes, (dataset, found) in zip(panels[0], shown.items(), strict=True):
             paper.findings(axes, found)
-            axes.set(title=TITLES[dataset], xlabel="same class over other classes")
+            axes.set(title=title_of(dataset), xlabel="same class over other classes")
         file = io.StringIO()
         figure.savefig(
             file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -11,14 +11,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from srel_core.book.claims import evidence, flow_check, of_the_paper
-from srel_core.book.claims.comparison import BesidePublished, curve_rows
+from srel_core.book.claims.comparison import BesidePublished, accuracy_rows, curve_rows
 from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding, overall
 from srel_core.book.committed import files, regression_file, write_regression
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import OTHERS, SAME
 from srel_core.book.published.figures import NOT_RUN, PUBLISHED
-from srel_core.book.regression.rows import judged_rows as judged_rows
-from srel_core.book.text import verdict_tables
+from srel_core.book.regression.rows import judged_rows
+from srel_core.book.text import result_tables, verdict_tables
 from srel_core.experiments import result_files
 from srel_core.experiments.regression.settings import regression_settings
 from tests.support.book import ROOT, call, tool
@@ -187,6 +187,23 @@ def test_data_sets_without_results_say_so(folder):
     for line in readings:
         assert line.count(NOT_RUN) == 2 and line.count(" | ") == 3
     assert verdict_tables.details(of_the_paper.claims(folder / "runs")) == ""
+
+
+def test_a_data_set_of_which_nothing_was_published_has_its_column(folder, tmp_path):
+    summary = files.load_all(folder)["cifar10"]
+    for name in ("cifar10", "birds"):
+        result_files.save(summary, tmp_path / files.file_name(name))
+    summaries = files.load_all(tmp_path)
+    found = of_the_paper.claims(tmp_path)
+    header, _, *lines = verdict_tables.details(found).splitlines()
+    assert header == "| Read as | CIFAR-10 | CIFAR-100 | SVHN | birds |"
+    assert sum("nothing was published" in line for line in lines) == 3
+    assert curve_rows(summary, "birds", "original", "same") == []
+    assert accuracy_rows(summary, "birds") == []
+    assert "- birds: " in result_tables.badges(summaries)
+    assert "| birds |" in result_tables.settings_table(summaries)
+    assert "birds" not in result_tables.missing(summaries)
+    assert verdict_tables.in_brief(found[0]).endswith("on CIFAR-10 and birds")
 
 
 def test_the_verdict_on_some_readings_in_brief():

@@ -199,6 +199,27 @@ def test_altered_numbers_contradict_others_and_are_not_vouched_for(file, name):
     assert file.read_bytes() == before
 
 
+def test_another_network_or_folder_has_a_file_of_its_own(summary, tmp_path):
+    names = [
+        files.file_name(*given)
+        for given in (
+            ("cifar10",), ("cifar10", "mlp"), ("folder:/home/me/birds", "resnet18", "0123456789"),
+            ("folder:/home/you/birds", "resnet18", "9876543210"), ("folder:/a/../b c", "mlp", "01"),
+        )
+    ]  # fmt: skip
+    assert names == [
+        "class_srel-cifar10.nc", "class_srel-cifar10-mlp.nc", "class_srel-folder-birds-01234567.nc",
+        "class_srel-folder-birds-98765432.nc", "class_srel-folder-b-c-01-mlp.nc",
+    ]  # fmt: skip
+    for name in names:
+        result_files.save(summary, tmp_path / name)
+    result_files.save(summary, tmp_path / "class_srel-digits-seed0-0123456789ab.nc")  # a run
+    assert list(files.load_all(tmp_path)) == [
+        "cifar10", "cifar10-mlp", "folder-b-c-01-mlp", "folder-birds-01234567",
+        "folder-birds-98765432",
+    ]  # fmt: skip
+
+
 def test_nothing_is_written_from_code_that_is_in_no_commit(kept, tmp_path, monkeypatch):
     runs = sorted(kept[0].glob("*.nc"))
     expected = "must come from committed code, not from abc.changes: commit the changes"
@@ -263,7 +284,7 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
     done = srel("summarise", *paths, "--committed-dir", tmp_path)
     assert (done.exit_code, done.stderr) == (0, "")
     (path,) = tmp_path.iterdir()
-    assert done.stdout.split() == [str(path)] and path.name == "class_srel-digits.nc"
+    assert done.stdout.split() == [str(path)] and path.name == "class_srel-digits-mlp.nc"
     assert standing.standing(files.load_summary(path)) == "current"
     done = srel("verify", "--quiet", "--committed-dir", tmp_path)
     assert done.exit_code == 0 and "agrees (S_rel and own to 0.0e+00" in done.stdout
@@ -273,7 +294,7 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
     result_files.save(wrong, tmp_path / "wrong.nc")
     before = (tmp_path / "wrong.nc").read_bytes()
     done = srel("verify", "--quiet", path, tmp_path / "wrong.nc")
-    assert done.exit_code == 1 and "class_srel-digits.nc: agrees" in done.stdout
+    assert done.exit_code == 1 and "class_srel-digits-mlp.nc: agrees" in done.stdout
     assert "wrong.nc: the present code gives other numbers" in done.stderr
     assert (tmp_path / "wrong.nc").read_bytes() == before
     # Data sets without runs are named, and nothing at all is an error.

@@ -58,7 +58,10 @@ def beside_published(
 
 
 def accuracy_rows(summary: "xr.Dataset", dataset: str) -> "list[BesidePublished]":
-    """Our training accuracy in each epoch, with the range over the seeds for an interval."""
+    """Our training accuracy in each epoch, with the range over the seeds for an interval; no row if
+    none was published."""
+    if dataset not in PUBLISHED:
+        return []
     ours = summary.train_accuracy
     bounds = [ours.min("seed"), ours.max("seed")]
     return beside_published(ours.mean("seed"), bounds, PUBLISHED[dataset].train_accuracy)
@@ -67,7 +70,9 @@ def accuracy_rows(summary: "xr.Dataset", dataset: str) -> "list[BesidePublished]
 def curve_rows(
     summary: "xr.Dataset", dataset: str, definition: str, name: str
 ) -> "list[BesidePublished]":
-    """Our `same` or `other` curve as published, in each epoch."""
+    """Our `same` or `other` curve as published, in each epoch; no row if none was published."""
+    if dataset not in PUBLISHED:
+        return []
     first = ladder_in(summary, definition).sel(rung="as published")
     published = getattr(PUBLISHED[dataset], name)[definition]
     return beside_published(

@@ -9,7 +9,7 @@ from srel_core.book.claims.evidence import Claim, Count, Evidence, Exactness, Fi
 from srel_core.book.claims.flow_check import TOLERANCE, flow_errors
 from srel_core.book.committed import regression_file
 from srel_core.book.committed.files import ladder_in, load_all
-from srel_core.book.published.figures import DEFINITIONS
+from srel_core.book.published.figures import DEFINITIONS, PUBLISHED
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,7 +58,8 @@ def _of_each(
     summaries: "dict[str, xr.Dataset]",
     look: "Callable[[xr.Dataset, str], Sequence[Evidence]]",
 ) -> dict[str, tuple[Evidence, ...]]:
-    return {dataset: tuple(look(summary, dataset)) for dataset, summary in summaries.items()}
+    found = {dataset: tuple(look(summary, dataset)) for dataset, summary in summaries.items()}
+    return {dataset: readings for dataset, readings in found.items() if readings}
 
 
 def finding(
@@ -101,7 +102,10 @@ def _sharper(summary: "xr.Dataset", _: str) -> list[Evidence]:
 
 
 def _agreement(summary: "xr.Dataset", dataset: str) -> list[Evidence]:
+    """Nothing, of a data set of which nothing was published."""
     found: list[Evidence] = []
+    if dataset not in PUBLISHED:
+        return found
     for definition in DEFINITIONS:
         curves = [curve_rows(summary, dataset, definition, name) for name in ("same", "other")]
         rows = [row for curve in curves for row in curve]

@@ -1,18 +1,22 @@
 """Where the committed files are, and what is in them: read without what they were made with."""
 
 import json
+import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from srel_core.book.committed.schema import check
-from srel_core.book.published.figures import DATASETS
+from srel_core.book.published.figures import with_published
 from srel_core.experiments import result_files
 
 if TYPE_CHECKING:
     import xarray as xr
+
+PUBLISHED_MODEL = "resnet18"
+_NAME = re.compile(r"class_srel-(?!.*-seed\d)([A-Za-z0-9_-]+)\.nc")  # kept runs name their seed
 
 
 def committed_dir(given: str | Path | None = None) -> Path:
@@ -25,8 +29,14 @@ def committed_dir(given: str | Path | None = None) -> Path:
     raise result_files.ResultError("no book here, so no results/: name the folder to use")
 
 
-def file_name(dataset: str) -> str:
-    return f"class_srel-{dataset}.nc"
+def file_name(dataset: str, model: str = PUBLISHED_MODEL, checksum: str = "") -> str:
+    """The name of the file of a data set, and of the network if it is another than the published
+    one; of a folder of images by its last part and the checksum of its content."""
+    name = dataset
+    if dataset.startswith("folder:"):
+        name = f"folder-{PurePath(dataset.removeprefix('folder:')).name}-{checksum[:8]}"
+    name += "" if model == PUBLISHED_MODEL else f"-{model}"
+    return f"class_srel-{re.sub(r'[^A-Za-z0-9_]+', '-', name)}.nc"
 
 
 def refuse_changes(commits: Iterable[str]) -> None:
@@ -47,10 +57,12 @@ def load_summary(path: Path) -> "xr.Dataset":
 
 
 def load_all(folder: str | Path | None = None) -> dict[str, "xr.Dataset"]:
-    """The summaries that are there, by data set, in the order of `DATASETS`."""
-    place = committed_dir(folder)
-    paths = {dataset: place / file_name(dataset) for dataset in DATASETS}
-    return {dataset: load_summary(path) for dataset, path in paths.items() if path.is_file()}
+    """The summaries that are there, by data set: the published ones in their order, then others, by
+    the names of their files."""
+    found = (_NAME.fullmatch(path.name) for path in sorted(committed_dir(folder).glob("*.nc")))
+    paths = {name[1]: committed_dir(folder) / name[0] for name in found if name}
+    order = [name for name in with_published(paths) if name in paths]
+    return {name: load_summary(paths[name]) for name in order}
 
 
 def runs_of(summary: "xr.Dataset") -> list[dict[str, Any]]:

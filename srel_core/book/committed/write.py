@@ -204,7 +204,8 @@ def write_summary(
     runs = [result_files.load(path) for path in paths]
     refuse_changes([commit or provenance.commit(), *(run.attrs["commit"] for run in runs)])
     summary = summary_of(runs)
-    path = committed_dir(folder) / file_name(json.loads(summary.attrs["config"])["dataset"])
+    config, checksum = json.loads(summary.attrs["config"]), runs[0].attrs["data_checksum"]
+    path = committed_dir(folder) / file_name(config["dataset"], config["model"], checksum)
     result_files.save(summary, path)
     return path
 

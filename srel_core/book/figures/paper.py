@@ -50,10 +50,12 @@ def same_and_other(axes: Axes, summary: "xr.Dataset", definition: str, rung: str
 
 
 def beside_published(axes: Axes, summary: "xr.Dataset", definition: str, dataset: str) -> Axes:
-    """Our curves as published, with bands, and the published values as markers."""
+    """Our curves as published, with bands, and published values, if there are any, as markers."""
     same_and_other(axes, summary, definition, "as published")
     if definition == "class-based":
         axes.set_yscale("linear")
+    if dataset not in PUBLISHED:
+        return axes
     figures = PUBLISHED[dataset]
     for values, colour, name in (
         (figures.same, SAME, "same class"), (figures.other, OTHERS[0], "other classes")

@@ -1,6 +1,6 @@
 """The published data sets, and the figures that the published notebooks print for them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
@@ -8,26 +8,23 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-DATASETS = ("cifar10", "cifar100", "svhn")
-"""The published data sets: each has a row in every table, with or without results."""
-
 DEFINITIONS = ("class-based", "original")
 """The two definitions of S_rel that the notebooks compute."""
-
-TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 
 NOT_RUN = "not run: data not at hand"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Published figures of one data set: means over 3 runs, for each of the epochs 1 to 7.
+    """What is published of one data set, and its title: means over 3 runs, for each of the epochs 1
+    to 7.
 
     `same` and `other` by definition, as `published_class_curves` gives them; `train_accuracy`
     of the epoch's batches; `test_accuracy` after the last epoch, of images drawn from the
     training set. `wall_seconds` by definition: a notebook's 3 runs on a GPU, where it is printed.
     """
 
+    title: str
     same: Mapping[str, tuple[float, ...]]
     other: Mapping[str, tuple[float, ...]]
     train_accuracy: tuple[float, ...]
@@ -42,6 +39,7 @@ def _by_definition(class_based: T, original: T) -> Mapping[str, T]:
 PUBLISHED: Mapping[str, Figures] = MappingProxyType(
     {
         "cifar10": Figures(
+            title="CIFAR-10",
             same=_by_definition(
                 (1.01, 1.03, 1.04, 1.05, 1.06, 1.06, 1.05),
                 (0.771, 1.27, 2.12, 3.84, 5.36, 12.2, 23.4),
@@ -55,6 +53,7 @@ PUBLISHED: Mapping[str, Figures] = MappingProxyType(
             wall_seconds=_by_definition(5712, 5743),
         ),
         "cifar100": Figures(
+            title="CIFAR-100",
             same=_by_definition(
                 (1.02, 1.04, 1.05, 1.04, 1.04, 1.02, 1.03),
                 (1.23, 4.05, 11.6, 22.6, 132, 244, 242),
@@ -68,6 +67,7 @@ PUBLISHED: Mapping[str, Figures] = MappingProxyType(
             wall_seconds=MappingProxyType({}),
         ),
         "svhn": Figures(
+            title="SVHN",
             same=_by_definition(
                 (1.00, 1.02, 1.03, 1.07, 1.05, 1.03, 1.02),
                 (0.658, 1.47, 7.16, 62.4, 95.9, 198, 761),
@@ -82,3 +82,16 @@ PUBLISHED: Mapping[str, Figures] = MappingProxyType(
         ),
     }
 )
+
+DATASETS = tuple(PUBLISHED)
+"""The published data sets: each has a row in every table, with or without results."""
+
+
+def title_of(name: str) -> str:
+    """The title of a data set in tables and figures: of one without published figures, its name."""
+    return PUBLISHED[name].title if name in PUBLISHED else name
+
+
+def with_published(names: Iterable[str]) -> list[str]:
+    """The published data sets, and after them the others among `names`."""
+    return list(dict.fromkeys([*DATASETS, *names]))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from srel_core.book.claims.evidence import Claim, Count, overall
-from srel_core.book.published.figures import DATASETS, NOT_RUN, TITLES
+from srel_core.book.published.figures import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.choices import unknown
 
 
@@ -44,27 +44,32 @@ def in_brief(claim: Claim, beginning: str = "") -> str:
     verdict = f"**{overall(words)}**"
     if len(counts) > 1:
         verdict += f" ({', '.join(f'{number} *{word}*' for word, number in counts.items())})"
-    where = [TITLES[dataset] for dataset in claim.findings if dataset]
+    where = [title_of(dataset) for dataset in claim.findings if dataset]
     return f"{verdict}, on {' and '.join(where)}" if where else verdict
 
 
 def details(found: Sequence[Claim]) -> str:
-    """Every finding of the claims about classification, a column for each published data set."""
+    """Every finding of the claims about classification: a column for each published data set, and
+    for each other one that was run."""
+    shown = with_published(name for claim in found for name in claim.findings if name)
     lines = [
-        f"| Read as | {' | '.join(TITLES.values())} |",
-        "|---|" + "---|" * len(TITLES),
+        f"| Read as | {' | '.join(map(title_of, shown))} |",
+        "|---|" + "---|" * len(shown),
     ]
     for number, claim in enumerate(found, start=1):
         if "" in claim.findings or not claim.findings:
             continue
-        lines.append(f"| **{number}. {claim.title}** |" + " |" * len(TITLES))
-        for position, reading in enumerate(claim.readings):
-            cells = [
-                claim.findings[dataset][position].text if dataset in claim.findings else NOT_RUN
-                for dataset in DATASETS
-            ]
+        lines.append(f"| **{number}. {claim.title}** |" + " |" * len(shown))
+        for reading in claim.readings:
+            cells = [_cell(claim, dataset, reading) for dataset in shown]
             lines.append(f"| {reading} | {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _cell(claim: Claim, dataset: str, reading: str) -> str:
+    if dataset not in claim.findings:
+        return NOT_RUN if dataset in PUBLISHED else "nothing was published"
+    return next(f.text for f in claim.findings[dataset] if f.reading == reading)
 
 
 def other_details(found: Sequence[Claim]) -> str:
