@@ -15,7 +15,7 @@ COLOURS = {"relu": SAME, "tanh": OTHERS[0]}
 
 
 def seeds(axes: Axes, steps: Floats, curves: Floats, colour: str, label: str) -> Axes:
-    """Curves (R, T) against the step: a thin line a seed, the mean thick."""
+    """Curves (R, T) against the step: a thin line per seed, the mean thick."""
     axes.plot(steps, curves.T, color=colour, alpha=0.25, linewidth=0.8)
     axes.plot(steps, curves.mean(0), color=colour, label=label)
     return axes

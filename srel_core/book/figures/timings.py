@@ -50,9 +50,9 @@ def growth(axes: Axes, rows: Sequence[Mapping[str, Any]], varied: str, quantity:
 def widths(
     axes: Axes, sizes: Sequence[float], by_label: Mapping[str, Sequence[float]], at: float
 ) -> Axes:
-    """Widths of intervals against the number of images a class; dotted: the present number."""
+    """Widths of intervals against the number of images per class; dotted: the present number."""
     for (label, values), colour in zip(by_label.items(), METHOD_COLOURS.values(), strict=False):
         axes.plot(sizes, values, color=colour, label=label)
     axes.axvline(at, color="black", linestyle=":", linewidth=1)
-    axes.set(xscale="log", yscale="log", xlabel="images a class")
+    axes.set(xscale="log", yscale="log", xlabel="images per class")
     return axes

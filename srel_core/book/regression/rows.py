@@ -23,7 +23,7 @@ LEARNT = 0.9  # of the fall of the loss
 class SettingRow:
     """One setting and kind of pairs.
 
-    learnt_at   step by which 90 % of the fall of the training loss has happened, (R,), a seed each
+    learnt_at   step by which 90 % of the fall of the training loss has happened, (R,), one per seed
     at_break    share of that fall by the break, (R,); NaN without a break
     """
 

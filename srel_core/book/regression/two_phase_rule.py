@@ -1,7 +1,7 @@
 """When regression counts as having two phases: a rule, fixed before the experiments were run.
 
 The claim has three parts: S_rel changes rapidly at first, is nearly constant later, and is large
-then. The curve judged is S_rel, averaged over a setting's pairs of one kind, one curve a seed,
+then. The curve judged is S_rel, averaged over a setting's pairs of one kind, one curve per seed,
 against the training step, at evenly spaced steps: "rapidly" means per step. In the order asked:
 
 moves      the mean over seeds has a range of at least MOVES of its largest value

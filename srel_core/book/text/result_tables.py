@@ -62,7 +62,7 @@ def missing(summaries: Summaries) -> str:
 def settings_table(summaries: Summaries) -> str:
     """Settings and run time of each data set; a row for those without results too."""
     lines = [
-        "| data set | classes | images a class | batch | epochs | checkpoints | probes a class "
+        "| data set | classes | images per class | batch | epochs | checkpoints | probes per class "
         "| seeds | our run time, all seeds | published, a definition |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
