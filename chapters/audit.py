@@ -43,19 +43,17 @@ from IPython.display import Markdown
 from torch.nn import functional as F
 
 import srel_core as sc
-from srel_core.book.claims.evidence import NOT_RUN, TITLES, digits
+from srel_core.book.claims.evidence import digits
 from srel_core.book.claims.of_the_paper import rung_findings, turns
-from srel_core.book.committed.schema import DATASETS, ladder_in, load_all
-from srel_core.book.committed.write import summarise
-from srel_core.book.figures import classification, paper
-from srel_core.book.published.definitions import (
-    PUBLISHED,
-    QUANTITIES,
-    range_without_change,
-)
+from srel_core.book.committed.files import ladder_in, load_all
+from srel_core.book.committed.write import summary_of
+from srel_core.book.figures import paper
+from srel_core.book.figures.style import OTHERS, SAME, style
+from srel_core.book.published.definitions import QUANTITIES, range_without_change
+from srel_core.book.published.figures import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.published.ladder import LADDERS
 from srel_core.book.text import result_tables
-from srel_core.book.text.marks import varying
+from srel_core.book.text.markup import code, plain, varying, without_folders
 from srel_core.experiments.networks import build_model, mlp
 from srel_core.experiments.profiles import class_experiments
 from srel_core.statistics.class_summary import class_summary
@@ -66,10 +64,10 @@ missing_rules = [rule for rule in rules if rule not in experiments[0].rules]
 if missing_rules:
     raise ValueError(f"this profile does not measure {', '.join(missing_rules)}")
 runs = [experiment.run(results_dir or None, device) for experiment in experiments]
-here = summarise(runs)
+here = summary_of(runs)
 shown = load_all(committed_dir or None)
-HERE = f"{dataset}, this page"
-everything = {**{TITLES[name]: part for name, part in shown.items()}, HERE: here}
+HERE = f"{plain(without_folders(dataset))}, this page"
+everything = {**{title_of(name): part for name, part in shown.items()}, HERE: here}
 ladders = {
     (title, d): ladder_in(summary, d) for title, summary in everything.items() for d in LADDERS
 }
@@ -79,13 +77,13 @@ n_classes = here.sizes["sample_class"]
 if shown:
     note = (
         "Effects on the curves are shown on the committed results of the `paper` profile, and on "
-        f"runs made for this page ({dataset}, {profile} profile), which anyone can repeat in minutes but which say nothing "
+        f"runs made for this page ({HERE.removesuffix(', this page')}, {profile} profile), which anyone can repeat in minutes but which say nothing "
         "about the paper's data sets."
     )
 else:
     note = (
         "**There are no results of the `paper` profile yet**: effects on the curves are shown on runs "
-        f"made for this page alone ({dataset}, {profile} profile), which say nothing about the paper's data sets."
+        f"made for this page alone ({HERE.removesuffix(', this page')}, {profile} profile), which say nothing about the paper's data sets."
     )
 Markdown(
     "\n\n".join(
@@ -164,7 +162,7 @@ for sure in (0.98, 0.96, 0.9, 0.7, 0.4):
 # changes nothing: the same network evaluated twice.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set the published class-based curves against the epoch, same class and other classes, and crosses for the same quantity of a step that changes nothing."}, "figure": {"name": "fig-still", "caption": "The class-based quantity as published (lines, with 95 % bands), and the same quantity where no step is taken at all (crosses)."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1,
         len(everything),
@@ -390,7 +388,7 @@ Markdown(f"{HERE}:\n\n" + "\n".join(lines))
 # *gradient step*.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; orange: below; grey: it holds 1."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         len(everything), 2, figsize=(10, 3.4 * len(everything)), squeeze=False, layout="constrained"
     )
@@ -404,16 +402,16 @@ lines = [
     "| data set | definition | rung | what changes | same | other | preference | a step prefers its own class |",
     "|---|---|---|---|---|---|---|---|",
 ]
-for dataset_name in DATASETS:
+for dataset_name in with_published(shown):
     if dataset_name not in shown:
-        lines.append(f"| {TITLES[dataset_name]} | both | | {NOT_RUN} | | | | |")
+        lines.append(f"| {title_of(dataset_name)} | both | | {NOT_RUN} | | | | |")
 for (title, definition), part in ladders.items():
     found = rung_findings(part)
     for rung, change in zip(part.rung.values, part.change.values, strict=True):
         ending = part.sel(rung=rung).isel(epoch=-1)
-        level = [digits(float(ending[f"epoch_{name}"])) for name in ("same", "other")]
+        level = [digits(float(ending[f"rung_epoch_{name}"])) for name in ("same", "other")]
         lines.append(
-            f"| {title} | {definition} | {rung} | {change or '—'} | {level[0]} | {level[1]} "
+            f"| {title} | {definition} | {plain(rung)} | {plain(change) or '—'} | {level[0]} | {level[1]} "
             f"| {found[rung].effect} | {found[rung].words} |"
         )
 Markdown("\n".join(lines))
@@ -468,11 +466,9 @@ apart = {
     ]
     for name in ("kl", "l2_logits")
 }
-with classification.style():
+with style():
     figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for (name, values), colour in zip(
-        apart.items(), (classification.SAME, classification.OTHERS[0]), strict=True
-    ):
+    for (name, values), colour in zip(apart.items(), (SAME, OTHERS[0]), strict=True):
         axes.loglog(rates, values, "o-", color=colour, label=name, markersize=4)
     axes.loglog(rates, values[0] * rates / rates[0], ":", color="black", linewidth=1)
     axes.set(xlabel="learning rate of the step", ylabel="median relative difference")
@@ -483,7 +479,7 @@ plt.show()
 # For the trained networks of the experiments the same distance, pair by pair, through the training:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set, distance between the logarithm of S_rel of a gradient step and of its limit against the training step, for the median pair and for the 90 percent quantile."}, "figure": {"name": "fig-distance", "caption": "Distance of $S_{\\rm rel}$ (KL) of a gradient step from its limit, |log ratio|: 0.1 is about 10 %. Solid: the median pair; dotted: nine pairs in ten are nearer. Mean over seeds."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1,
         len(everything),
@@ -607,7 +603,7 @@ lines = [
     '| data set | published "test", last epoch | ours, training | ours, test images of the data set |',
     "|---|---|---|---|",
 ]
-for name in DATASETS:
+for name in with_published(shown):
     if name not in shown:
         cells = [NOT_RUN, NOT_RUN]
     else:
@@ -616,7 +612,7 @@ for name in DATASETS:
             for split in ("train", "test")
         ]
     lines.append(
-        f"| {TITLES[name]} | {digits(PUBLISHED[name].test_accuracy)} | {' | '.join(cells)} |"
+        f"| {title_of(name)} | {digits(PUBLISHED[name].test_accuracy) if name in PUBLISHED else '—'} | {' | '.join(cells)} |"
     )
 Markdown("\n".join(lines))
 
@@ -714,8 +710,8 @@ Markdown(
     "\n\n".join(
         [
             result_tables.provenance_table(shown),
-            f"The runs made for this page: {dataset}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
-            f"commit {varying('`' + runs[0].attrs['commit'] + '`')}, {runs[0].attrs['device']}, "
+            f"The runs made for this page: {HERE.removesuffix(', this page')}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
+            f"commit {varying(code(runs[0].attrs['commit']))}, {plain(runs[0].attrs['device'])}, "
             f"{varying(result_tables.hours(sum(float(run.attrs['wall_seconds']) for run in runs)))} in all.",
         ]
     )

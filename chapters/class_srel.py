@@ -45,6 +45,8 @@ from matplotlib.colors import LogNorm
 import srel_core as sc
 from srel_core.book.figures import classification
 from srel_core.book.figures.matrix_slider import slider_heatmap
+from srel_core.book.figures.style import RULES, style
+from srel_core.book.text.markup import plain, without_folders
 from srel_core.book.text.sources import Sources
 from srel_core.experiments.profiles import class_experiments
 from srel_core.statistics.class_summary import class_summary, learning_curves, side_of
@@ -216,8 +218,8 @@ images = (
     f"{config.images_per_class} images a class at most" if config.images_per_class else "all images"
 )
 Markdown(
-    f"A `{config.model}` is trained on {first.attrs['data_source']} (classes "
-    f"{', '.join(names)}; {images}) for {config.schedule.epochs} epochs in batches of "
+    f"A `{config.model}` is trained on {plain(first.attrs['data_source'])} (classes "
+    f"{', '.join(map(plain, names))}; {images}) for {config.schedule.epochs} epochs in batches of "
     f"{config.schedule.batch_size} by Adam with learning rate {config.schedule.lr:g} and weight decay "
     f"{config.schedule.weight_decay:g}, from {len(runs)} seeds. At {summary.sizes['step']} checkpoints "
     f"we take {config.probes_per_class} training images of each class, and take one step on each of "
@@ -232,7 +234,7 @@ Markdown(
 # testing this page, takes a small dense network instead.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy and loss on training and test images against the epoch, one thin line a seed and a thick mean."}, "figure": {"name": "fig-learning", "caption": "The network learns: accuracy and loss on training and test images, one thin line a seed, the mean thick. What follows is measured along these runs."}}
-with classification.style():
+with style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     classification.learning(left, curves, "accuracy")
     classification.learning(right, curves, "loss")
@@ -246,7 +248,7 @@ plt.show()
 # {prf:ref}`def-class`. The blue line is the class's own.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, one for each class the step is taken on: class-based S_rel at probes of each class against the training step, with bootstrap bands."}, "figure": {"name": "fig-curves", "caption": "Class-based $S_{\\rm rel}$ (ratio of means, KL) at probes of each class, after a step on a sample of the class named above the panel. Logarithmic scale. Bands: 95 % bootstrap intervals over seeds and samples. A value above 1 means that a step moves the predictions there more than at its own sample."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1, len(names), figsize=(3.5 * len(names), 3.6), sharey=True, layout="constrained"
     )
@@ -264,7 +266,7 @@ moments = [
     int(summary.step[i])
     for i in np.unique(np.linspace(0, summary.sizes["step"] - 1, 5).round().astype(int))
 ]
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1, len(moments), figsize=(2.1 * len(moments), 2.6), layout="constrained"
     )
@@ -305,13 +307,13 @@ HTML(
 # definition and for the original one, under each step rule.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Same-class AUC against the training step under each step rule, for the class-based and the original definition, with bands and the line of no structure at one half."}, "figure": {"name": "fig-auc", "caption": "Same-class AUC through training: left the class-based definition (KL), right the original one (norm of the change of the outputs). Dotted: no class structure. The limit is dashed: where the gradient step is short, it lies under it."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for axes, divergence, title in zip(
         panels, ("kl", "l2_logits"), ("class-based", "original"), strict=True
     ):
         for shown_rule in summary.rule.values:
-            colour = classification.RULES[str(shown_rule).split(":")[0]]
+            colour = RULES[str(shown_rule).split(":")[0]]
             classification.over_training(
                 axes, summary, "auc", shown_rule, divergence, str(shown_rule), colour
             )
@@ -375,7 +377,7 @@ else:
 high_precision = float(np.mean([run.in_float64.sel(rule=rule).mean() for run in runs]))
 undefined = float(chosen.undefined.max())
 Markdown(
-    f"On {dataset}, at the end of training (step {last}, mean training accuracy "
+    f"On {plain(without_folders(dataset))}, at the end of training (step {last}, mean training accuracy "
     f"{float(curves.train_accuracy.isel(epoch=-1).mean()):.3f}), the class-based $S_{{\\rm rel}}$ under "
     f"`{rule}` has a same-class AUC of {auc['class-based']}, the original one of {auc['original']}: {compared}. The former's "
     f"95 % interval lies above one half at {everywhere} of {len(above)} checkpoints. "

@@ -44,8 +44,9 @@ import numpy as np
 from IPython.display import HTML, Markdown, display
 from scipy.integrate import solve_ivp
 
-from srel_core.book.figures import classification, closed_forms
+from srel_core.book.figures import closed_forms
 from srel_core.book.figures.curve_slider import slider_figure
+from srel_core.book.figures.style import style
 from srel_core.book.published.ridge import (
     PublishedRidgeFlow,
     published_average,
@@ -238,7 +239,7 @@ for width in (10, 100):
         curves[kind] = middle(s_rel)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For 10 and for 100 features: the loss, S_rel as published and S_rel as defined against the iteration, on logarithmic axes. As published S_rel climbs by orders of magnitude; as defined it is flat."}, "figure": {"name": "fig-ridge-published", "caption": "The published ridge experiment. Left: the printed loss along the published and the defined trajectory. Middle: $S_{\\rm rel}$ as published (both notebooks show this one curve; its average over pairs divides twice). Right: $S_{\\rm rel}$ as defined, on the same scale."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         2, 3, figsize=(10.5, 6.4), sharex=True, sharey="col", layout="constrained"
     )
@@ -305,7 +306,7 @@ def ladder(width):
 ladders = {width: ladder(width) for width in (10, 100)}
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between classes against the iteration for the four combinations of the two stray factors, for 10 and 100 features. Only the curves with the stray 1/N climb, the one with both factors most."}, "figure": {"name": "fig-ridge-ladder", "caption": "The two stray factors one at a time: median $S_{\\rm rel}$ over 20 pairs between classes, averaged rightly in all four curves."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True, layout="constrained")
     for axes, (width, rungs) in zip(panels, ladders.items(), strict=True):
         for i, (name, curve) in enumerate(rungs.items()):
@@ -393,7 +394,7 @@ HTML(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel between and within classes against time for six penalties. Without penalty it is constant; with a large one it starts elsewhere and settles at a smaller value, the sooner the larger the penalty."}, "figure": {"name": "fig-ridge-penalty", "caption": "The same in print, and within a class: $S_{\\rm rel}$ of the ridge flow as defined, features scaled to mean square norm 1, for six values of λ/K. Medians over pairs and starts. Mind the axes: within a class it hardly moves."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     some = [0, 2, 4, 6, 8, 10]
     for axes, (kind, curves) in zip(panels, moving.items(), strict=True):
@@ -584,7 +585,7 @@ gate_times = np.linspace(0, 16, points)
 NAMES = {"glm_tron": "GLM-Tron", "gradient": "gradient flow"}
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and mean S_rel over pairs against time for the GLM-Tron flow and the gradient flow of a gate, with bands over starts. The loss falls exponentially; S_rel stays about level, with bands that widen early and then freeze."}, "figure": {"name": "fig-gate", "caption": "One gate in 20 dimensions: loss, and $S_{\\rm rel}$ averaged over 20 pairs with an active sample. Bands over starts."}}
-with classification.style():
+with style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for i, (kind, problem) in enumerate(gate_flows.items()):
         loss, s_rel = along(*problem, gate_times)
@@ -603,7 +604,7 @@ path = flow.weights(gate_times)
 cosine = path @ flow.w0 / np.linalg.norm(path, axis=1) / np.linalg.norm(flow.w0)
 turned = np.arccos(np.clip(cosine, -1, 1))
 opening = np.arccos(flow.w0 @ flow.teacher)  # both have norm 1
-with classification.style():
+with style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     ten = flow.s_rel(gate_times, probe[:10], np.repeat(active[:1], 10, axis=0))
     closed_forms.switches(left, gate_times, ten)
@@ -698,7 +699,7 @@ power_flows = {degree: powers(sparse, degree) for degree in (1, 2, 3)}
 power_times = np.geomspace(0.01, 1000, points)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and median S_rel of the power flow against time for degrees one, two and three, with bands. S_rel is constant for degree one and rises for degrees two and three."}, "figure": {"name": "fig-power", "caption": "Power flow in 20 dimensions towards a target with three coordinates that are not 0, from small starts: loss, and median $S_{\\rm rel}$ over 20 random pairs. Bands over starts."}}
-with classification.style():
+with style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for i, (degree, problem) in enumerate(power_flows.items()):
         loss, s_rel = along(*problem, power_times)
@@ -823,7 +824,7 @@ def alignment(flows):
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Loss, alignment u with the target, median S_rel and median distance of S_rel from its start, for the radial flow against time, degrees one, two and three, with bands over starts. The alignment rises to one; pairs move while it rises and rest when it has, while the median of S_rel stays level."}, "figure": {"name": "fig-radial", "caption": "Radial flow in 10 dimensions: loss, alignment of w with the target, median $S_{\\rm rel}$ over 20 random pairs, and how far a pair has moved: each moves, some up and some down. Bands over starts."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(2, 2, figsize=(10, 6.6), sharex=True, layout="constrained")
     panels = panels.ravel()
     for i, (degree, problem) in enumerate(radial_flows.items()):
@@ -853,7 +854,7 @@ plt.show()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Phase portraits of the radial flow in the plane of the target for degrees one, two and three, with orbits from eight starts that all end in the target."}, "figure": {"name": "fig-radial-portrait", "caption": "Phase portraits of the radial flow in the plane of w(0) and the target (star): grey the velocity, blue exact orbits from their starts (dots)."}}
 grid = np.linspace(-1.5, 1.5, 41) + 1e-9  # not 0, where w has no direction
 plane = np.stack(np.meshgrid(grid, grid))
-with classification.style():
+with style():
     figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.9), sharey=True, layout="constrained")
     for axes, degree in zip(panels, (1, 2, 3), strict=True):
         rho = np.linalg.norm(plane, axis=0)

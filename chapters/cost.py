@@ -47,8 +47,9 @@ from scipy.stats import chi2
 from torchvision.models import resnet50
 
 import srel_core as sc
-from srel_core.book.figures import classification, timings
-from srel_core.book.text.marks import varying
+from srel_core.book.figures import timings
+from srel_core.book.figures.style import style
+from srel_core.book.text.markup import varying
 from srel_core.choices import check_known
 from srel_core.engine.layers.operation_counts import layer_costs, multiply_adds
 from srel_core.experiments import datasets
@@ -225,7 +226,7 @@ Markdown(
 # Where the time goes, as torch's profiler sees it on one thread:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Time of the published measurement by kind of operation, on one thread, under the profiler, which makes Python look more expensive than it is.", "name": "fig-shares"}, "image": {"alt": "Three stacked bars, one for each way of measuring: shares of the time by kind of operation."}}
-with classification.style():
+with style():
     figure, axes = plt.subplots(figsize=(7.5, 2.2))
     timings.stacked_shares(axes, {way: row["shares_by_kind"] for way, row in ways.items()})
 plt.show()
@@ -470,7 +471,7 @@ Markdown(table(header, rows) + "\n\n" + "\n\n".join(elsewhere))
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Time (above) and peak memory beside what was in use before (below) as samples, probes, channels or classes grow, by method. All axes are logarithmic.", "name": "fig-growth"}, "image": {"alt": "Eight panels in two rows, time and peak memory, against the number of samples, probes, channels and classes, a line for each method."}}
 growing = benchmark("scaling")
 panels_of = ("samples", "probes", "channels", "classes")
-with classification.style():
+with style():
     figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharey="row", layout="constrained")
     mebi = [{**row, "peak": row["peak_bytes"] / 2**20} for row in growing["rows"]]
     for column, varied in enumerate(panels_of):
@@ -711,7 +712,7 @@ header = ["data", "step", "summary", "value", "width of its interval", "of its v
 Markdown(table([*header, "images a class for half of it"], rows))
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images a class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images a class, a line for each step rule."}}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1, len(precision), figsize=(4.5 * len(precision), 3.4), squeeze=False, sharey=True,
         layout="constrained",

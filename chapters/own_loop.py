@@ -41,7 +41,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import srel_core as sc
-from srel_core.book.figures import classification
+from srel_core.book.figures.style import RULES, SAME, style
 from srel_core.choices import check_known
 from srel_core.experiments import datasets
 from srel_core.statistics.by_class import same_class_auc
@@ -162,14 +162,12 @@ for rule in ("sgd", "limit"):
     ]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the loss of each batch of the user's own loop falls. Right: the same-class AUC of class-based S_rel at 21 steps of that loop, for a gradient step and for its limit."}, "figure": {"name": "fig-own-loop", "caption": "One training loop, watched. Left: its loss on each batch. Right: same-class AUC of class-based $S_{\\rm rel}$, averaged over samples; dotted, no class structure."}}
-with classification.style():
+with style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    left.plot(losses, color=classification.SAME, linewidth=1)
+    left.plot(losses, color=SAME, linewidth=1)
     left.set(xlabel="training step", ylabel="cross-entropy (nats)", yscale="log")
-    right.plot(measured.step, auc["sgd"], color=classification.RULES["sgd"], label="sgd:1e-4")
-    right.plot(
-        measured.step, auc["limit"], "--", color=classification.RULES["tangent"], label="limit"
-    )
+    right.plot(measured.step, auc["sgd"], color=RULES["sgd"], label="sgd:1e-4")
+    right.plot(measured.step, auc["limit"], "--", color=RULES["tangent"], label="limit")
     right.axhline(0.5, color="black", linestyle=":", linewidth=1)
     right.set(xlabel="training step", ylabel="same-class AUC", ylim=(0, 1.02))
     right.legend(loc="lower right")

@@ -39,11 +39,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
 
-from srel_core.book.claims.evidence import NOT_RUN, TITLES, digits, spans
-from srel_core.book.claims.of_the_paper import accuracy_rows, curve_rows, finding
-from srel_core.book.committed.schema import AGGREGATES, DATASETS, ladder_in, load_all
+from srel_core.book.claims.comparison import accuracy_rows, curve_rows
+from srel_core.book.claims.evidence import digits, spans
+from srel_core.book.claims.of_the_paper import finding
+from srel_core.book.committed.files import ladder_in, load_all
+from srel_core.book.committed.schema import AGGREGATES
 from srel_core.book.committed.write import paper_summaries
-from srel_core.book.figures import classification, paper
+from srel_core.book.figures import paper
+from srel_core.book.figures.style import style
+from srel_core.book.published.figures import NOT_RUN, title_of, with_published
 from srel_core.book.text import result_tables
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
@@ -114,12 +118,12 @@ Markdown(result_tables.settings_table(shown))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels, class-based and original: same-class and different-class S_rel as published against the epoch, our curves with bands and the published values as markers."}, "figure": {"name": "fig-as-published", "caption": "The published curves, and ours computed in the published way. Markers: published. The original quantity is on a logarithmic scale, because it grows by orders of magnitude."}}
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(2)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, definition in zip(row, DEFINITIONS, strict=True):
                 paper.beside_published(axes, summary, definition, dataset)
-                axes.set_title(f"{TITLES[dataset]}, {definition}")
+                axes.set_title(f"{title_of(dataset)}, {definition}")
             row[0].set_ylabel("$S_{\\rm rel}$ as published")
         panels[0, 0].legend(fontsize=8)
     plt.show()
@@ -147,22 +151,22 @@ lines = [
     "|---|---|---|---|---|---|---|---|---|",
 ]
 compared = {}
-for dataset in DATASETS:
+for dataset in with_published(shown):
     if dataset not in shown:
-        lines.append(f"| {TITLES[dataset]} | both | | | {NOT_RUN} | | | | |")
+        lines.append(f"| {title_of(dataset)} | both | | | {NOT_RUN} | | | | |")
         continue
     for definition in DEFINITIONS:
         for name in ("same", "other"):
             found = curve_rows(shown[dataset], dataset, definition, name)
             compared[dataset, definition, name] = found
             lines += [
-                f"| {TITLES[dataset]} | {definition} | {name} | {epoch} | {row_cells(row)} |"
+                f"| {title_of(dataset)} | {definition} | {name} | {epoch} | {row_cells(row)} |"
                 for epoch, row in enumerate(found, start=1)
             ]
     found = accuracy_rows(shown[dataset], dataset)
     compared[dataset, "accuracy", ""] = found
     lines += [
-        f"| {TITLES[dataset]} | training accuracy | | {epoch} | {row_cells(row)} |"
+        f"| {title_of(dataset)} | training accuracy | | {epoch} | {row_cells(row)} |"
         for epoch, row in enumerate(found, start=1)
     ]
 Markdown("\n".join(lines))
@@ -174,13 +178,16 @@ Markdown("\n".join(lines))
 sentences = []
 for dataset, summary in shown.items():
     rows = [row for (d, _, _), found in compared.items() if d == dataset for row in found]
+    if not rows:
+        sentences.append(f"**{title_of(dataset)}.** Nothing was published of it.")
+        continue
     at = {d: ladder_in(summary, d).sel(rung="as published") for d in DEFINITIONS}
-    read = {d: finding("", at[d], "epoch_preference", 1) for d in DEFINITIONS}
+    read = {d: finding("", at[d], "rung_epoch_preference", 1) for d in DEFINITIONS}
     sides = {d: [e for e, s in enumerate(read[d].sides, 1) if s == side]
              for d, side in (("class-based", "above"), ("original", "below"))}  # fmt: skip
     epochs = summary.sizes["epoch"]
     sentences.append(
-        f"**{TITLES[dataset]}.** {sum(r.within for r in rows)} of {len(rows)} published values lie in "
+        f"**{title_of(dataset)}.** {sum(r.within for r in rows)} of {len(rows)} published values lie in "
         f"our interval, {sum(r.within_other_mean for r in rows)} in the stretched one; the median "
         f"distance is {np.median([abs(r.difference) for r in rows]):.1%}. The published reading has "
         f"`same` above `other` by the class-based quantity and below it by the original one. In our "
@@ -213,13 +220,13 @@ RUNGS = {
     "tangent limit": "limit, ratio of means",
 }
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(len(RUNGS), 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, (rung, title) in zip(row, RUNGS.items(), strict=True):
                 paper.same_and_other(axes, summary, "class-based", rung)
                 axes.set_title(title, fontsize=10)
-            row[0].set_ylabel(f"{TITLES[dataset]}: $S_{{\\rm rel}}$ (KL)")
+            row[0].set_ylabel(f"{title_of(dataset)}: $S_{{\\rm rel}}$ (KL)")
         panels[0, 0].legend(fontsize=8)
     plt.show()
 
@@ -233,7 +240,7 @@ if shown:
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
 NAMES = {"mean": "mean of ratios", "ratio_of_means": "ratio of means", "median": "median of ratios"}
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(4, 2.6)
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             part = summary.sel(divergence="kl")
@@ -244,7 +251,7 @@ if shown:
                 paper.plain_ticks(axes.yaxis)
             paper.by_rule(row[3], part, "epoch_auc", 0.5)
             row[3].set_title("AUC")
-            row[0].set_ylabel(f"{TITLES[dataset]}: preference")
+            row[0].set_ylabel(f"{title_of(dataset)}: preference")
         panels[0, 0].legend(fontsize=8)
     plt.show()
 
@@ -265,13 +272,13 @@ lines = [
     "| data set | step rule | aggregate | class-based (KL) | original (norm of the outputs' change) |",
     "|---|---|---|---|---|",
 ]
-for dataset in DATASETS:
+for dataset in with_published(shown):
     if dataset not in shown:
-        lines.append(f"| {TITLES[dataset]} | all | all | {NOT_RUN} | {NOT_RUN} |")
+        lines.append(f"| {title_of(dataset)} | all | all | {NOT_RUN} | {NOT_RUN} |")
         continue
     both = (readings(shown[dataset], name) for name in ("kl", "l2_logits"))
     lines += [
-        f"| {TITLES[dataset]} | `{rule}` | {aggregate} | {first.text} | {second.text} |"
+        f"| {title_of(dataset)} | `{rule}` | {aggregate} | {first.text} | {second.text} |"
         for (rule, aggregate, first), (_, _, second) in zip(*both, strict=True)
     ]
 Markdown("\n".join(lines))
@@ -299,7 +306,7 @@ for dataset, summary in shown.items():
         "cannot be told": "Neither can be told at any epoch under {}.",
     }
     parts = [text.format(listed(words[word])) for word, text in said.items() if word in words]
-    sentences.append(f"**{TITLES[dataset]}.** {' '.join(parts)}")
+    sentences.append(f"**{title_of(dataset)}.** {' '.join(parts)}")
 Markdown("\n\n".join(sentences))
 
 # %% [markdown]
@@ -324,7 +331,7 @@ for dataset, summary in shown.items():
         for divergence in ("kl", "l2_logits"):
             first, last = own.sel(rule=rule, divergence=divergence).values[[0, -1]]
             cells += [f"{first:.2g}", f"{last:.2g}", f"{last / first:.2g}" if first else "—"]
-        lines.append(f"| {TITLES[dataset]} | `{rule}` | {' | '.join(cells)} |")
+        lines.append(f"| {title_of(dataset)} | `{rule}` | {' | '.join(cells)} |")
 Markdown("\n".join(lines) if shown else "")
 
 # %% [markdown]
@@ -342,11 +349,11 @@ Markdown("\n".join(lines) if shown else "")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels: the AUC of class-based minus original against the epoch under each rule, and the same-class AUC at the last epoch of every divergence and rule as a heat map."}, "figure": {"name": "fig-sharper", "caption": "Left: AUC of the class-based definition less that of the original, with 95 % bands; above the dotted line the class-based one is sharper. Right: same-class AUC in the last epoch, for every divergence and rule."}}
 if shown:
-    with classification.style():
+    with style():
         figure, panels = grid(2, 4.8)
         for (left, right), (dataset, summary) in zip(panels, shown.items(), strict=True):
             paper.by_rule(left, summary.sel(divergence="kl"), "auc_gain", 0)
-            left.set(title=TITLES[dataset], ylabel="gain in AUC")
+            left.set(title=title_of(dataset), ylabel="gain in AUC")
             table = summary.epoch_auc.isel(epoch=-1).transpose("divergence", "rule")
             image = right.imshow(table, vmin=0, vmax=1, cmap="RdBu", aspect="auto")
             right.set_xticks(range(table.sizes["rule"]), table.rule.values, rotation=20)
@@ -364,9 +371,9 @@ if shown:
 # %% tags=["hide-input"]
 lines = ["| data set | step rule | class-based less original, AUC | class-based over original, preference as published |",
          "|---|---|---|---|"]  # fmt: skip
-for dataset in DATASETS:
+for dataset in with_published(shown):
     if dataset not in shown:
-        lines.append(f"| {TITLES[dataset]} | all | {NOT_RUN} | {NOT_RUN} |")
+        lines.append(f"| {title_of(dataset)} | all | {NOT_RUN} | {NOT_RUN} |")
         continue
     summary = shown[dataset]
     published = finding("", summary, "published_gain", 1)
@@ -374,7 +381,7 @@ for dataset in DATASETS:
         at = summary.sel(rule=rule, divergence="kl")
         gain = finding("", at, "auc_gain", 0, "")
         last = published.text if rule == "adam:1e-4" else ""
-        lines.append(f"| {TITLES[dataset]} | `{rule}` | {gain.text} | {last} |")
+        lines.append(f"| {title_of(dataset)} | `{rule}` | {gain.text} | {last} |")
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -392,7 +399,7 @@ for dataset, summary in shown.items():
     none = "No sample at any checkpoint was without a change of its own"
     some = f"At most {undefined:.1%} of the samples of a checkpoint had no change of their own, and no ratio"
     sentences.append(
-        f"**{TITLES[dataset]}.** {none if undefined == 0 else some}. Single precision would have "
+        f"**{title_of(dataset)}.** {none if undefined == 0 else some}. Single precision would have "
         f"drowned a change in rounding, so that double precision was used, for "
         f"{listed(precise) if precise else 'none'} of the steps."
     )

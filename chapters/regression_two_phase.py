@@ -40,10 +40,13 @@ import numpy as np
 from IPython.display import Markdown, display
 from tqdm import tqdm
 
-from srel_core.book.figures import classification, regression
+from srel_core.book.committed import regression_file
+from srel_core.book.figures import regression
+from srel_core.book.figures.style import OTHERS, RULES, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
-from srel_core.book.regression.rows import LEARNT, gate_movement, summarise
-from srel_core.book.text.marks import varying
+from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
+from srel_core.book.text.markup import plain, varying
+from srel_core.book.text.result_tables import badge
 from srel_core.experiments.regression.experiment import BATCH_SIZE
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
 from srel_core.experiments.regression.settings import bases, regression_settings, sweep
@@ -138,7 +141,7 @@ results = {
     setting: setting.run(results_dir or None)
     for setting in tqdm(settings, desc="settings", unit="setting")
 }
-rows = summarise(results)
+rows = judged_rows(results)
 networks = [row for row in rows if row.setting.family == "mlp"]
 by_setting = {(row.setting, row.kind): row for row in rows}
 base = bases(settings)
@@ -186,23 +189,17 @@ shown = {
     "gate": next(s for s in settings if s.family == "relu_gate" and s.training == "gd"),
     "linear": next(s for s in settings if s.family == "linear"),
 }
-with classification.style():
+with style():
     figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharex="col", layout="constrained")
     for (name, setting), (top, bottom) in zip(shown.items(), panels.T, strict=True):
         row, result = row_of(setting), results[setting]
         steps = result.step.values
-        regression.seeds(
-            top, row.case.steps, row.case.curves, classification.OTHERS[0], "$S_{\\rm rel}$"
-        )
-        top.axhline(
-            row.case.linear.mean(), color=classification.SAME, linewidth=1, label="linear model"
-        )
-        if row.verdict.fit:
-            regression.hinge(top, row.case.steps, row.verdict.fit, row.verdict.checks["breaks"])
-        regression.seeds(bottom, steps, result.train_loss.values, classification.SAME, "training")
-        bottom.plot(
-            steps, result.held_loss.mean("seed"), color=classification.OTHERS[0], label="held out"
-        )
+        regression.seeds(top, row.case.steps, row.case.curves, OTHERS[0], "$S_{\\rm rel}$")
+        top.axhline(row.case.linear.mean(), color=SAME, linewidth=1, label="linear model")
+        if row.judgement.fit:
+            regression.hinge(top, row.case.steps, row.judgement.fit, row.judgement.checks["breaks"])
+        regression.seeds(bottom, steps, result.train_loss.values, SAME, "training")
+        bottom.plot(steps, result.held_loss.mean("seed"), color=OTHERS[0], label="held out")
         top.set(title=name, ylim=(0, None))
         bottom.set(xlabel="training step", yscale="log")
     panels[0, 0].set_ylabel("mean $S_{\\rm rel}$")
@@ -235,11 +232,11 @@ Markdown(
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and the diabetes data."}, "figure": {"name": "fig-targets", "caption": "Mean $S_{\\rm rel}$ over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
 LINES = {"any": "-", "within": "-", "across": "--"}
-with classification.style():
+with style():
     figure, panels = plt.subplots(2, 3, figsize=(10.5, 6), sharex=True, layout="constrained")
     for row_of_panels, (activation, about) in zip(panels, base.items(), strict=True):
         colour = dict(zip(("teacher", "noisy_teacher", "smooth", "diabetes"),
-                          (classification.SAME, *classification.OTHERS[:2], classification.RULES["tangent"]), strict=True))  # fmt: skip
+                          (SAME, *OTHERS[:2], RULES["tangent"]), strict=True))  # fmt: skip
         for row in rows:
             s = row.setting
             if (
@@ -279,14 +276,14 @@ plt.show()
 # ## Where the break falls, against the loss
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of $S_{\\rm rel}$, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
-broken = [row for row in networks if row.verdict.checks["breaks"]]
-with classification.style():
+broken = [row for row in networks if row.judgement.checks["breaks"]]
+with style():
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     for activation, colour in regression.COLOURS.items():
         some = [r for r in broken if r.setting.activation == activation]
         regression.against(
-            axes, [float(np.median(r.learnt_at)) for r in some], [r.verdict.fit.break_step for r in some],
-            np.array([r.verdict.fit.interval for r in some]), colour, activation,
+            axes, [float(np.median(r.learnt_at)) for r in some], [r.judgement.fit.break_step for r in some],
+            np.array([r.judgement.fit.interval for r in some]), colour, activation,
         )  # fmt: skip
     ends = np.array([first.n_steps / 100, first.n_steps])
     axes.plot(ends, ends, color="black", linewidth=1)
@@ -303,7 +300,7 @@ plt.show()
 
 # %% tags=["hide-input"]
 if broken:
-    before = [r for r in broken if r.verdict.fit.break_step < np.median(r.learnt_at)]
+    before = [r for r in broken if r.judgement.fit.break_step < np.median(r.learnt_at)]
     share = np.array([np.median(r.at_break) for r in broken])
     text = (
         f"Of {len(broken)} rows with networks that move and break, the break comes before {LEARNT:.0%} of the fall of the loss is done in "
@@ -354,10 +351,10 @@ under_rule = {  # judged by themselves: the same training, another step
     for activation, s in base.items()
 }
 columns = {
-    title: {a: [(label, row.verdict) for label, row in swept(s, field)] for a, s in base.items()}
+    title: {a: [(label, row.judgement) for label, row in swept(s, field)] for a, s in base.items()}
     for field, title in FIELDS.items()
 } | {"step rule": {a: list(v.items()) for a, v in under_rule.items()}}  # fmt: skip
-with classification.style():
+with style():
     figure, panels = plt.subplots(4, 3, figsize=(10.5, 9), sharey="row", layout="constrained")
     panels[2, 0].sharey(panels[0, 0])
     panels[3, 0].sharey(panels[1, 0])
@@ -379,7 +376,7 @@ plt.show()
 # %% tags=["hide-input"]
 def at_values(activation, field, value):
     """Value → a number of the row, for the rows of a sweep."""
-    return {label: value(row.verdict) for label, row in swept(base[activation], field)}
+    return {label: value(row.judgement) for label, row in swept(base[activation], field)}
 
 
 sentences = []
@@ -432,7 +429,7 @@ lines = [
     "|---|---|---|---|---|---|---|---|---|---|",
 ]
 for row in rows:
-    v, fit = row.verdict, row.verdict.fit
+    v, fit = row.judgement, row.judgement.fit
     cells = ["—"] * 5
     if fit:
         low, high = fit.interval
@@ -469,24 +466,24 @@ groups = {
     "does not move": "**No motion** to speak of in",
 }
 for words, said in groups.items():
-    found = [row for row in rows if row.verdict.words == words]
+    found = [row for row in rows if row.judgement.words == words]
     display(Markdown(f"{said} {len(found)} of {len(rows)} rows ({listed(found)})."))
 
 # %% tags=["hide-input"]
-moving = [row for row in networks if row.verdict.checks["moves"]]
+moving = [row for row in networks if row.judgement.checks["moves"]]
 rising = [row for row in moving if row.rises]
-holds = [row for row in networks if row.verdict.words == "two phases, large"]
-higher = [row for row in networks if row.verdict.to_linear[1] > 1]
-lower = [row for row in networks if row.verdict.to_linear[2] < 1]
+holds = [row for row in networks if row.judgement.words == "two phases, large"]
+higher = [row for row in networks if row.judgement.to_linear[1] > 1]
+lower = [row for row in networks if row.judgement.to_linear[2] < 1]
 if len(holds) == len(networks):
     verdict = "holds in all of them"
 elif not holds:
     verdict = "holds as a whole in none of them"
 else:
     verdict = f"holds as a whole in {len(holds)}, and in the others it does not"
-steep = [r for r in moving if r.verdict.checks["breaks"] and abs(r.verdict.slopes) <= rule.REST]
+steep = [r for r in moving if r.judgement.checks["breaks"] and abs(r.judgement.slopes) <= rule.REST]
 Markdown(
-    f"**Verdict,** on the {len(networks)} rows with networks of more than one layer. By the rule, {sum(row.verdict.two_phases for row in networks)} have two phases, and the claim {verdict}. Its parts fare differently. *An early phase of rapid "
+    f"**Verdict,** on the {len(networks)} rows with networks of more than one layer. By the rule, {sum(row.judgement.two_phases for row in networks)} have two phases, and the claim {verdict}. Its parts fare differently. *An early phase of rapid "
     f"change:* of {len(moving)} in which $S_{{\\rm rel}}$ moves, {len(steep)} have a break after which it "
     f"changes at most {rule.REST:.0%} as fast. *Direction:* it rises in {len(rising)} of the rows that move and falls in {len(moving) - len(rising)}"
     f"{f' (rises: {listed(rising)})' if rising else ''}. *Large:* the late level lies above a linear model's in {len(higher)} of "
@@ -494,10 +491,10 @@ Markdown(
 )
 
 # %% tags=["hide-input"]
-ratio = np.array([row.verdict.plateau / row.verdict.start for row in moving])
-to_linear = np.array([row.verdict.to_linear[0] for row in moving])
+ratio = np.array([row.judgement.plateau / row.judgement.start for row in moving])
+to_linear = np.array([row.judgement.to_linear[0] for row in moving])
 nearer = np.abs(np.log(to_linear)) < np.abs(np.log(to_linear / ratio))
-still = [row for row in networks if not row.verdict.checks["moves"]]
+still = [row for row in networks if not row.judgement.checks["moves"]]
 
 
 def own_way(row):
@@ -529,19 +526,19 @@ Markdown(
 # %% tags=["hide-input"]
 variants = {
     "as above": rows,
-    "median over pairs": summarise(results, average=np.median),
-    "limit of small steps": summarise(results, rule="tangent"),
+    "median over pairs": judged_rows(results, average=np.median),
+    "limit of small steps": judged_rows(results, rule="tangent"),
     **{
         f"rests: {limit:.0%} for {rule.REST:.0%}": [
-            replace(row, verdict=replace(row.verdict, rest=limit)) for row in rows
+            replace(row, judgement=replace(row.judgement, rest=limit)) for row in rows
         ]
         for limit in (2 * rule.REST, 3 * rule.REST)
     },
 }
 lines = [f"| | {' | '.join(groups)} | verdicts that differ |", "|---" * (len(groups) + 2) + "|"]
 for name, some in variants.items():
-    found = Counter(row.verdict.words for row in some)
-    differ = sum(a.verdict.words != b.verdict.words for a, b in zip(rows, some, strict=True))
+    found = Counter(row.judgement.words for row in some)
+    differ = sum(a.judgement.words != b.judgement.words for a, b in zip(rows, some, strict=True))
     lines.append(f"| {name} | {' | '.join(str(found[words]) for words in groups)} | {differ} |")
 Markdown("\n".join(lines))
 
@@ -554,7 +551,7 @@ for row in networks:
     except NoBreakError:
         continue
     rests_in_log += abs(fit.slope_late) <= rule.REST * abs(fit.slope_early)
-rests_in_step = sum(abs(row.verdict.slopes) <= rule.REST for row in networks)
+rests_in_step = sum(abs(row.judgement.slopes) <= rule.REST for row in networks)
 Markdown(
     f"Of the {len(networks)} rows with networks, {rests_in_step} have a late slope of at most {rule.REST:.0%} of the early "
     f"one against the step, and {rests_in_log} against the logarithm of the step. So how *rapid* and *constant* "
@@ -578,12 +575,12 @@ gates = [
     s for s in settings if s.family == "relu_gate" and s.training == "gd" and s.target == "teacher"
 ]
 motions = {s: gate_movement(s, results[s]) for s in sorted(gates, key=lambda s: s.lr)}
-with classification.style():
+with style():
     figure, panels = plt.subplots(
         1, len(motions), figsize=(10.5, 3.6), sharey=True, layout="constrained"
     )
     for axes, (s, motion) in zip(panels, motions.items(), strict=True):
-        regression.movement(axes, motion, classification.OTHERS[0], "network")
+        regression.movement(axes, motion, OTHERS[0], "network")
         axes.set(title=f"$\\eta$ = {s.lr:g}", xlabel="time $t = \\eta s$")
     panels[0].set_ylabel("mean $|S_{\\rm rel}(t) - S_{\\rm rel}(0)|$")
     panels[0].legend(loc="upper left")
@@ -635,12 +632,12 @@ display(
 # %% tags=["hide-input"]
 attributes = [result.attrs for result in results.values()]
 facts = {
-    "commit": {varying(a["commit"]) for a in attributes},
-    "device": {a["device"] for a in attributes},
-    "threads": {varying(a["threads"]) for a in attributes},
-    "PyTorch": {a["torch"] for a in attributes},
-    "computed": {varying(a["created"][:10]) for a in attributes},
-    "digest of the code": {a["code_digest"][:12] for a in attributes},
+    "commit": {varying(plain(a["commit"])) for a in attributes},
+    "device": {plain(a["device"]) for a in attributes},
+    "threads": {varying(plain(a["threads"])) for a in attributes},
+    "PyTorch": {plain(a["torch"]) for a in attributes},
+    "computed": {varying(plain(a["created"][:10])) for a in attributes},
+    "digest of the code": {plain(a["code_digest"][:12]) for a in attributes},
 }
 lines = ["| " + " | ".join([*facts, "run time of all trainings"]) + " |", "|---" * 7 + "|"]
 total = sum(float(a["wall_seconds"]) for a in attributes)
@@ -650,3 +647,10 @@ lines.append(
     + f" | {varying(f'{total:.0f} s')} |"
 )
 Markdown("\n".join(lines))
+
+# %% [markdown]
+# The verdict in {doc}`verdicts` is on the committed results of the `laptop` profile:
+
+# %% tags=["hide-input"]
+committed = regression_file.load()
+Markdown(f"- Regression: {badge(committed)}" if committed is not None else "There are none yet.")

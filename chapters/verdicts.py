@@ -28,16 +28,18 @@ import re
 
 from IPython.display import Markdown
 
-from srel_core.book.claims.evidence import details, other_details, table
 from srel_core.book.claims.of_the_paper import claims
-from srel_core.book.committed.schema import load_all
+from srel_core.book.committed import regression_file
+from srel_core.book.committed.files import load_all
 from srel_core.book.text import result_tables
+from srel_core.book.text.verdict_tables import details, other_details, table
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
 
 check_known("profile", profile, PROFILES)
 found = claims(committed_dir or None)
 shown = load_all(committed_dir or None)
+regression = regression_file.load(committed_dir or None)
 
 
 def typeset(text):
@@ -91,7 +93,9 @@ Markdown(typeset(other_details(found)))
 # %% tags=["hide-input"]
 Markdown(
     "\n\n".join(
-        part for part in (result_tables.badges(shown), result_tables.missing(shown)) if part
+        part
+        for part in (result_tables.badges(shown, regression), result_tables.missing(shown))
+        if part
     )
 )
 

@@ -140,8 +140,8 @@ def summarise(
     A data set without runs is named and left out; with --datasets that is an error. With FILES,
     the kept runs of one experiment, these are summarised.
     """
-    from srel_core.book.committed.schema import DATASETS
     from srel_core.book.committed.write import kept_runs, write_summary
+    from srel_core.book.published.figures import DATASETS
     from srel_core.experiments.profiles import class_experiments
     from srel_core.experiments.result_files import ResultError
 
@@ -170,19 +170,20 @@ def summarise(
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @_committed_dir
 def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str | None) -> None:
-    """Recompute a part of each committed summary with the present code, and stamp it if it agrees.
+    """Recompute a part of each committed result with the present code, and stamp it if it agrees.
 
-    That part is the first epoch of the first seed, with its first checkpoint: a minute or so. A
-    file that does not agree stays as it is, and the exit code is 1.
+    Of a data set that part is the first epoch of the first seed, with its first checkpoint; on
+    regression it is some of the settings. It takes a minute or so. A file that does not agree, or
+    contradicts itself, stays as it is, and the exit code is 1.
     """
-    from srel_core.book.committed.schema import committed_dir as resolve
+    from srel_core.book.committed.files import committed_dir as resolve
     from srel_core.book.committed.verify import verify as verify_file
     from srel_core.experiments.result_files import ResultError
 
     refused = 0
-    paths = files or sorted(resolve(committed_dir).glob("class_srel-*.nc"))
+    paths = files or sorted(resolve(committed_dir).glob("*.nc"))
     if not paths:
-        click.echo(f"no summaries in {resolve(committed_dir)}", err=True)
+        click.echo(f"no committed results in {resolve(committed_dir)}", err=True)
     for path in paths:
         try:
             agreement = verify_file(path, device, progress=not quiet)
@@ -191,7 +192,7 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
             continue
         click.echo(f"{path.name}: agrees ({agreement})")
     if refused:
-        raise ResultError("not all summaries could be verified")
+        raise ResultError("not all committed results could be verified")
 
 
 @srel.command()
@@ -203,7 +204,7 @@ def regression(profile: str, results_dir: str | None, committed_dir: str | None)
 
     Experiments that are kept are not run again; the laptop profile takes some minutes.
     """
-    from srel_core.book.committed.regression_file import write
+    from srel_core.book.committed.write_regression import write
 
     click.echo(write(results_dir, committed_dir, profile))
 

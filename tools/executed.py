@@ -28,6 +28,25 @@ def drop_progress(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [out for out in cell.outputs if not is_stderr(out) or complaint(out)]
 
 
+def join_streams(notebook: nbformat.NotebookNode) -> None:
+    """Make one output of what a cell wrote to one stream in several pieces: where the kernel cuts
+    depends on how busy the machine is."""
+    for cell in notebook.cells:
+        joined: list[Any] = []
+        for output in cell.get("outputs", []):
+            before = joined[-1] if joined else None
+            if (
+                before is not None
+                and output.output_type == before.output_type == "stream"
+                and output.name == before.name
+            ):
+                before.text += output.text
+            else:
+                joined.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = joined
+
+
 def is_stderr(output: Any) -> bool:
     return output.output_type == "stream" and output.name == "stderr"
 

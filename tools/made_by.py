@@ -18,6 +18,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from toc import sources
 
+from srel_core.book.text import markup
+from srel_core.book.text.markup import code, plain
+
 BOX = "what-made-this-page"
 
 
@@ -138,7 +141,7 @@ class ChapterStatus(SphinxDirective):
                 users.setdefault(record.versions, []).append(chapter)
         for versions, chapters in users.items():
             of = f" of {', '.join(chapters)}" if len(users) > 1 else ""
-            lines += ["", f"Packages{of}: {versions}."]
+            lines += ["", f"Packages{of}: {plain(versions)}."]
         found = nodes.container(classes=["chapter-status"])
         self.state.nested_parse(StringList(lines, self.env.docname), 0, found)
         return [found]
@@ -164,12 +167,11 @@ def table(
 
 def run_of(record: Record) -> list[str]:
     run = (record.seconds, record.date, record.commit)
-    varying = [f'<span class="varies">{text}</span>' for text in run]
-    return [record.profile, *varying, record.device]
+    return [plain(record.profile), *(markup.varying(plain(t)) for t in run), plain(record.device)]
 
 
 def made_with(record: Record) -> list[str]:
-    return [", ".join(f"`{n} = {v}`" for n, v in record.parameters.items())]
+    return [", ".join(code(f"{n} = {v}") for n, v in record.parameters.items())]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

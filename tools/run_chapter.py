@@ -18,9 +18,11 @@ import nbformat
 import papermill  # type: ignore[import-untyped]
 import pictures
 import record
-from executed import drop_progress, one_line, problems
+from executed import drop_progress, join_streams, one_line, problems
 from papermill.exceptions import PapermillExecutionError  # type: ignore[import-untyped]
 from parameters import ParameterError, declared, read
+
+from srel_core.book.text.markup import without_folders
 
 
 def arguments() -> argparse.Namespace:
@@ -94,10 +96,11 @@ def execute(notebook: Path, out: Path, values: dict[str, Any]) -> str | None:
             stderr_file=sys.stderr,  # progress bars, as they come
             extra_arguments=["--log-level=CRITICAL"],  # errors of the chapter arrive anyway
         )
-        tidy(result, out)
+        shown = {name: without_folders(value) for name, value in values.items()}
+        tidy(result, out, shown)
         pictures.shrink(result)
         defaults = {name: parameter.default for name, parameter in declared(result).items()}
-        record.keep(result, defaults | {name: repr(value) for name, value in values.items()})
+        record.keep(result, defaults | {name: repr(value) for name, value in shown.items()})
         nbformat.write(result, partial)
         reason = "; ".join(problems(result))
     except PapermillExecutionError as error:
@@ -116,13 +119,18 @@ def failed_name(out: Path) -> Path:
     return out.with_name(f"{out.stem}.failed.ipynb")
 
 
-def tidy(result: nbformat.NotebookNode, out: Path) -> None:
-    """Leave nothing in the notebook that changes from run to run but the record of the run."""
+def tidy(result: nbformat.NotebookNode, out: Path, values: dict[str, Any]) -> None:
+    """Leave nothing in the notebook that changes from run to run but the record of the run, and no
+    folder of this machine: parameters are shown as `values`."""
     drop_progress(result)
-    result.metadata.papermill["output_path"] = str(out)
+    join_streams(result)
+    run = result.metadata.papermill
+    run.update(input_path=Path(run.input_path).name, output_path=out.name, parameters=values)
     for cell in result.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"
+            lines = [f"{name} = {value!r}" for name, value in values.items()]
+            cell.source = "\n".join(["# Parameters", *lines])
         cell.metadata.pop("execution", None)
         cell.metadata.pop("papermill", None)
 

@@ -20,9 +20,12 @@ import matplotlib
 import matplotlib.pyplot as plt
 from written import write_all
 
-from srel_core.book.claims.evidence import TITLES, Claim, Finding, in_brief, table
+from srel_core.book.claims.evidence import Claim, Finding
 from srel_core.book.claims.of_the_paper import claims
-from srel_core.book.figures import classification, paper
+from srel_core.book.figures import paper
+from srel_core.book.figures.style import style
+from srel_core.book.published.figures import title_of
+from srel_core.book.text.verdict_tables import in_brief, table
 from srel_core.choices import unknown
 
 README, MAP = Path("README.md"), Path("chapters/paper_map.md")
@@ -71,13 +74,13 @@ def picture(claim: Claim) -> str:
         for dataset, found in claim.findings.items()
     }
     # Without a salt, the ids in the file would be random.
-    with classification.style(), matplotlib.rc_context({"svg.hashsalt": "srel_core"}):
+    with style(), matplotlib.rc_context({"svg.hashsalt": "srel_core"}):
         figure, panels = plt.subplots(
             1, len(shown), figsize=(9, 3), sharey=True, squeeze=False, layout="constrained"
         )
         for axes, (dataset, found) in zip(panels[0], shown.items(), strict=True):
             paper.findings(axes, found)
-            axes.set(title=TITLES[dataset], xlabel="same class over other classes")
+            axes.set(title=title_of(dataset), xlabel="same class over other classes")
         file = io.StringIO()
         figure.savefig(
             file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))

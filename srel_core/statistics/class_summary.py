@@ -18,7 +18,7 @@ Finish = Callable[[by_class.Array], by_class.Array]
 def class_summary(
     runs: "Sequence[xr.Dataset]",
     *,
-    reduce: by_class.Reduce = "ratio_of_means",
+    reduce: by_class.Reduce | Sequence[by_class.Reduce] = "ratio_of_means",
     n_resamples: int = 500,
     level: float = 0.95,
 ) -> "xr.Dataset":
@@ -38,15 +38,17 @@ def class_summary(
                 the same resamples; there only if l2_logits was measured
     undefined   (rule, divergence, step)   fraction of samples with own = 0
 
-    ValueError for no runs, or runs that do not belong together.
+    With several aggregates, what depends on them has a first dimension `aggregate`. ValueError for
+    no runs, or runs that do not belong together.
     """
     import xarray as xr
 
     check_comparable(runs)
+    aggregates = (reduce,) if isinstance(reduce, str) else tuple(reduce)
     first = runs[0]
     dims = ("rule", "divergence", "step")
     # for each run, one (1 + n_resamples, …) array for each cell of `dims`
-    matrices: list[list[by_class.Array]] = [[] for _ in runs]
+    matrices: dict[str, list[list[by_class.Array]]] = {a: [[] for _ in runs] for a in aggregates}
     aucs: list[list[by_class.Array]] = [[] for _ in runs]
     for r, run in enumerate(runs):
         labels = (run.probe_class.values, run.sample_class.values)
@@ -55,61 +57,82 @@ def class_summary(
         changes = run.change.transpose(*dims, "probe", "sample").values
         owns = run.own.transpose(*dims, "sample").values
         for cell in np.ndindex(changes.shape[:3]):
-            matrix = by_class.class_matrix(
-                changes[cell], owns[cell], *labels, exclude=exclude, reduce=reduce, weights=weights
-            )
+            for aggregate in aggregates:
+                matrix = by_class.class_matrix(
+                    changes[cell], owns[cell], *labels, exclude=exclude, reduce=aggregate,
+                    weights=weights,
+                )  # fmt: skip
+                matrices[aggregate][r].append(matrix)
             auc = by_class.same_class_auc(changes[cell], *labels, exclude=exclude)
             counted = weights * np.isfinite(auc)
-            matrices[r].append(matrix)
             aucs[r].append(counted @ np.nan_to_num(auc) / counted.sum(1))
-    shape = tuple(first.sizes[d] for d in dims)
-    cells = ("probe_class", "sample_class")
-    same, other = by_class.same_and_other(np.array(matrices))  # (R, cells of `shape`, 1 + B) each
     auc = np.array(aucs)
-    data = {
-        **over_runs("matrix", matrices, dims, shape, cells, level),
-        **over_runs("preference", log_ratio(same, other), dims, shape, (), level, np.exp),
-        **over_runs("auc", auc, dims, shape, (), level),
-        **_by_epoch(first, same, other, auc, level),
+    data: Variables = {
+        **over_runs("auc", auc, dims, tuple(first.sizes[d] for d in dims), (), level),
+        **_auc_by_epoch(first, auc, level),
         "undefined": (
             dims,
             np.mean([(r.own.transpose(*dims, "sample") == 0).mean("sample") for r in runs], 0),
         ),
     }
+    of_each = [_of_matrices(first, found, level) for found in matrices.values()]
+    if isinstance(reduce, str):
+        data |= of_each[0]
+    else:
+        data |= {
+            name: (("aggregate", *along), np.stack([found[name][1] for found in of_each]))
+            for name, (along, _) in of_each[0].items()
+        }
     names = first.class_name.values
     coords = {
         **{d: first[d].values for d in dims},
         "bound": list(BOUNDS), "probe_class": names, "sample_class": names,
         "epoch_of_step": ("step", first.epoch_of_step.values), "epoch": first.epoch.values,
+        **({} if isinstance(reduce, str) else {"aggregate": list(aggregates)}),
     }  # fmt: skip
-    return xr.Dataset(data, coords, {"reduce": reduce, "level": level, "runs": len(runs)})
+    attributes = {"reduce": ", ".join(aggregates), "level": level, "runs": len(runs)}
+    return xr.Dataset(data, coords, attributes)
 
 
-def _by_epoch(
-    run: "xr.Dataset",
-    same: by_class.Array,
-    other: by_class.Array,
-    auc: by_class.Array,
-    level: float,
+def _of_matrices(
+    run: "xr.Dataset", matrices: list[list[by_class.Array]], level: float
 ) -> Variables:
-    """The epochs' quantities of `class_summary`, from those of each run, cell and resample."""
-    sizes = run.sizes["rule"], run.sizes["divergence"], run.sizes["step"]
-    # (R, rules, divergences, epochs, 1 + B)
-    same, other, auc = (
-        mean_over_epochs(run, v.reshape(len(v), *sizes, -1), axis=3) for v in (same, other, auc)
-    )
-    dims, shape = ("rule", "divergence", "epoch"), auc.shape[1:4]
+    """The class matrix and the preferences of `class_summary`, by one aggregate."""
+    dims = ("rule", "divergence", "step")
+    shape = tuple(run.sizes[d] for d in dims)
+    same, other = by_class.same_and_other(np.array(matrices))  # (R, cells of `shape`, 1 + B) each
+    by_epoch = log_ratio(_by_epoch(run, same), _by_epoch(run, other))
+    return {
+        **over_runs("matrix", matrices, dims, shape, ("probe_class", "sample_class"), level),
+        **over_runs("preference", log_ratio(same, other), dims, shape, (), level, np.exp),
+        **_over_epochs("epoch_preference", by_epoch, level, np.exp),
+    }
 
-    def finished(name: str, values: by_class.Array, finish: Finish = np.asarray) -> Variables:
-        flat = values.reshape(len(values), -1, values.shape[-1])
-        return over_runs(name, flat, dims, shape, (), level, finish)
 
-    data = finished("epoch_preference", log_ratio(same, other), np.exp)
-    data |= finished("epoch_auc", auc)
+def _auc_by_epoch(run: "xr.Dataset", auc: by_class.Array, level: float) -> Variables:
+    """epoch_auc and auc_gain of `class_summary`."""
+    by_epoch = _by_epoch(run, auc)
+    data = _over_epochs("epoch_auc", by_epoch, level)
     names = [str(name) for name in run.divergence.values]
     if "l2_logits" in names:
-        data |= finished("auc_gain", auc - auc[:, :, [names.index("l2_logits")]])
+        gain = by_epoch - by_epoch[:, :, [names.index("l2_logits")]]
+        data |= _over_epochs("auc_gain", gain, level)
     return data
+
+
+def _by_epoch(run: "xr.Dataset", values: by_class.Array) -> by_class.Array:
+    """(R, cells, 1 + B) as means over epochs, (R, rules, divergences, epochs, 1 + B)."""
+    sizes = run.sizes["rule"], run.sizes["divergence"], run.sizes["step"]
+    return mean_over_epochs(run, values.reshape(len(values), *sizes, -1), axis=3)
+
+
+def _over_epochs(
+    name: str, values: by_class.Array, level: float, finish: Finish = np.asarray
+) -> Variables:
+    """`over_runs` of what `_by_epoch` gives."""
+    flat = values.reshape(len(values), -1, values.shape[-1])
+    dims = ("rule", "divergence", "epoch")
+    return over_runs(name, flat, dims, values.shape[1:4], (), level, finish)
 
 
 def mean_over_epochs(run: "xr.Dataset", values: by_class.Array, axis: int = 0) -> by_class.Array:

@@ -11,17 +11,19 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from srel_core.book.claims import evidence, flow_check, of_the_paper
-from srel_core.book.claims.evidence import Agreement, Claim, Exactness, Finding, overall
-from srel_core.book.claims.of_the_paper import Row
-from srel_core.book.committed import regression_file, schema
-from srel_core.book.figures import classification, paper
-from srel_core.book.published.definitions import PUBLISHED
-from srel_core.book.regression.rows import summarise as summarise_regression
+from srel_core.book.claims.comparison import BesidePublished, accuracy_rows, curve_rows
+from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding, overall
+from srel_core.book.committed import files, regression_file, write_regression
+from srel_core.book.figures import paper
+from srel_core.book.figures.style import OTHERS, SAME
+from srel_core.book.published.figures import NOT_RUN, PUBLISHED
+from srel_core.book.regression.rows import judged_rows
+from srel_core.book.text import result_tables, verdict_tables
 from srel_core.experiments import result_files
 from srel_core.experiments.regression.settings import regression_settings
 from tests.support.book import ROOT, call, tool
 
-numbers = st.floats(-3, 5) | st.sampled_from([np.nan, np.inf, -np.inf, 1.0])
+numbers = st.floats(-3, 5) | st.sampled_from([np.inf, -np.inf, 1.0])
 intervals = st.lists(st.tuples(numbers, numbers).map(sorted).map(tuple), min_size=1, max_size=7)
 
 
@@ -65,7 +67,7 @@ def test_a_claim_holds_only_where_every_interval_does(several):
     assert (claim.word == "not examined") == (not several)
     if claim.word == "does not hold":
         assert not any(every)
-    row = evidence.table([claim], lambda c: "").splitlines()[-1]
+    row = verdict_tables.table([claim], lambda c: "").splitlines()[-1]
     assert f"| **{claim.word}** |" in row
     assert claim.word != "not examined" or "no results" in row
     short = row.split(" | ")[3]
@@ -87,6 +89,16 @@ def test_the_words_of_a_claim():
         Finding("r", (1.0,), (), 1.0)
 
 
+@pytest.mark.parametrize(
+    "bounds", [(2, 0.5), (np.nan, 2), (0.5, np.nan), (np.nan, np.nan), (np.inf, 2)]
+)
+def test_what_is_no_interval_is_no_finding(bounds):
+    with pytest.raises(ValueError, match="'r' has a value .*: expected numbers, and a lower bound"):
+        Finding("r", (1.0, 1.0), ((0.5, 2.0), bounds), 1.0)
+    with pytest.raises(ValueError, match="'r' has a value nan"):
+        Finding("r", (np.nan,), ((0.5, 2.0),), 1.0)
+
+
 def test_effects_are_those_of_the_last_epoch():
     found = Finding("r", (2.0, 1234.5), ((1.5, 3.0), (1100.2, 2e6)), 1.0)
     assert found.text == "**holds**; ×1,234 [1,100, 2e+06]"
@@ -96,20 +108,20 @@ def test_effects_are_those_of_the_last_epoch():
 
 @given(st.floats(0.1, 10), st.floats(0.5, 0.99), st.floats(1.01, 2), st.floats(0.05, 20))
 def test_agreement_with_a_mean_of_other_runs_is_wider_by_the_root_of_two(ours, down, up, there):
-    row = Row(ours, ours * down, ours * up, there)
+    row = BesidePublished(ours, ours * down, ours * up, there)
     assert row.within == (ours * down <= there <= ours * up)
     assert not row.within or row.within_other_mean
     edge = ours * up ** (2**0.5)
-    assert Row(ours, ours * down, ours * up, edge * 0.999).within_other_mean
-    assert not Row(ours, ours * down, ours * up, edge * 1.001).within_other_mean
+    assert BesidePublished(ours, ours * down, ours * up, edge * 0.999).within_other_mean
+    assert not BesidePublished(ours, ours * down, ours * up, edge * 1.001).within_other_mean
     assert row.difference == pytest.approx((ours - there) / there, abs=1e-9)
 
 
 def test_agreement_and_exactness_in_words():
-    assert [Agreement("r", n, 3).word for n in (0, 2, 3)] == ["does not hold", "depends", "holds"]
-    assert "2 of 3 agree" in Agreement("r", 2, 3).text
+    assert [Count("r", n, 3).word for n in (0, 2, 3)] == ["does not hold", "depends", "holds"]
+    assert "2 of 3 agree" in Count("r", 2, 3).text
     with pytest.raises(ValueError, match="0 of 0"):
-        Agreement("r", 0, 0)
+        Count("r", 0, 0)
     assert Exactness("r", 1e-9, 1e-6).word == "holds"
     for error in (1e-3, np.inf, np.nan):
         wrong = Exactness("r", error, 1e-6)
@@ -130,21 +142,21 @@ def test_the_flows_are_exact_and_a_wrong_one_is_seen(monkeypatch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Committed results of small runs under the name of a published data set."""
-    from srel_core.book.committed.write import summarise
+    from srel_core.book.committed.write import summary_of
     from srel_core.experiments.profiles import class_experiments
     from tests.book.test_committed import N_RESAMPLES
 
     place = tmp_path_factory.mktemp("results")
     experiments = class_experiments("smoke", "digits", epochs=2)
     runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
-    path = place / schema.file_name("cifar10")
-    result_files.save(summarise(runs, n_resamples=N_RESAMPLES), path)
+    path = place / files.file_name("cifar10")
+    result_files.save(summary_of(runs, n_resamples=N_RESAMPLES), path)
     return place
 
 
 def test_claims_say_what_the_results_hold(folder):
     found = of_the_paper.claims(folder)
-    summary = schema.load_all(folder)["cifar10"]
+    summary = files.load_all(folder)["cifar10"]
     prefers, sharper, again, regression, forms = found
     assert regression.word == "not examined" and "no results" in regression.missing
     assert forms.word == "holds"
@@ -163,37 +175,54 @@ def test_claims_say_what_the_results_hold(folder):
     assert got.values == tuple(adam.auc_gain.values.tolist())
     # Two epochs of two curves are compared for each definition, and two of the accuracy.
     assert [f.of for f in again.findings["cifar10"]] == [4, 4, 2]
-    row = of_the_paper.curve_rows(summary, "cifar10", "original", "other")[1]
+    row = curve_rows(summary, "cifar10", "original", "other")[1]
     assert row.published == PUBLISHED["cifar10"].other["original"][1]
     assert row.low <= row.ours <= row.high
 
 
 def test_data_sets_without_results_say_so(folder):
-    lines = evidence.details(of_the_paper.claims(folder)).splitlines()
+    lines = verdict_tables.details(of_the_paper.claims(folder)).splitlines()
     readings = [line for line in lines[2:] if not line.startswith("| **")]
     assert len(readings) == 9 + 4 + 3
     for line in readings:
-        assert line.count(evidence.NOT_RUN) == 2 and line.count(" | ") == 3
-    assert evidence.details(of_the_paper.claims(folder / "runs")) == ""
+        assert line.count(NOT_RUN) == 2 and line.count(" | ") == 3
+    assert verdict_tables.details(of_the_paper.claims(folder / "runs")) == ""
+
+
+def test_a_data_set_of_which_nothing_was_published_has_its_column(folder, tmp_path):
+    summary = files.load_all(folder)["cifar10"]
+    for name in ("cifar10", "birds"):
+        result_files.save(summary, tmp_path / files.file_name(name))
+    summaries = files.load_all(tmp_path)
+    found = of_the_paper.claims(tmp_path)
+    header, _, *lines = verdict_tables.details(found).splitlines()
+    assert header == "| Read as | CIFAR-10 | CIFAR-100 | SVHN | birds |"
+    assert sum("nothing was published" in line for line in lines) == 3
+    assert curve_rows(summary, "birds", "original", "same") == []
+    assert accuracy_rows(summary, "birds") == []
+    assert "- birds: " in result_tables.badges(summaries)
+    assert "| birds |" in result_tables.settings_table(summaries)
+    assert "birds" not in result_tables.missing(summaries)
+    assert verdict_tables.in_brief(found[0]).endswith("on CIFAR-10 and birds")
 
 
 def test_the_verdict_on_some_readings_in_brief():
     found = {"cifar10": (finding([(2, 3)], "KL, a"), finding([(0, 0.5)], "KL, b"))}
     one = Claim("C", "page", "label", found)
-    assert evidence.in_brief(one, "KL, a") == "**holds**, on CIFAR-10"
-    assert evidence.in_brief(one) == "**depends** (1 *holds*, 1 *does not hold*), on CIFAR-10"
+    assert verdict_tables.in_brief(one, "KL, a") == "**holds**, on CIFAR-10"
+    assert verdict_tables.in_brief(one) == "**depends** (1 *holds*, 1 *does not hold*), on CIFAR-10"
     formula = Claim("C", "page", "label", {"": (Exactness("x", 0, 1), Exactness("y", 0, 1))})
-    assert evidence.in_brief(formula) == "**holds**"
-    assert evidence.in_brief(Claim("C", "", "", {}, "none yet"), "KL") == "**not examined**"
+    assert verdict_tables.in_brief(formula) == "**holds**"
+    assert verdict_tables.in_brief(Claim("C", "", "", {}, "none yet"), "KL") == "**not examined**"
     with pytest.raises(ValueError, match="unknown reading 'KM': the nearest is"):
-        evidence.in_brief(one, "KM")
+        verdict_tables.in_brief(one, "KM")
 
 
 @given(st.lists(intervals, min_size=1, max_size=4))
 def test_the_verdict_on_all_readings_in_brief_is_that_on_the_claim(several):
     findings = tuple(finding(bounds, f"r{i}") for i, bounds in enumerate(several))
     claim = Claim("C", "page", "label", {"cifar10": findings, "svhn": findings[::-1]})
-    assert evidence.in_brief(claim).startswith(f"**{claim.word}**")
+    assert verdict_tables.in_brief(claim).startswith(f"**{claim.word}**")
 
 
 def test_the_readme_and_the_map_say_what_the_results_give():
@@ -221,7 +250,7 @@ def test_findings_are_drawn_where_they_are_and_coloured_by_side():
     spans = [[tuple(point) for point in line.get_segments()[0]] for line in lines]
     assert spans == [[(1.5, 2), (4, 2)], [(0.5, 1), (0.8, 1)], [(0.5, 0), (2, 0)]]
     colours = [to_hex(line.get_color()[0]) for line in lines]
-    assert colours == [classification.SAME.lower(), classification.OTHERS[0].lower(), "#777777"]
+    assert colours == [SAME.lower(), OTHERS[0].lower(), "#777777"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
     plt.close(figure)
 
@@ -274,20 +303,18 @@ def test_the_map_has_the_verdict_after_each_mark(written):
 
 
 def test_regression_is_counted_by_setting(tmp_path):
-    path = regression_file.write(tmp_path / "runs", tmp_path, "smoke")
+    path = write_regression.write(tmp_path / "runs", tmp_path, "smoke")
     kept = regression_file.load(tmp_path)
     assert path.name == regression_file.FILE and kept is not None
     claim = of_the_paper.claims(tmp_path)[3]
     phases, large, rises = claim.findings[""]
-    networks = [
-        row for row in summarise_regression(_smoke_results(tmp_path)) if row.setting.family == "mlp"
-    ]
+    networks = [row for row in judged_rows(_smoke_results(tmp_path)) if row.setting.family == "mlp"]
     assert phases.of == large.of == len(networks) < len(kept.row)
-    assert phases.within == sum(row.verdict.two_phases for row in networks)
-    assert large.within == sum(row.verdict.checks["large"] for row in networks)
-    moving = [row for row in networks if row.verdict.checks["moves"]]
+    assert phases.within == sum(row.judgement.two_phases for row in networks)
+    assert large.within == sum(row.judgement.checks["large"] for row in networks)
+    moving = [row for row in networks if row.judgement.checks["moves"]]
     assert (rises.within, rises.of) == (sum(row.rises for row in moving), len(moving))
-    assert claim.title in evidence.other_details([claim])
+    assert claim.title in verdict_tables.other_details([claim])
     result_files.save(kept.drop_vars("moved"), path)
     with pytest.raises(result_files.ResultError, match=r"schema: expected moved .*make results"):
         regression_file.load(tmp_path)

@@ -1,19 +1,28 @@
 """The committed results: their schema, what they hold, and that they are found and verified."""
 
 import json
+import math
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from srel_core.book.committed import schema, verify
-from srel_core.book.committed.schema import VARIABLES, ladder_in
-from srel_core.book.committed.write import distance_to_limit, kept_runs, summarise, write_summary
+from srel_core.book.committed import files, first_epoch, schema, standing, verify, write
+from srel_core.book.committed.consistency import contradiction
+from srel_core.book.committed.files import ladder_in
+from srel_core.book.committed.schema import VARIABLES
+from srel_core.book.committed.write import distance_to_limit, kept_runs, summary_of, write_summary
+from srel_core.book.published import ladder
 from srel_core.book.published.definitions import published_class_curves, published_kl
-from srel_core.book.published.ladder import LADDERS, ladder
+from srel_core.book.published.ladder import LADDERS, ladders
 from srel_core.experiments import provenance, result_files
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
+from srel_core.statistics import by_class
 from srel_core.statistics.class_summary import class_summary, learning_curves
+from tests.book.conftest import COMMIT
 from tests.support.book import ROOT
 from tests.test_cli import srel
 
@@ -31,12 +40,12 @@ def kept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(kept):
-    return summarise(kept[2], n_resamples=N_RESAMPLES)
+    return summary_of(kept[2], n_resamples=N_RESAMPLES)
 
 
 @pytest.fixture
 def file(summary, tmp_path):
-    path = tmp_path / schema.file_name("digits")
+    path = tmp_path / files.file_name("digits")
     result_files.save(summary, path)
     return path
 
@@ -45,12 +54,12 @@ def file(summary, tmp_path):
     "path", sorted((ROOT / "results").glob("class_srel-*.nc")), ids=lambda p: p.name
 )
 def test_each_committed_file_keeps_to_the_schema_and_is_small(path):
-    summary = schema.load_summary(path)
+    summary = files.load_summary(path)
     assert path.stat().st_size < 3e6
-    config = schema.runs_of(summary)[0]["config"]
-    assert path.name == schema.file_name(config["dataset"])
+    config = files.runs_of(summary)[0]["config"]
+    assert path.name == files.file_name(config["dataset"])
     paper = class_experiments("paper", config["dataset"])
-    assert [schema.experiment_of(run["config"]) for run in schema.runs_of(summary)] == paper
+    assert [standing.experiment_of(run["config"]) for run in files.runs_of(summary)] == paper
 
 
 def test_a_summary_holds_what_the_summaries_and_ladders_give(kept, summary):
@@ -60,14 +69,14 @@ def test_a_summary_holds_what_the_summaries_and_ladders_give(kept, summary):
         at = summary.sel(aggregate=reduce)
         for name in ("matrix", "preference_interval", "epoch_preference", "auc", "auc_gain"):
             np.testing.assert_array_equal(at[name], want[name].values.astype("float32"))
-    for definition in LADDERS:
-        want = ladder(runs, definition, n_resamples=N_RESAMPLES)
-        got = ladder_in(summary, definition)
-        assert got.rung.values.tolist() == want.rung.values.tolist()
-        assert got.change.values.tolist() == want.change.values.tolist()
-        assert set(got.data_vars) == set(want.data_vars)
-        for name in want.data_vars:
-            np.testing.assert_array_equal(got[name], want[name].values.astype("float32"))
+    want = ladders(runs, n_resamples=N_RESAMPLES)
+    for name in (*want.data_vars, "rung", "ladder", "change", "after"):
+        expected = want[name].values
+        if expected.dtype.kind == "f":
+            expected = expected.astype("float32")
+        np.testing.assert_array_equal(summary[name], expected)
+    for definition, rungs in LADDERS.items():
+        assert ladder_in(summary, definition).rung.values.tolist() == [r.name for r in rungs]
         published = [published_class_curves(run, definition) for run in runs]
         for name in ("same", "other"):
             np.testing.assert_allclose(
@@ -78,6 +87,30 @@ def test_a_summary_holds_what_the_summaries_and_ladders_give(kept, summary):
     np.testing.assert_array_equal(summary.train_loss, curves.train_loss.astype("float32"))
     in_float64 = np.mean([run.in_float64.mean("sample").T for run in runs], 0)
     np.testing.assert_allclose(summary.in_float64, in_float64, rtol=1e-6)
+
+
+def test_every_quantity_is_computed_once(kept, monkeypatch):
+    runs, counts = kept[2], Counter()
+
+    def counted(module, name):
+        true = getattr(module, name)
+
+        def count(*given, **options):
+            counts[name] += 1
+            return true(*given, **options)
+
+        monkeypatch.setattr(module, name, count)
+
+    counted(by_class, "same_class_auc")
+    counted(ladder, "_same_and_other")
+    counted(write, "class_summary")
+    summary_of(runs, n_resamples=2)
+    cells = math.prod(runs[0].sizes[d] for d in ("rule", "divergence", "step"))
+    assert counts == {
+        "same_class_auc": cells * len(runs),
+        "_same_and_other": sum(map(len, LADDERS.values())) * len(runs),
+        "class_summary": 1,
+    }
 
 
 def test_a_step_that_does_nothing_compares_entropies_alone(kept, summary):
@@ -122,7 +155,7 @@ def test_the_distance_to_the_limit_is_that_of_the_ratios(kept, summary):
 def test_what_does_not_keep_to_the_schema_is_refused(summary, tmp_path, damage, fault):
     result_files.save(damage(summary), tmp_path / "x.nc")
     with pytest.raises(ResultError, match="x.nc does not keep to the schema") as caught:
-        schema.load_summary(tmp_path / "x.nc")
+        files.load_summary(tmp_path / "x.nc")
     assert fault in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -131,15 +164,89 @@ def test_every_variable_of_the_schema_says_what_it_is(summary):
         assert summary[name].attrs["long_name"] == variable.meaning
 
 
+@pytest.mark.parametrize(
+    ("alter", "fault"),
+    [
+        (lambda d: d.auc_interval[::-1], "lower bound of auc_interval lies above the upper one"),
+        (lambda d: d.auc_interval * np.nan, "auc_interval is not finite everywhere"),
+        (lambda d: d.auc.where(d.step > d.step[0]), "auc is not finite everywhere"),
+        (lambda d: d.auc + 1, "auc does not lie within [0, 1] everywhere"),
+        (lambda d: -d.preference, "preference does not lie within [0, inf] everywhere"),
+    ],
+)
+def test_numbers_that_can_be_none_are_refused(summary, tmp_path, alter, fault):
+    altered = alter(summary)
+    altered = summary.assign({altered.name: summary[altered.name].copy(data=altered)})
+    result_files.save(altered, tmp_path / "x.nc")
+    with pytest.raises(ResultError, match=re.escape(fault)):
+        files.load_summary(tmp_path / "x.nc")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["preference", "epoch_preference", "preference_interval", "auc", "epoch_auc", "auc_gain",
+     "rung_same", "rung_epoch_same", "rung_preference", "rung_epoch_preference", "matrix",
+     "published_same", "published_curve", "published_gain", "rung_undefined"],
+)  # fmt: skip
+def test_altered_numbers_contradict_others_and_are_not_vouched_for(file, name):
+    summary = files.load_summary(file)
+    assert contradiction(summary) == ""
+    altered = xr.full_like(summary[name], 0.42 if "auc" in name or "undefined" in name else 42)
+    result_files.save(summary.assign({name: altered}), file)
+    before = file.read_bytes()
+    with pytest.raises(ResultError, match="contradicts itself: .* does not follow from the rest"):
+        verify.verify(file, "cpu", progress=False)
+    assert file.read_bytes() == before
+
+
+def test_another_network_or_folder_has_a_file_of_its_own(summary, tmp_path):
+    names = [
+        files.file_name(*given)
+        for given in (
+            ("cifar10",), ("cifar10", "mlp"), ("folder:/home/me/birds", "resnet18", "0123456789"),
+            ("folder:/home/you/birds", "resnet18", "9876543210"), ("folder:/a/../b c", "mlp", "01"),
+        )
+    ]  # fmt: skip
+    assert names == [
+        "class_srel-cifar10.nc", "class_srel-cifar10-mlp.nc", "class_srel-folder-birds-01234567.nc",
+        "class_srel-folder-birds-98765432.nc", "class_srel-folder-b-c-01-mlp.nc",
+    ]  # fmt: skip
+    for name in names:
+        result_files.save(summary, tmp_path / name)
+    result_files.save(summary, tmp_path / "class_srel-digits-seed0-0123456789ab.nc")  # a run
+    assert list(files.load_all(tmp_path)) == [
+        "cifar10", "cifar10-mlp", "folder-b-c-01-mlp", "folder-birds-01234567",
+        "folder-birds-98765432",
+    ]  # fmt: skip
+
+
+def test_nothing_is_written_from_code_that_is_in_no_commit(kept, tmp_path, monkeypatch):
+    runs = sorted(kept[0].glob("*.nc"))
+    expected = "must come from committed code, not from abc.changes: commit the changes"
+    with pytest.raises(ResultError, match=expected):
+        write_summary(runs, tmp_path, commit="abc+changes")
+    changed = result_files.load(runs[0]).assign_attrs(commit="abc+changes")
+    result_files.save(changed, tmp_path / "run.nc")
+    with pytest.raises(ResultError, match=expected):
+        write_summary([tmp_path / "run.nc", runs[1]], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.nc"]
+    monkeypatch.setattr(provenance, "commit", lambda: "abc+changes")
+    for command in (("summarise", *runs), ("regression", "--profile", "smoke")):
+        done = srel(*command, "--committed-dir", tmp_path / "c", "--results-dir", tmp_path / "r")
+        assert done.exit_code == 1 and done.stderr.count("\n") == 1
+        assert "must come from committed code" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.nc"]
+
+
 def test_runs_that_do_not_belong_together_are_refused(kept):
     runs = kept[2]
     with pytest.raises(ValueError, match="the same seed"):
-        summarise([runs[0], runs[0]])
+        summary_of([runs[0], runs[0]])
     with pytest.raises(ValueError, match="differ in their code_digest"):
-        summarise([runs[0], runs[1].assign_attrs(code_digest="other")])
+        summary_of([runs[0], runs[1].assign_attrs(code_digest="other")])
     config = json.loads(runs[1].attrs["config"]) | {"augment": True}
     with pytest.raises(ValueError, match="differ in more than their seed"):
-        summarise([runs[0], runs[1].assign_attrs(config=json.dumps(config))])
+        summary_of([runs[0], runs[1].assign_attrs(config=json.dumps(config))])
 
 
 def test_kept_runs_of_other_code_serve_until_the_present_code_has_them_all(kept, tmp_path):
@@ -177,17 +284,17 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
     done = srel("summarise", *paths, "--committed-dir", tmp_path)
     assert (done.exit_code, done.stderr) == (0, "")
     (path,) = tmp_path.iterdir()
-    assert done.stdout.split() == [str(path)] and path.name == "class_srel-digits.nc"
-    assert schema.standing(schema.load_summary(path)) == "current"
+    assert done.stdout.split() == [str(path)] and path.name == "class_srel-digits-mlp.nc"
+    assert standing.standing(files.load_summary(path)) == "current"
     done = srel("verify", "--quiet", "--committed-dir", tmp_path)
     assert done.exit_code == 0 and "agrees (S_rel and own to 0.0e+00" in done.stdout
     before = path.read_bytes()
-    wrong = schema.load_summary(path)
+    wrong = files.load_summary(path)
     wrong["slice_own"] *= 1.01
     result_files.save(wrong, tmp_path / "wrong.nc")
     before = (tmp_path / "wrong.nc").read_bytes()
     done = srel("verify", "--quiet", path, tmp_path / "wrong.nc")
-    assert done.exit_code == 1 and "class_srel-digits.nc: agrees" in done.stdout
+    assert done.exit_code == 1 and "class_srel-digits-mlp.nc: agrees" in done.stdout
     assert "wrong.nc: the present code gives other numbers" in done.stderr
     assert (tmp_path / "wrong.nc").read_bytes() == before
     # Data sets without runs are named, and nothing at all is an error.
@@ -197,31 +304,26 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
 
 
 def test_standing_follows_the_code(file, monkeypatch):
-    schema.present_code.cache_clear()
-    monkeypatch.setattr(schema, "present_code", lambda: "new code")
-    assert schema.standing(schema.load_summary(file)) == "stale"
-    monkeypatch.setattr(verify, "commit", lambda: "abc")
-    monkeypatch.setattr(verify.ClassExperiment, "code", "new code")
+    monkeypatch.setattr(standing, "present_code", lambda kind: "new code")
+    assert standing.standing(files.load_summary(file)) == "stale"
     agreement = verify.verify(file, "cpu", progress=False)
-    assert (agreement.checkpoint, agreement.losses, agreement.made_with) == (0, 0, {})
-    stamped = schema.load_summary(file)
-    assert schema.standing(stamped) == "verified"
-    assert stamped.attrs["verified_commit"] == "abc" and stamped.attrs["verified_on"] > "2026"
-    monkeypatch.setattr(schema, "present_code", lambda: "newer code")
-    assert schema.standing(stamped) == "stale"
+    assert agreement == "S_rel and own to 0.0e+00, losses to 0.0e+00"
+    stamped = files.load_summary(file)
+    assert standing.standing(stamped) == "verified"
+    assert stamped.attrs["verified_commit"] == COMMIT and stamped.attrs["verified_on"] > "2026"
+    monkeypatch.setattr(standing, "present_code", lambda kind: "newer code")
+    assert standing.standing(stamped) == "stale"
 
 
 def test_another_processor_or_number_of_threads_is_named(file):
-    summary = schema.load_summary(file)
+    summary = files.load_summary(file)
     runs = json.loads(summary.attrs["runs"])
     here = runs[0]["threads"]
     runs[0] |= {"device": "Abacus", "threads": "99"}
     result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
     agreement = verify.verify(file, "cpu", progress=False)
-    assert agreement.made_with == {
-        "device": ("Abacus", provenance.environment()["device"]), "threads": ("99", here)
-    }  # fmt: skip
-    assert str(agreement).endswith(f"; threads {here}, not 99")
+    device = provenance.environment()["device"]
+    assert agreement.endswith(f"; device {device}, not Abacus; threads {here}, not 99")
     summary["slice_own"] *= 1.01
     result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
     with pytest.raises(ResultError, match=r"other numbers \(.*; device .*, not Abacus; threads"):
@@ -229,7 +331,7 @@ def test_another_processor_or_number_of_threads_is_named(file):
 
 
 def test_other_images_are_not_taken_for_other_code(file):
-    summary = schema.load_summary(file)
+    summary = files.load_summary(file)
     runs = json.loads(summary.attrs["runs"])
     runs[0]["data_checksum"] = "0" * 64
     result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
@@ -240,17 +342,17 @@ def test_other_images_are_not_taken_for_other_code(file):
 
 
 def test_differences_are_relative_and_see_what_is_not_a_number(kept, summary):
-    part = verify.slice_of(kept[2][0])
-    assert verify.largest_differences(summary, part) == (0, 0)
+    part = first_epoch.slice_of(kept[2][0])
+    assert first_epoch.largest_differences(summary, part) == (0, 0)
     moved = part.copy(deep=True)
     moved["slice_own"][1, 2, 0] *= 0.5
     moved["slice_train_loss"][-1] *= 1.25
-    found = verify.largest_differences(summary, moved)
+    found = first_epoch.largest_differences(summary, moved)
     np.testing.assert_allclose(found, (0.5, 0.2), rtol=1e-6)
     moved["slice_own"][0, 0, 0] = np.nan
-    assert verify.largest_differences(summary, moved)[0] == np.inf
+    assert first_epoch.largest_differences(summary, moved)[0] == np.inf
     with pytest.raises(ResultError, match="slice_train_loss has shape"):
-        verify.largest_differences(summary, part.isel(slice_train_step=slice(2)))
+        first_epoch.largest_differences(summary, part.isel(slice_train_step=slice(2)))
 
 
 def test_a_failed_write_leaves_the_old_file(kept, file, monkeypatch):
@@ -266,10 +368,10 @@ def test_a_failed_write_leaves_the_old_file(kept, file, monkeypatch):
 def test_results_belong_to_a_book(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ResultError, match="no book here"):
-        schema.committed_dir()
+        files.committed_dir()
     (tmp_path / "chapters").mkdir()
     (tmp_path / "_toc.yml").write_text("")
     monkeypatch.chdir(tmp_path / "chapters")
-    assert schema.committed_dir() == tmp_path / "results"
-    assert schema.load_all() == {}
-    assert provenance.code_digest(["choices"]) != schema.present_code()
+    assert files.committed_dir() == tmp_path / "results"
+    assert files.load_all() == {}
+    assert provenance.code_digest(["choices"]) != standing.present_code(schema.KIND)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from srel_core.book.published import definitions
-from srel_core.book.published.definitions import PUBLISHED, QUANTITIES, published_class_curves
+from srel_core.book.published.definitions import QUANTITIES, published_class_curves
+from srel_core.book.published.figures import PUBLISHED
 from srel_core.divergence import kl
 from tests.experiments.test_class_experiment import _run
 

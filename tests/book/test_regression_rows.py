@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from srel_core.book.regression.rows import gate_movement, summarise
+from srel_core.book.regression.rows import gate_movement, judged_rows
 from srel_core.experiments.regression.experiment import RegressionExperiment
 
 SETTING = RegressionExperiment(
@@ -15,7 +15,7 @@ SETTING = RegressionExperiment(
 
 def test_a_row_for_each_setting_and_kind_of_pairs(tmp_path):
     settings = [SETTING, replace(SETTING, inputs="mixture", activation="tanh")]
-    rows = summarise({s: s.run(tmp_path) for s in settings})
+    rows = judged_rows({s: s.run(tmp_path) for s in settings})
     assert [row.name for row in rows] == [
         "relu 3×6, teacher, sgd 0.02",
         "tanh 3×6, teacher, mixture, sgd 0.02 [across]",
@@ -31,19 +31,19 @@ def test_learning_is_read_off_the_training_loss(tmp_path):
     share = (steps / 60) ** 2
     falls = [1 - share, 5 - 2 * share, np.where(steps < 3, 2.0, 1.0)]
     result.train_loss[:] = np.array(falls)
-    (row,) = summarise({SETTING: result})
+    (row,) = judged_rows({SETTING: result})
     assert row.learnt_at.tolist() == [57, 57, 3]
-    at = (row.verdict.fit.break_step / 60) ** 2
+    at = (row.judgement.fit.break_step / 60) ** 2
     np.testing.assert_allclose(row.at_break, [at, at, 1], atol=1e-3)
-    assert row.rises == (row.verdict.plateau > row.verdict.start)
+    assert row.rises == (row.judgement.plateau > row.judgement.start)
 
 
 def test_the_median_over_pairs_is_another_curve(tmp_path):
     results = {SETTING: SETTING.run(tmp_path)}
-    (by_mean,), (by_median,) = summarise(results), summarise(results, average=np.median)
+    (by_mean,), (by_median,) = judged_rows(results), judged_rows(results, average=np.median)
     values = results[SETTING].s_rel.isel(rule=0, step=0).values
-    assert by_mean.verdict.start == pytest.approx(values.mean(1).mean())
-    assert by_median.verdict.start == pytest.approx(np.median(values, axis=1).mean())
+    assert by_mean.judgement.start == pytest.approx(values.mean(1).mean())
+    assert by_median.judgement.start == pytest.approx(np.median(values, axis=1).mean())
 
 
 def test_a_gates_pairs_move_as_their_flow_says(tmp_path):

@@ -5,7 +5,8 @@ import json
 import pytest
 import xarray as xr
 
-from srel_core.book.committed import schema
+from srel_core.book.committed import standing
+from srel_core.book.published.figures import DATASETS
 from srel_core.book.text import result_tables
 
 
@@ -20,6 +21,7 @@ def summary(**attributes):
     }  # fmt: skip
     attributes = {
         "created": "2026-01-02T03:04:05", "commit": "abc", "code_digest": "old",
+        "kind": "class_srel_summary",
         "runs": json.dumps([run]), **attributes,
     }  # fmt: skip
     return xr.Dataset(
@@ -29,7 +31,7 @@ def summary(**attributes):
 
 @pytest.fixture(autouse=True)
 def code(monkeypatch):
-    monkeypatch.setattr(schema, "present_code", lambda: "new")
+    monkeypatch.setattr(standing, "present_code", lambda kind: "new")
 
 
 def test_each_standing_has_its_badge():
@@ -54,7 +56,7 @@ def test_a_data_set_without_results_has_its_row_and_its_command():
     assert (
         "a, b | all | 25 | 7 | 2 | 20 | 1 | 1 h 02 min (CPU, threads: 2) | not printed" in rows[1]
     )
-    assert result_tables.missing(dict.fromkeys(schema.DATASETS)) == ""
+    assert result_tables.missing(dict.fromkeys(DATASETS)) == ""
 
 
 def test_the_provenance_of_every_run_is_shown():

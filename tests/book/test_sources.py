@@ -2,7 +2,7 @@
 
 import xarray as xr
 
-from srel_core.book.text.marks import varying
+from srel_core.book.text.markup import varying
 from srel_core.book.text.sources import _VARYING, KEY, Sources
 from tests.support.book import tool
 

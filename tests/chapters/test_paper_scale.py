@@ -6,11 +6,12 @@ import nbformat
 import pytest
 
 from srel_core.book.claims import of_the_paper
-from srel_core.book.claims.evidence import NOT_RUN, details, digits, table
-from srel_core.book.committed import schema
-from srel_core.book.committed.write import summarise
-from srel_core.book.published.definitions import PUBLISHED
+from srel_core.book.claims.evidence import digits
+from srel_core.book.committed import files
+from srel_core.book.committed.write import summary_of
+from srel_core.book.published.figures import NOT_RUN, PUBLISHED
 from srel_core.book.published.ladder import LADDERS
+from srel_core.book.text.verdict_tables import details, table
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
 from tests.support.book import ROOT, call
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     experiments = class_experiments("smoke", "digits")
     runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
-    result_files.save(summarise(runs, n_resamples=50), place / schema.file_name("cifar10"))
+    result_files.save(summary_of(runs, n_resamples=50), place / files.file_name("cifar10"))
     (place / "none").mkdir()
     return place
 
@@ -70,7 +71,7 @@ def test_paper_scale_states_the_distance_for_every_row(folder, tmp_path):
     assert figures == 4
     assert "The results below are the committed ones" in text
     assert "CIFAR-10: computed" in text and "with the present code" in text
-    summary = schema.load_all(folder)["cifar10"]
+    summary = files.load_all(folder)["cifar10"]
     found = rows(text, "| data set | definition | curve | epoch | ours")
     ours = [row for row in found if row[0] == "CIFAR-10"]
     assert len(ours) == 2 * 2 * 3 + 3
@@ -105,8 +106,8 @@ def test_without_results_the_chapters_say_so_plainly(folder, tmp_path):
 
 
 def test_stale_results_are_marked(folder, tmp_path):
-    path = tmp_path / schema.file_name("cifar10")
-    summary = schema.load_all(folder)["cifar10"]
+    path = tmp_path / files.file_name("cifar10")
+    summary = files.load_all(folder)["cifar10"]
     result_files.save(summary.assign_attrs(code_digest="former"), path)
     text, _ = execute("verdicts", tmp_path, committed_dir=tmp_path)
     assert "CIFAR-10: **STALE.** Computed" in text and "make verify-results" in text

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.colors import Normalize
 
 from srel_core.book.figures import classification
+from srel_core.book.figures.style import style
 from srel_core.statistics import by_class
 from srel_core.statistics.class_summary import class_summary, learning_curves, side_of
 from tests.experiments.test_class_experiment import TINY, _run
@@ -89,7 +90,7 @@ def test_runs_must_belong_together(runs):
 
 
 def test_figures_draw_what_the_summary_holds(runs, summary):
-    with classification.style():
+    with style():
         figure, axes = plt.subplots(1, 4)
         classification.class_curves(axes[0], summary, "sgd:1e-4", "kl", "2")
         image = classification.class_heatmap(axes[1], summary, "sgd:1e-4", "kl", 3, Normalize(0, 1))

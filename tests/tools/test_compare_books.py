@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from srel_core.book.text.marks import varying
+from srel_core.book.text.markup import varying
 from tests.support.book import call, tool
 
 

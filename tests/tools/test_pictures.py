@@ -8,14 +8,14 @@ import nbformat
 import numpy as np
 from PIL import Image
 
-from srel_core.book.figures import classification
+from srel_core.book.figures.style import OTHERS, SAME, style
 from tests.support.book import tool
 
 
 def drawn(**how):
-    with classification.style():
+    with style():
         figure, axes = plt.subplots(layout="constrained")
-        for i, colour in enumerate((classification.SAME, *classification.OTHERS)):
+        for i, colour in enumerate((SAME, *OTHERS)):
             axes.plot(np.arange(50), np.sin(np.arange(50) / (i + 3)), color=colour, label=f"{i}")
             axes.fill_between(np.arange(50), -0.1 * i, 0.1 * i, color=colour, alpha=0.2)
         axes.legend()

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.support.book import call, make_book, program, tree
+from tests.support.book import call, make_book, program, tool, tree
 
 CHAPTER = "chapters/tiny.ipynb"
 
@@ -92,3 +92,27 @@ def test_bare_papermill_runs_a_chapter_too(book, tmp_path):
     done = program(book, "papermill", CHAPTER, out, "-p", "profile", "smoke")
     assert done.returncode == 0, done.stderr
     assert f"smoke: {sum(range(1003))}" in out.read_text()
+
+
+def test_what_a_cell_wrote_in_pieces_is_one_output():
+    def streams(pieces):
+        return [nbformat.v4.new_output("stream", name=name, text=text) for name, text in pieces]
+
+    def notebook(*pieces):
+        shown = nbformat.v4.new_output("display_data", {"text/plain": "x"})
+        outputs = [*streams(pieces), shown, *streams(pieces)]
+        cell = nbformat.v4.new_code_cell("1", outputs=outputs, id="a")
+        return nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_markdown_cell("b", id="b")])
+
+    cut = notebook(("stdout", "one "), ("stdout", "line\n"), ("stderr", "bar"), ("stdout", "two\n"))
+    tool("executed").join_streams(cut)
+    whole = notebook(("stdout", "one line\n"), ("stderr", "bar"), ("stdout", "two\n"))
+    assert cut == whole
+
+
+def test_no_folder_of_this_machine_is_in_an_executed_chapter(book, tmp_path):
+    out, place = tmp_path / "out.ipynb", tmp_path / "kept here"
+    done = execute(book, out, "-p", "profile", "smoke", "-p", "results_dir", place)
+    assert done.returncode == 0, done.stderr
+    text = out.read_text()
+    assert str(tmp_path) not in text and "results_dir = 'kept here'" in text

@@ -6,20 +6,15 @@ interval lies, so that "holds" stands only where they all lie above. A `Claim` h
 findings do; does not hold if some lie below and none above; else it depends on the reading.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from srel_core.book.committed.schema import DATASETS
-from srel_core.choices import unknown
 from srel_core.statistics.class_summary import side_of
 
 Word = Literal["holds", "does not hold", "depends", "cannot be told", "not examined"]
-TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
-NOT_RUN = "not run: data not at hand"
 
 
 @dataclass(frozen=True)
@@ -36,6 +31,12 @@ class Finding:
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.intervals):
             raise ValueError("a finding needs a value and an interval for each epoch")
+        for value, (low, high) in zip(self.values, self.intervals, strict=True):
+            if np.isnan(value) or not low <= high:
+                raise ValueError(
+                    f"{self.reading!r} has a value {value:g} in [{low:g}, {high:g}]: expected "
+                    "numbers, and a lower bound that is not above the upper one"
+                )
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -74,7 +75,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Count:
     """How many cases agree with the claim: values with published ones, those within the interval
     that, were our spread theirs too, holds the mean of as many other runs; or settings."""
 
@@ -116,7 +117,7 @@ class Exactness:
         return f"**{self.word}**; largest relative difference {side} {self.tolerance:g}"
 
 
-Evidence = Finding | Agreement | Exactness
+Evidence = Finding | Count | Exactness
 
 
 @dataclass(frozen=True)
@@ -175,73 +176,3 @@ def spans(numbers: Sequence[int]) -> str:
             runs.append([number])
     words = [f"{run[0]}–{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
     return f"epoch{'s' if len(numbers) > 1 else ''} {', '.join(words)}"
-
-
-def table(found: Sequence[Claim], link: Callable[[Claim], str]) -> str:
-    """The claims as Markdown: one row each with its verdict, and under which reading."""
-    lines = ["| | Claim | Verdict | Under which reading | See |", "|---|---|---|---|---|"]
-    for number, claim in enumerate(found, start=1):
-        lines.append(
-            f"| {number} | {claim.title} | **{claim.word}** | {_in_short(claim)} | {link(claim)} |"
-        )
-    return "\n".join(lines)
-
-
-def _in_short(claim: Claim) -> str:
-    if claim.word == "not examined":
-        return claim.missing
-    counted = [f for f in claim.findings.get("", ()) if isinstance(f, Agreement)]
-    if counted:
-        return " · ".join(f"{f.reading}: {f.within} of {f.of}" for f in counted)
-    by_word: dict[str, list[str]] = {}
-    for reading in claim.readings:
-        by_word.setdefault(claim.under(reading), []).append(reading)
-    if len(by_word) == 1:
-        return f"all {len(claim.readings)} readings"
-    return "; ".join(f"*{word}*: {' · '.join(readings)}" for word, readings in by_word.items())
-
-
-def in_brief(claim: Claim, beginning: str = "") -> str:
-    """The verdict on those readings of a claim that begin like this, with the number of readings
-    for each word where they differ, and the data sets that were run; Markdown. ValueError if the
-    claim was examined and has no such reading."""
-    readings = [reading for reading in claim.readings if reading.startswith(beginning)]
-    if claim.readings and not readings:
-        raise ValueError(unknown("reading", beginning, claim.readings))
-    words = [claim.under(reading) for reading in readings]
-    counts = Counter(words)
-    verdict = f"**{overall(words)}**"
-    if len(counts) > 1:
-        verdict += f" ({', '.join(f'{number} *{word}*' for word, number in counts.items())})"
-    where = [TITLES[dataset] for dataset in claim.findings if dataset]
-    return f"{verdict}, on {' and '.join(where)}" if where else verdict
-
-
-def details(found: Sequence[Claim]) -> str:
-    """Every finding of the claims about classification, a column for each published data set."""
-    lines = [
-        f"| Read as | {' | '.join(TITLES.values())} |",
-        "|---|" + "---|" * len(TITLES),
-    ]
-    for number, claim in enumerate(found, start=1):
-        if "" in claim.findings or not claim.findings:
-            continue
-        lines.append(f"| **{number}. {claim.title}** |" + " |" * len(TITLES))
-        for position, reading in enumerate(claim.readings):
-            cells = [
-                claim.findings[dataset][position].text if dataset in claim.findings else NOT_RUN
-                for dataset in DATASETS
-            ]
-            lines.append(f"| {reading} | {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else ""
-
-
-def other_details(found: Sequence[Claim]) -> str:
-    """Every finding of the other claims, as a list."""
-    lines = []
-    for number, claim in enumerate(found, start=1):
-        if "" in claim.findings:
-            lines.append(f"**{number}. {claim.title}**\n")
-            lines += [f"- {evidence.reading}: {evidence.text}" for evidence in claim.findings[""]]
-            lines.append("")
-    return "\n".join(lines)

@@ -1,24 +1,18 @@
 """The claims of the paper, and what the committed results say about each."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from srel_core.book.claims.evidence import Agreement, Claim, Evidence, Exactness, Finding
+from srel_core.book.claims.comparison import BesidePublished, accuracy_rows, curve_rows
+from srel_core.book.claims.evidence import Claim, Count, Evidence, Exactness, Finding
 from srel_core.book.claims.flow_check import TOLERANCE, flow_errors
 from srel_core.book.committed import regression_file
-from srel_core.book.committed.schema import ladder_in, load_all
-from srel_core.book.published.definitions import PUBLISHED, QUANTITIES
+from srel_core.book.committed.files import ladder_in, load_all
+from srel_core.book.published.figures import DEFINITIONS, PUBLISHED
 
 if TYPE_CHECKING:
     import xarray as xr
-
-OTHER_MEAN = float(np.sqrt(2))
-"""The spread of the difference of two means of as many runs, over the spread of one of them."""
 
 
 def claims(folder: str | Path | None = None) -> list[Claim]:
@@ -53,11 +47,9 @@ def _regression(folder: str | Path | None) -> Claim:
     passed = networks.passed.sum("row")
     moves = networks.isel(row=networks.passed.sel(check="moves").values)
     readings = (
-        Agreement(
-            "a rapid phase, then rest", int(passed.sel(check="own scale")), len(networks.row)
-        ),
-        Agreement("… and large in the second", int(passed.sel(check="large")), len(networks.row)),
-        Agreement("S_rel rises", int((moves.plateau > moves.start).sum()), len(moves.row)),
+        Count("a rapid phase, then rest", int(passed.sel(check="own scale")), len(networks.row)),
+        Count("… and large in the second", int(passed.sel(check="large")), len(networks.row)),
+        Count("S_rel rises", int((moves.plateau > moves.start).sum()), len(moves.row)),
     )
     return Claim(title, "regression_two_phase", "sec-two-phases", {"": readings})
 
@@ -66,7 +58,8 @@ def _of_each(
     summaries: "dict[str, xr.Dataset]",
     look: "Callable[[xr.Dataset, str], Sequence[Evidence]]",
 ) -> dict[str, tuple[Evidence, ...]]:
-    return {dataset: tuple(look(summary, dataset)) for dataset, summary in summaries.items()}
+    found = {dataset: tuple(look(summary, dataset)) for dataset, summary in summaries.items()}
+    return {dataset: readings for dataset, readings in found.items() if readings}
 
 
 def finding(
@@ -81,7 +74,7 @@ def finding(
 def _preference(summary: "xr.Dataset", _: str) -> list[Evidence]:
     first = ladder_in(summary, "class-based").sel(rung="as published")
     found: list[Evidence] = [
-        finding("as published (`kl_div` of probabilities)", first, "epoch_preference", 1)
+        finding("as published (`kl_div` of probabilities)", first, "rung_epoch_preference", 1)
     ]
     for rule, step in (("sgd:1e-4", "gradient step"), ("adam:1e-4", "fresh Adam")):
         at = summary.sel(rule=rule, divergence="kl")
@@ -109,74 +102,26 @@ def _sharper(summary: "xr.Dataset", _: str) -> list[Evidence]:
 
 
 def _agreement(summary: "xr.Dataset", dataset: str) -> list[Evidence]:
+    """Nothing, of a data set of which nothing was published."""
     found: list[Evidence] = []
-    for definition in QUANTITIES:
+    if dataset not in PUBLISHED:
+        return found
+    for definition in DEFINITIONS:
         curves = [curve_rows(summary, dataset, definition, name) for name in ("same", "other")]
         rows = [row for curve in curves for row in curve]
-        found.append(_agreement_of(f"{definition} `same` and `other`", rows))
-    found.append(_agreement_of("training accuracy", accuracy_rows(summary, dataset)))
+        found.append(_count_within(f"{definition} `same` and `other`", rows))
+    found.append(_count_within("training accuracy", accuracy_rows(summary, dataset)))
     return found
 
 
-def _agreement_of(reading: str, rows: "Sequence[Row]") -> Agreement:
-    return Agreement(reading, sum(row.within_other_mean for row in rows), len(rows))
-
-
-def accuracy_rows(summary: "xr.Dataset", dataset: str) -> "list[Row]":
-    """Our training accuracy in each epoch, with the range over the seeds for an interval."""
-    ours = summary.train_accuracy
-    bounds = [ours.min("seed"), ours.max("seed")]
-    return beside_published(ours.mean("seed"), bounds, PUBLISHED[dataset].train_accuracy)
-
-
-def curve_rows(summary: "xr.Dataset", dataset: str, definition: str, name: str) -> "list[Row]":
-    """Our `same` or `other` curve as published, in each epoch."""
-    first = ladder_in(summary, definition).sel(rung="as published")
-    published = getattr(PUBLISHED[dataset], name)[definition]
-    return beside_published(first[f"epoch_{name}"], first[f"epoch_{name}_interval"], published)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A value of ours with its interval beside a published one."""
-
-    ours: float
-    low: float
-    high: float
-    published: float
-
-    @property
-    def difference(self) -> float:
-        """Relative to the published value."""
-        return self.ours / self.published - 1
-
-    @property
-    def within(self) -> bool:
-        return self.low <= self.published <= self.high
-
-    @property
-    def within_other_mean(self) -> bool:
-        """Within the interval stretched about our value by √2, on the log scale: the published
-        value is a mean of other runs, with a spread of its own, which is taken to be ours."""
-        low, ours, high, there = np.log([self.low, self.ours, self.high, self.published])
-        stretched = ours + OTHER_MEAN * (low - ours), ours + OTHER_MEAN * (high - ours)
-        return bool(stretched[0] <= there <= stretched[1])
-
-
-def beside_published(ours: ArrayLike, interval: ArrayLike, published: Sequence[float]) -> list[Row]:
-    """A row for each published epoch that was measured too: ours (epoch,), interval (2, epoch)."""
-    return [
-        Row(float(value), float(low), float(high), there)
-        for value, low, high, there in zip(
-            np.asarray(ours), *np.asarray(interval), published, strict=False
-        )
-    ]
+def _count_within(reading: str, rows: "Sequence[BesidePublished]") -> Count:
+    return Count(reading, sum(row.within_other_mean for row in rows), len(rows))
 
 
 def rung_findings(ladder: "xr.Dataset") -> dict[str, Finding]:
     """For each rung of a ladder, whether a step prefers its own class there."""
     return {
-        str(rung): finding(str(rung), ladder.sel(rung=rung), "epoch_preference", 1)
+        str(rung): finding(str(rung), ladder.sel(rung=rung), "rung_epoch_preference", 1)
         for rung in ladder.rung.values
     }
 

@@ -7,29 +7,21 @@ JSON, and, once `srel verify` has recomputed a part of the file, `verified_code_
 `verified_on` and `verified_commit`.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srel_core.book.published.ladder import LADDERS
 from srel_core.experiments import result_files
-from srel_core.experiments.class_experiment import ClassExperiment
-from srel_core.experiments.training import Schedule
 from srel_core.statistics.by_class import Reduce
 
 if TYPE_CHECKING:
     import xarray as xr
 
 KIND = "class_srel_summary"
-DATASETS = ("cifar10", "cifar100", "svhn")
-"""The published data sets: each has a row in every table, with or without results."""
 
 AGGREGATES: tuple[Reduce, ...] = ("mean", "ratio_of_means", "median")
 _RUN_ATTRIBUTES = (
@@ -40,12 +32,17 @@ _RUN_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Variable:
-    """What the file holds under a name: its dimensions, in words what it is, and whether an
-    interval stands beside it."""
+    """What the file holds under a name: its dimensions, in words what it is, whether an interval
+    stands beside it, and between what bounds its values lie, all finite."""
 
     dims: tuple[str, ...]
     meaning: str
     interval: bool = False
+    within: tuple[float, float] = (0, np.inf)
+
+
+_SHARE = (0, 1)
+_SIGNED = (-1, 1)
 
 
 _CELL = ("rule", "divergence", "step")
@@ -57,11 +54,15 @@ _SUMMARY = {
     "epoch_preference": Variable(
         ("aggregate", *_EPOCH), "same / other of the means over the checkpoints of an epoch", True
     ),
-    "auc": Variable(_CELL, "same-class AUC", True),
-    "epoch_auc": Variable(_EPOCH, "same-class AUC, mean over the checkpoints of an epoch", True),
-    "auc_gain": Variable(_EPOCH, "epoch_auc less that of l2_logits, paired", True),
-    "undefined": Variable(_CELL, "fraction of samples with own = 0"),
-    "in_float64": Variable(("rule", "step"), "fraction of samples measured in float64"),
+    "auc": Variable(_CELL, "same-class AUC", True, _SHARE),
+    "epoch_auc": Variable(
+        _EPOCH, "same-class AUC, mean over the checkpoints of an epoch", True, _SHARE
+    ),
+    "auc_gain": Variable(_EPOCH, "epoch_auc less that of l2_logits, paired", True, _SIGNED),
+    "undefined": Variable(_CELL, "fraction of samples with own = 0", within=_SHARE),
+    "in_float64": Variable(
+        ("rule", "step"), "fraction of samples measured in float64", within=_SHARE
+    ),
     "own_median": Variable(("seed", *_CELL), "median of own over samples"),
     "limit_distance": Variable(
         ("seed", "quantile", *_CELL),
@@ -79,10 +80,16 @@ _PUBLISHED = {
         ("seed", "epoch"), "published class-based, of a step that does nothing"
     ),
     "rank_correlation": Variable(
-        ("seed", "epoch"), "fresh Adam: published class-based quantity with KL, over probes"
+        ("seed", "epoch"),
+        "fresh Adam: published class-based quantity with KL, over probes",
+        within=_SIGNED,
     ),
-    "step_part_same": Variable(("seed", "epoch"), "fresh Adam: what the step adds to the former"),
-    "step_part_other": Variable(("seed", "epoch"), "fresh Adam: what the step adds to the former"),
+    "step_part_same": Variable(
+        ("seed", "epoch"), "fresh Adam: what the step adds to the former", within=_SIGNED
+    ),
+    "step_part_other": Variable(
+        ("seed", "epoch"), "fresh Adam: what the step adds to the former", within=_SIGNED
+    ),
     "kl_same": Variable(("seed", "epoch"), "fresh Adam: mean KL at probes of the sample's class"),
     "kl_other": Variable(("seed", "epoch"), "fresh Adam: mean KL at probes of other classes"),
     "published_gain": Variable(
@@ -90,9 +97,9 @@ _PUBLISHED = {
     ),
 }
 _LEARNING = {
-    f"{split}_{quantity}": Variable(("seed", "epoch"), f"{split} {quantity}")
+    f"{split}_{quantity}": Variable(("seed", "epoch"), f"{split} {quantity}", within=within)
     for split in ("train", "test")
-    for quantity in ("loss", "accuracy")
+    for quantity, within in (("loss", (0, np.inf)), ("accuracy", _SHARE))
 }
 _SLICE = {
     "slice_own": Variable(
@@ -106,135 +113,68 @@ _SLICE = {
 }
 
 
-def _ladder(definition: str) -> dict[str, Variable]:
-    by = (rung_dim(definition),)
-    found = {"undefined": Variable((*by, "step"), "fraction of samples with own = 0")}
-    for prefix, along in (("", "step"), ("epoch_", "epoch")):
-        found |= {
-            f"{prefix}{name}": Variable(
-                (*by, along), f"{name}, as srel_core.book.published.ladder", True
-            )
-            for name in ("same", "other", "preference")
-        }
-    return {ladder_name(definition, name): kept for name, kept in found.items()}
-
-
-def ladder_name(definition: str, name: str) -> str:
-    """A variable of a ladder goes by this name in the file."""
-    return f"{definition.replace('-', '_')}_{name}"
-
-
-def rung_dim(definition: str) -> str:
-    return ladder_name(definition, "rung")
-
-
-_ALL = _SUMMARY | _PUBLISHED | _LEARNING | _SLICE
-for _definition in LADDERS:
-    _ALL |= _ladder(_definition)
-VARIABLES: Mapping[str, Variable] = MappingProxyType(_ALL)
+_RUNGS = {
+    "rung_undefined": Variable(("rung", "step"), "fraction of samples with own = 0", within=_SHARE)
+}
+for _prefix, _along in (("", "step"), ("epoch_", "epoch")):
+    _RUNGS |= {
+        f"rung_{_prefix}{_name}": Variable(
+            ("rung", _along), f"{_name}, as srel_core.book.published.ladder", True
+        )
+        for _name in ("same", "other", "preference")
+    }
+VARIABLES: Mapping[str, Variable] = MappingProxyType(
+    _SUMMARY | _PUBLISHED | _LEARNING | _SLICE | _RUNGS
+)
 
 _COORDINATES = (
     "aggregate", "rule", "divergence", "step", "epoch", "seed", "bound", "definition", "quantile",
     *_MATRIX, "slice_train_step", "epoch_of_step",
-    *(ladder_name(d, name) for d in LADDERS for name in ("rung", "change", "after")),
+    "rung", "ladder", "change", "after",
 )  # fmt: skip
 
 
 def check(dataset: "xr.Dataset", name: str = "the summary") -> None:
-    """ResultError, in one line, unless this is a summary that keeps to the schema."""
-    expected = {n: v.dims for n, v in VARIABLES.items()}
-    expected |= {f"{n}_interval": ("bound", *v.dims) for n, v in VARIABLES.items() if v.interval}
-    fault = ""
-    if dataset.attrs.get("kind") != KIND:
-        fault = f"its kind is {dataset.attrs.get('kind')!r}, not {KIND!r}"
-    elif names := sorted(set(map(str, dataset.data_vars)) ^ set(expected)):
-        fault = f"{names[0]} is {'missing' if names[0] in expected else 'not in the schema'}"
-    elif missing := [c for c in _COORDINATES if c not in dataset.coords]:
-        fault = f"the coordinate {missing[0]} is missing"
-    for variable, dims in expected.items():
-        if not fault and dataset[variable].dims != dims:
-            fault = f"{variable} has dimensions {dataset[variable].dims}, not {dims}"
-        elif not fault and dataset[variable].dtype != np.float32:
-            fault = f"{variable} is {dataset[variable].dtype}, not float32"
-    if not fault:
-        runs = json.loads(dataset.attrs.get("runs", "[]"))
-        lacking = [a for run in runs for a in _RUN_ATTRIBUTES if a not in run]
-        if lacking or len(runs) != dataset.sizes["seed"]:
-            fault = f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} of each seed"
+    """ResultError, in one line, unless this is a summary that keeps to the schema, with numbers
+    that can be what they are said to be."""
+    fault = _fault_of_form(dataset) or _fault_of_numbers(dataset)
     if fault:
         raise result_files.ResultError(f"{name} does not keep to the schema: {fault}")
 
 
-def committed_dir(given: str | Path | None = None) -> Path:
-    """`given`, else results/ in the book's folder, the nearest above that holds a `_toc.yml`."""
-    if given:
-        return Path(given).expanduser()
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "_toc.yml").is_file():
-            return folder / "results"
-    raise result_files.ResultError("no book here, so no results/: name the folder to use")
+def _fault_of_form(dataset: "xr.Dataset") -> str:
+    if dataset.attrs.get("kind") != KIND:
+        return f"its kind is {dataset.attrs.get('kind')!r}, not {KIND!r}"
+    expected = {n: v.dims for n, v in VARIABLES.items()}
+    expected |= {f"{n}_interval": ("bound", *v.dims) for n, v in VARIABLES.items() if v.interval}
+    if names := sorted(set(map(str, dataset.data_vars)) ^ set(expected)):
+        return f"{names[0]} is {'missing' if names[0] in expected else 'not in the schema'}"
+    if missing := [c for c in _COORDINATES if c not in dataset.coords]:
+        return f"the coordinate {missing[0]} is missing"
+    for variable, dims in expected.items():
+        if dataset[variable].dims != dims:
+            return f"{variable} has dimensions {dataset[variable].dims}, not {dims}"
+        if dataset[variable].dtype != np.float32:
+            return f"{variable} is {dataset[variable].dtype}, not float32"
+    runs = json.loads(dataset.attrs.get("runs", "[]"))
+    lacking = [a for run in runs for a in _RUN_ATTRIBUTES if a not in run]
+    if lacking or len(runs) != dataset.sizes["seed"]:
+        return f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} of each seed"
+    return ""
 
 
-def file_name(dataset: str) -> str:
-    return f"class_srel-{dataset}.nc"
-
-
-def load_summary(path: Path) -> "xr.Dataset":
-    """A summary, whole. ResultError if it is absent, damaged, or not to the schema."""
-    dataset = result_files.load(path)
-    check(dataset, path.name)
-    return dataset
-
-
-def load_all(folder: str | Path | None = None) -> dict[str, "xr.Dataset"]:
-    """The summaries that are there, by data set, in the order of `DATASETS`."""
-    place = committed_dir(folder)
-    paths = {dataset: place / file_name(dataset) for dataset in DATASETS}
-    return {dataset: load_summary(path) for dataset, path in paths.items() if path.is_file()}
-
-
-def runs_of(summary: "xr.Dataset") -> list[dict[str, Any]]:
-    """The attributes of each seed's run, its config parsed."""
-    runs = json.loads(summary.attrs["runs"])
-    return [{**run, "config": json.loads(run["config"])} for run in runs]
-
-
-def experiment_of(config: dict[str, Any]) -> ClassExperiment:
-    """The experiment that a run's parsed config describes."""
-    fields = {f.name for f in dataclasses.fields(ClassExperiment)}
-    if set(config) != fields:
-        name = sorted(set(config) ^ fields)[0]
-        raise result_files.ResultError(
-            f"this config is of another version of srel_core: see {name!r}"
-        )
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
-    }
-    return ClassExperiment(**given | {"schedule": Schedule(**config["schedule"])})
-
-
-@cache
-def present_code() -> str:
-    """The digest of the code that an experiment would run on now."""
-    return ClassExperiment().code
-
-
-Standing = Literal["current", "verified", "stale"]
-
-
-def standing(summary: "xr.Dataset") -> Standing:
-    """ "current": made by the present code; "verified": that code has recomputed a part of it with
-    the same outcome; "stale": neither."""
-    attributes, code = summary.attrs, present_code()
-    if attributes["code_digest"] == code:
-        return "current"
-    return "verified" if attributes.get("verified_code_digest") == code else "stale"
-
-
-def ladder_in(summary: "xr.Dataset", definition: str) -> "xr.Dataset":
-    """One ladder out of a summary, under the names that `srel_core.book.published.ladder.ladder`
-    gives it."""
-    prefix = ladder_name(definition, "")
-    names = [str(n) for n in summary.variables if str(n).startswith(prefix)]
-    part = summary[[*names, "step", "epoch", "bound"]]
-    return part.rename({name: name.removeprefix(prefix) for name in names})
+def _fault_of_numbers(dataset: "xr.Dataset") -> str:
+    """An interval need not hold its estimate: that of a bootstrap with few runs may not."""
+    for name, variable in VARIABLES.items():
+        low, high = variable.within
+        for held in (name, f"{name}_interval")[: 1 + variable.interval]:
+            values = dataset[held].values
+            if not np.isfinite(values).all():
+                return f"{held} is not finite everywhere"
+            if not ((low <= values) & (values <= high)).all():
+                return f"{held} does not lie within [{low:g}, {high:g}] everywhere"
+        if variable.interval:
+            below, above = dataset[f"{name}_interval"].sel(bound=["low", "high"]).values
+            if not (below <= above).all():
+                return f"the lower bound of {name}_interval lies above the upper one"
+    return ""

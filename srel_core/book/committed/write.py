@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srel_core.book.committed import schema
-from srel_core.book.committed.schema import AGGREGATES, VARIABLES, ladder_name
-from srel_core.book.committed.verify import slice_of
+from srel_core.book.committed.files import committed_dir, file_name, refuse_changes
+from srel_core.book.committed.first_epoch import slice_of
+from srel_core.book.committed.schema import AGGREGATES, VARIABLES
 from srel_core.book.published.definitions import (
     QUANTITIES,
     published_class_curves,
     published_without_change,
 )
-from srel_core.book.published.ladder import LADDERS, gain_as_published, ladder
+from srel_core.book.published.figures import DATASETS
+from srel_core.book.published.ladder import ladders
 from srel_core.book.published.reading import published_reading
-from srel_core.experiments import result_files
+from srel_core.experiments import provenance, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.datasets import DataError
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
 from srel_core.statistics import by_class
-from srel_core.statistics.class_summary import check_comparable, class_summary, learning_curves
+from srel_core.statistics.class_summary import class_summary, learning_curves
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 _QUANTILES = (0.5, 0.9)
 
 
-def summarise(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Dataset":
-    """All that a committed file holds (`committed.VARIABLES`), from results of
-    `ClassExperiment.run` that differ in their seed alone and hold the rules of the paper profile.
+def summary_of(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Dataset":
+    """All that a committed file holds (`schema.VARIABLES`), from results of `ClassExperiment.run`
+    that differ in their seed alone and hold the rules of the paper profile.
 
     ValueError for runs that do not belong together or lack what is needed.
     """
@@ -41,10 +43,11 @@ def summarise(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Datas
 
     _check_alike(runs)
     runs = sorted(runs, key=_seed)
-    parts = [_over_aggregates(runs, n_resamples), _as_published(runs), learning_curves(runs)]
-    parts += [gain_as_published(runs, n_resamples=n_resamples), _of_each_run(runs)]
-    parts += [_prefixed(d, ladder(runs, d, n_resamples=n_resamples)) for d in LADDERS]
-    parts.append(slice_of(runs[0]))
+    parts = [
+        class_summary(runs, reduce=AGGREGATES, n_resamples=n_resamples),
+        ladders(runs, n_resamples=n_resamples),
+        learning_curves(runs), _as_published(runs), _of_each_run(runs), slice_of(runs[0]),
+    ]  # fmt: skip
     merged = xr.merge([part.drop_attrs() for part in parts], join="exact", compat="equals")
     merged = merged.assign_coords(seed=[_seed(run) for run in runs])
     whole = xr.Dataset(
@@ -62,21 +65,6 @@ def _in_order(merged: "xr.Dataset", name: str) -> "xr.DataArray":
     bound, of = (("bound",), "interval: ") if name.endswith("_interval") else ((), "")
     variable = merged[name].transpose(*bound, *kept.dims).astype(np.float32)
     return variable.assign_attrs(long_name=of + kept.meaning)
-
-
-def _over_aggregates(runs: "Sequence[xr.Dataset]", n_resamples: int) -> "xr.Dataset":
-    import xarray as xr
-
-    found = [class_summary(runs, reduce=r, n_resamples=n_resamples) for r in AGGREGATES]
-    by_aggregate = [n for n in found[0].data_vars if "aggregate" in _kept_dims(str(n))]
-    several = [part[by_aggregate].drop_attrs() for part in found]
-    return found[0].drop_vars(by_aggregate).assign(
-        xr.concat(several, xr.Variable("aggregate", list(AGGREGATES)))
-    )  # fmt: skip
-
-
-def _kept_dims(name: str) -> tuple[str, ...]:
-    return VARIABLES[name.removesuffix("_interval")].dims
 
 
 def _as_published(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
@@ -138,15 +126,6 @@ def distance_to_limit(run: "xr.Dataset") -> by_class.Array:
     return np.nanquantile(distance, _QUANTILES, axis=-1)
 
 
-def _prefixed(definition: str, part: "xr.Dataset") -> "xr.Dataset":
-    """A ladder under the names that it has in the file."""
-    coordinates = ("rung", "change", "after")
-    shared = ("step", "epoch", "bound", "epoch_of_step")
-    part = part.drop_vars([c for c in part.coords if c not in (*coordinates, *shared)])
-    names = [*part.data_vars, *coordinates]
-    return part.rename({name: ladder_name(definition, str(name)) for name in names})
-
-
 def _seed(run: "xr.Dataset") -> int:
     return int(json.loads(run.attrs["config"])["seed"])
 
@@ -156,7 +135,6 @@ def _without_seed(config: str) -> dict[str, Any]:
 
 
 def _check_alike(runs: "Sequence[xr.Dataset]") -> None:
-    check_comparable(runs)
     seeds = [_seed(run) for run in runs]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"two of these runs have the same seed: {sorted(seeds)}")
@@ -171,9 +149,7 @@ def _check_alike(runs: "Sequence[xr.Dataset]") -> None:
 
 def _attributes(runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
     first = runs[0].attrs
-    provenance = [
-        {n: getattr(v, "item", lambda v=v: v)() for n, v in r.attrs.items()} for r in runs
-    ]
+    of_each = [{n: getattr(v, "item", lambda v=v: v)() for n, v in r.attrs.items()} for r in runs]
     return {
         "schema": result_files.SCHEMA,
         "kind": schema.KIND,
@@ -182,7 +158,7 @@ def _attributes(runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
         "commit": first["commit"],
         "created": max(run.attrs["created"] for run in runs),
         "level": 0.95,
-        "runs": json.dumps(provenance, sort_keys=True),
+        "runs": json.dumps(of_each, sort_keys=True),
     }
 
 
@@ -217,11 +193,19 @@ def kept_runs(
     return [chosen[seed][1] for seed in seeds]
 
 
-def write_summary(paths: Iterable[Path], folder: str | Path | None = None) -> Path:
-    """Summarise these kept runs into the committed file of their data set; its path."""
-    summary = summarise([result_files.load(path) for path in paths])
-    dataset = json.loads(summary.attrs["config"])["dataset"]
-    path = schema.committed_dir(folder) / schema.file_name(dataset)
+def write_summary(
+    paths: Iterable[Path], folder: str | Path | None = None, commit: str | None = None
+) -> Path:
+    """Write the committed file of a data set from these kept runs; its path.
+
+    commit: that of the code which writes; None asks git. ResultError if it has changes that are
+    not committed, or a run was computed with some.
+    """
+    runs = [result_files.load(path) for path in paths]
+    refuse_changes([commit or provenance.commit(), *(run.attrs["commit"] for run in runs)])
+    summary = summary_of(runs)
+    config, checksum = json.loads(summary.attrs["config"]), runs[0].attrs["data_checksum"]
+    path = committed_dir(folder) / file_name(config["dataset"], config["model"], checksum)
     result_files.save(summary, path)
     return path
 
@@ -232,10 +216,10 @@ def paper_summaries(
     """The summaries of the paper profile from runs that are loaded or, in hours, computed; without
     the data sets whose images cannot be had."""
     found = {}
-    for dataset in schema.DATASETS:
+    for dataset in DATASETS:
         try:
             runs = [e.run(results_dir, device) for e in class_experiments("paper", dataset)]
         except DataError:
             continue
-        found[dataset] = summarise(runs)
+        found[dataset] = summary_of(runs)
     return found

@@ -1,41 +1,15 @@
-"""Figures: each function draws a result on axes and computes nothing.
+"""Figures of class-based experiments: each draws a result on axes and computes nothing."""
 
-One colour a meaning throughout the book, from Okabe and Ito's colour-blind-safe set.
-"""
+from typing import TYPE_CHECKING
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 
+from srel_core.book.figures.style import OTHERS, SAME
+
 if TYPE_CHECKING:
     import xarray as xr
-
-SAME = "#0072B2"
-OTHERS = ("#D55E00", "#CC79A7", "#E69F00", "#F0E442")
-RULES = {"sgd": "#0072B2", "adam": "#D55E00", "tangent": "#009E73"}
-_STYLE: dict[Any, Any] = {
-    "figure.dpi": 110,
-    "figure.facecolor": "white",
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "savefig.bbox": "tight",
-}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The book's figure style, for the figures made within."""
-    with plt.rc_context(_STYLE):
-        yield
 
 
 def class_curves(

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from srel_core.book.figures.classification import OTHERS, RULES, SAME
+from srel_core.book.figures.style import OTHERS, RULES, SAME
 
 COLOURS = (SAME, OTHERS[0], RULES["tangent"], OTHERS[1])
 _DASHES = ("-", "--", "-.", ":")

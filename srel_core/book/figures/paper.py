@@ -9,9 +9,9 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from srel_core.book.claims.evidence import Finding
-from srel_core.book.committed.schema import ladder_in
-from srel_core.book.figures.classification import OTHERS, RULES, SAME
-from srel_core.book.published.definitions import PUBLISHED
+from srel_core.book.committed.files import ladder_in
+from srel_core.book.figures.style import OTHERS, RULES, SAME
+from srel_core.book.published.figures import PUBLISHED
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,18 +42,20 @@ def plain_ticks(axis: Axis) -> None:
 def same_and_other(axes: Axes, summary: "xr.Dataset", definition: str, rung: str) -> Axes:
     """Same-class and different-class S_rel on one rung of a ladder, with their bands."""
     part = ladder_in(summary, definition).sel(rung=rung)
-    band(axes, part, "epoch_same", SAME, "same class")
-    band(axes, part, "epoch_other", OTHERS[0], "other classes", "--")
+    band(axes, part, "rung_epoch_same", SAME, "same class")
+    band(axes, part, "rung_epoch_other", OTHERS[0], "other classes", "--")
     axes.set_yscale("log")
     plain_ticks(axes.yaxis)
     return axes
 
 
 def beside_published(axes: Axes, summary: "xr.Dataset", definition: str, dataset: str) -> Axes:
-    """Our curves as published, with bands, and the published values as markers."""
+    """Our curves as published, with bands, and published values, if there are any, as markers."""
     same_and_other(axes, summary, definition, "as published")
     if definition == "class-based":
         axes.set_yscale("linear")
+    if dataset not in PUBLISHED:
+        return axes
     figures = PUBLISHED[dataset]
     for values, colour, name in (
         (figures.same, SAME, "same class"), (figures.other, OTHERS[0], "other classes")
@@ -76,12 +78,12 @@ def by_rule(axes: Axes, part: "xr.Dataset", name: str, threshold: float) -> Axes
 def rungs(axes: Axes, ladder: "xr.Dataset", epoch: int) -> Axes:
     """Preference in one epoch on every rung, top down, with its interval; dotted: none."""
     at = ladder.sel(epoch=epoch)
-    low, high = at.epoch_preference_interval.transpose("bound", "rung").values
+    low, high = at.rung_epoch_preference_interval.transpose("bound", "rung").values
     height = np.arange(at.sizes["rung"])[::-1]
     colours = [SAME if bottom > 1 else OTHERS[0] if top < 1 else "#777777"
                for bottom, top in zip(low, high, strict=True)]  # fmt: skip
     axes.hlines(height, low, high, color=colours, linewidth=3, alpha=0.5)
-    axes.scatter(at.epoch_preference, height, color=colours, zorder=3)
+    axes.scatter(at.rung_epoch_preference, height, color=colours, zorder=3)
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
     axes.set_yticks(height, [str(name) for name in at.rung.values])
     axes.set(xscale="log", xlabel="preference")

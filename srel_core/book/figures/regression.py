@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from srel_core.book.figures.classification import OTHERS, SAME
+from srel_core.book.figures.style import OTHERS, SAME
 from srel_core.book.regression.rows import Movement
-from srel_core.book.regression.two_phase_rule import Verdict
+from srel_core.book.regression.two_phase_rule import Judgement
 from srel_core.statistics.hinge import Floats
 from srel_core.statistics.phases import TwoPhaseFit
 
@@ -15,7 +15,7 @@ COLOURS = {"relu": SAME, "tanh": OTHERS[0]}
 
 
 def seeds(axes: Axes, steps: Floats, curves: Floats, colour: str, label: str) -> Axes:
-    """Curves (R, T) against the step: a thin line a seed, the mean thick."""
+    """Curves (R, T) against the step: a thin line per seed, the mean thick."""
     axes.plot(steps, curves.T, color=colour, alpha=0.25, linewidth=0.8)
     axes.plot(steps, curves.mean(0), color=colour, label=label)
     return axes
@@ -42,28 +42,28 @@ def against(
 
 
 def sweep(
-    top: Axes, bottom: Axes, points: Sequence[tuple[str, Verdict]], colour: str, label: str,
+    top: Axes, bottom: Axes, points: Sequence[tuple[str, Judgement]], colour: str, label: str,
     shift: float,
 ) -> None:  # fmt: skip
-    """Verdicts side by side under their labels: the break above, levels over the linear model's
+    """Judgements side by side under their labels: the break above, levels over the linear model's
     below. `shift` moves them sideways, clear of another sweep's."""
     at = np.arange(len(points)) + shift
-    verdicts = [verdict for _, verdict in points]
-    for x, verdict in zip(at, verdicts, strict=True):
-        if verdict.fit:
-            estimate, interval = verdict.fit.break_step, verdict.fit.interval
+    judged = [judgement for _, judgement in points]
+    for x, judgement in zip(at, judged, strict=True):
+        if judgement.fit:
+            estimate, interval = judgement.fit.break_step, judgement.fit.interval
             top.errorbar(
                 x, estimate, yerr=_arms([estimate], [interval]), color=colour, marker="o",
-                markersize=5, markerfacecolor=colour if verdict.checks["breaks"] else "white",
+                markersize=5, markerfacecolor=colour if judgement.checks["breaks"] else "white",
                 linewidth=1, label=label if x == at[0] else None,
             )  # fmt: skip
-    plateaus = [verdict.to_linear for verdict in verdicts]
+    plateaus = [judgement.to_linear for judgement in judged]
     levels = [level for level, *_ in plateaus]
     bottom.errorbar(
         at, levels, yerr=_arms(levels, [bounds for _, *bounds in plateaus]), color=colour,
         marker="o", markersize=5, linewidth=1,
     )  # fmt: skip
-    starts = [v.start / v.plateau * v.to_linear[0] for v in verdicts]
+    starts = [v.start / v.plateau * v.to_linear[0] for v in judged]
     bottom.plot(at, starts, color=colour, marker="o", markerfacecolor="white", linestyle=":")
     bottom.set_xticks(range(len(points)), [name for name, _ in points])
 

@@ -6,7 +6,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-METHODS = {"shared": "#D55E00", "vmap": "#CC79A7", "low_rank": "#0072B2", "tangent": "#009E73"}
+METHOD_COLOURS = {
+    "shared": "#D55E00",
+    "vmap": "#CC79A7",
+    "low_rank": "#0072B2",
+    "tangent": "#009E73",
+}
 _KINDS = ("#0072B2", "#56B4E9", "#E69F00", "#999999", "#D55E00")
 
 
@@ -29,7 +34,7 @@ def stacked_shares(axes: Axes, shares: Mapping[str, Mapping[str, float]]) -> Axe
 
 def growth(axes: Axes, rows: Sequence[Mapping[str, Any]], varied: str, quantity: str) -> Axes:
     """`quantity` of measurements that differ in `varied`, a line for each method, in log-log."""
-    for method, colour in METHODS.items():
+    for method, colour in METHOD_COLOURS.items():
         own = [row for row in rows if row["method"] == method and row["varied"] == varied]
         axes.plot(
             [row[varied] for row in own], [row[quantity] for row in own],
@@ -45,9 +50,9 @@ def growth(axes: Axes, rows: Sequence[Mapping[str, Any]], varied: str, quantity:
 def widths(
     axes: Axes, sizes: Sequence[float], by_label: Mapping[str, Sequence[float]], at: float
 ) -> Axes:
-    """Widths of intervals against the number of images a class; dotted: the present number."""
-    for (label, values), colour in zip(by_label.items(), METHODS.values(), strict=False):
+    """Widths of intervals against the number of images per class; dotted: the present number."""
+    for (label, values), colour in zip(by_label.items(), METHOD_COLOURS.values(), strict=False):
         axes.plot(sizes, values, color=colour, label=label)
     axes.axvline(at, color="black", linestyle=":", linewidth=1)
-    axes.set(xscale="log", yscale="log", xlabel="images a class")
+    axes.set(xscale="log", yscale="log", xlabel="images per class")
     return axes

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,7 +32,6 @@ from srel_core.statistics.by_class import same_and_other
 if TYPE_CHECKING:
     import xarray as xr
 
-T = TypeVar("T")
 Array = NDArray[np.float64]
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Logits z (..., C) before a step and their change δz (..., C) → a number for each, (...)."""
@@ -172,68 +171,3 @@ def published_without_change(run: "xr.Dataset", rule: str = "adam:1e-4") -> "xr.
     changes = ("prediction_change", "own_prediction_change")
     still = run.assign({name: xr.zeros_like(run[name]) for name in changes})
     return published_class_curves(still, "class-based", rule)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Published figures of one data set: means over 3 runs, for each of the epochs 1 to 7.
-
-    `same` and `other` by definition, as `published_class_curves` gives them; `train_accuracy`
-    of the epoch's batches; `test_accuracy` after the last epoch, of images drawn from the
-    training set. `wall_seconds` by definition: a notebook's 3 runs on a GPU, where it is printed.
-    """
-
-    same: Mapping[str, tuple[float, ...]]
-    other: Mapping[str, tuple[float, ...]]
-    train_accuracy: tuple[float, ...]
-    test_accuracy: float
-    wall_seconds: Mapping[str, int]
-
-
-def _by_definition(class_based: T, original: T) -> Mapping[str, T]:
-    return MappingProxyType({"class-based": class_based, "original": original})
-
-
-PUBLISHED: Mapping[str, Figures] = MappingProxyType(
-    {
-        "cifar10": Figures(
-            same=_by_definition(
-                (1.01, 1.03, 1.04, 1.05, 1.06, 1.06, 1.05),
-                (0.771, 1.27, 2.12, 3.84, 5.36, 12.2, 23.4),
-            ),
-            other=_by_definition(
-                (0.956, 0.899, 0.864, 0.835, 0.841, 0.813, 0.779),
-                (0.913, 1.88, 3.69, 7.99, 11.6, 30.3, 69.5),
-            ),
-            train_accuracy=(0.564, 0.679, 0.735, 0.773, 0.799, 0.829, 0.855),
-            test_accuracy=0.771,
-            wall_seconds=_by_definition(5712, 5743),
-        ),
-        "cifar100": Figures(
-            same=_by_definition(
-                (1.02, 1.04, 1.05, 1.04, 1.04, 1.02, 1.03),
-                (1.23, 4.05, 11.6, 22.6, 132, 244, 242),
-            ),
-            other=_by_definition(
-                (0.927, 0.892, 0.913, 0.897, 0.923, 0.887, 0.911),
-                (2.12, 20.9, 34.3, 116, 475, 4500, 2920),
-            ),
-            train_accuracy=(0.708, 0.866, 0.914, 0.934, 0.954, 0.967, 0.979),
-            test_accuracy=0.936,
-            wall_seconds=MappingProxyType({}),
-        ),
-        "svhn": Figures(
-            same=_by_definition(
-                (1.00, 1.02, 1.03, 1.07, 1.05, 1.03, 1.02),
-                (0.658, 1.47, 7.16, 62.4, 95.9, 198, 761),
-            ),
-            other=_by_definition(
-                (0.993, 0.907, 0.823, 0.798, 0.777, 0.748, 0.704),
-                (0.666, 2.67, 20.5, 301, 444, 1230, 6660),
-            ),
-            train_accuracy=(0.423, 0.636, 0.745, 0.810, 0.846, 0.873, 0.898),
-            test_accuracy=0.860,
-            wall_seconds=MappingProxyType({}),
-        ),
-    }
-)

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srel_core.book.published.definitions import QUANTITIES, Quantity, published_l2
-from srel_core.choices import check_known
 from srel_core.statistics import by_class
 from srel_core.statistics.class_summary import (
     BOUNDS,
-    check_comparable,
     log_ratio,
     mean_over_epochs,
     over_runs,
@@ -103,90 +101,70 @@ LADDERS = MappingProxyType({"class-based": _class_based(), "original": _original
 """The rungs of either definition, in order; "median of ratios" stands beside "ratio of means"."""
 
 
-def ladder(
-    runs: "Sequence[xr.Dataset]",
-    definition: str,
-    *,
-    n_resamples: int = 500,
-    level: float = 0.95,
+def ladders(
+    runs: "Sequence[xr.Dataset]", *, n_resamples: int = 500, level: float = 0.95
 ) -> "xr.Dataset":
-    """Same-class against different-class S_rel on every rung, with intervals.
+    """Same-class against different-class S_rel on every rung of both ladders, with intervals.
 
-    runs: results of `ClassExperiment.run` that differ in their seed alone and hold the rules
-    adam:1e-4, sgd:1e-4 and tangent. definition: "class-based" or "original". Each quantity is the
-    mean over runs and has an interval, …_interval (bound, …), by the two-level bootstrap of
-    `summaries.class_summary`, over runs and over samples within each class.
+    runs: results of `ClassExperiment.run` that belong together (`check_comparable`) and hold the
+    rules adam:1e-4, sgd:1e-4 and tangent. Each quantity is the mean over runs and has an interval,
+    …_interval (bound, …), by the two-level bootstrap of `class_summary`, over runs and over samples
+    within each class.
 
-    same, other (rung, step)              means of the class matrix on its diagonal and off it
-    preference (rung, step)               same / other of each run, averaged on the log scale
-    epoch_same, epoch_other (rung, epoch) means over the checkpoints of an epoch
-    epoch_preference (rung, epoch)        their ratio, averaged likewise
-    undefined (rung, step)                fraction of samples with own = 0, whose ratio has no value
+    rung_same, rung_other (rung, step)     means of the class matrix on its diagonal and off it
+    rung_preference (rung, step)           same / other of each run, averaged on the log scale
+    rung_epoch_same, rung_epoch_other (rung, epoch)   means over the checkpoints of an epoch
+    rung_epoch_preference (rung, epoch)    their ratio, averaged likewise
+    rung_undefined (rung, step)            fraction of samples with own = 0, whose ratio has no
+                                           value
+    published_gain (epoch)                 how much more the class-based S_rel prefers the sample's
+                                           class than the original, both as published: the ratio of
+                                           their preferences, averaged likewise, on the same
+                                           resamples
 
-    Coordinates of rung: change, after, rule, self_pairs, reduce. The published KL is negative;
-    its ratios are those of its absolute values. ValueError for an unknown definition, runs that
-    do not belong together, or a rule that was not measured.
+    Coordinates of rung: its name, `ladder` (the definition), `change` and `after`. The published KL
+    is negative; its ratios are those of its absolute values. ValueError for a rule that was not
+    measured.
     """
     import xarray as xr
 
-    check_known("published definition", definition, LADDERS)
-    check_comparable(runs)
-    rungs, first = LADDERS[definition], runs[0]
+    first = runs[0]
+    rungs = [(ladder, rung) for ladder, of_one in LADDERS.items() for rung in of_one]
     names = [f"{kept}{name}" for kept in _KEPT for name in ("same", "other", "preference")]
     # for each run, one (1 + n_resamples,) array for each rung and step or epoch
     values: dict[str, list[list[by_class.Array]]] = {name: [[] for _ in runs] for name in names}
+    gains: list[list[by_class.Array]] = []
     undefined = np.zeros((len(runs), len(rungs), first.sizes["step"]))
     for r, run in enumerate(runs):
         weights = sample_weights(run.sample_class.values, n_resamples, seed=r)
-        for k, rung in enumerate(rungs):
+        as_published: dict[str, by_class.Array] = {}
+        for k, (ladder, rung) in enumerate(rungs):
             same, other, undefined[r, k] = _same_and_other(run, rung, weights)
             by_epoch = [mean_over_epochs(run, v) for v in (same, other)]
             for kept, pair in zip(_KEPT, ((same, other), by_epoch), strict=True):
                 values[f"{kept}same"][r].extend(pair[0])
                 values[f"{kept}other"][r].extend(pair[1])
                 values[f"{kept}preference"][r].extend(log_ratio(*pair))
-    data: dict[str, Any] = {"undefined": (("rung", "step"), undefined.mean(0))}
+            as_published.setdefault(ladder, log_ratio(*by_epoch))  # of the first rung
+        gains.append(list(as_published["class-based"] - as_published["original"]))
+    data: dict[str, Any] = {"rung_undefined": (("rung", "step"), undefined.mean(0))}
     for name in names:
         along = "epoch" if name.startswith("epoch_") else "step"
         finish = np.exp if name.endswith("preference") else np.asarray
         shape = (len(rungs), first.sizes[along])
-        data |= over_runs(name, values[name], ("rung", along), shape, (), level, finish)
-    described = ("change", "after", "rule", "self_pairs", "reduce")
+        data |= over_runs(f"rung_{name}", values[name], ("rung", along), shape, (), level, finish)
+    data |= over_runs(
+        "published_gain", gains, ("epoch",), (first.sizes["epoch"],), (), level, np.exp
+    )
     coords = {
-        "rung": [rung.name for rung in rungs],
-        **{name: ("rung", [getattr(rung, name) for rung in rungs]) for name in described},
+        "rung": [rung.name for _, rung in rungs],
+        "ladder": ("rung", [ladder for ladder, _ in rungs]),
+        "change": ("rung", [rung.change for _, rung in rungs]),
+        "after": ("rung", [rung.after for _, rung in rungs]),
         "step": first.step.values, "epoch_of_step": ("step", first.epoch_of_step.values),
         "epoch": first.epoch.values, "bound": list(BOUNDS),
     }  # fmt: skip
-    return xr.Dataset(data, coords, {"definition": definition, "level": level, "runs": len(runs)})
-
-
-def gain_as_published(
-    runs: "Sequence[xr.Dataset]", *, n_resamples: int = 500, level: float = 0.95
-) -> "xr.Dataset":
-    """How much more the class-based S_rel prefers the sample's class than the original, both as
-    published.
-
-    published_gain (epoch): preference of the class-based over that of the original, from the
-    means of `ladder`'s first rungs over the checkpoints of an epoch, averaged over runs on the log
-    scale; its interval is paired, both definitions being taken on the same resamples.
-    """
-    import xarray as xr
-
-    check_comparable(runs)
-    values: list[list[by_class.Array]] = []
-    for r, run in enumerate(runs):
-        weights = sample_weights(run.sample_class.values, n_resamples, seed=r)
-        class_based, original = (
-            log_ratio(
-                *(mean_over_epochs(run, v) for v in _same_and_other(run, rungs[0], weights)[:2])
-            )
-            for rungs in (LADDERS["class-based"], LADDERS["original"])
-        )
-        values.append(list(class_based - original))
-    shape = (runs[0].sizes["epoch"],)
-    data = over_runs("published_gain", values, ("epoch",), shape, (), level, np.exp)
-    return xr.Dataset(data, {"epoch": runs[0].epoch.values, "bound": list(BOUNDS)})
+    return xr.Dataset(data, coords, {"level": level, "runs": len(runs)})
 
 
 def _same_and_other(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srel_core.book.regression.two_phase_rule import Case, Verdict, case_of, judge
+from srel_core.book.regression.two_phase_rule import Case, Judgement, case_of, judge
 from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.regression.settings import describe
 from srel_core.statistics.hinge import Floats
@@ -20,46 +20,46 @@ LEARNT = 0.9  # of the fall of the loss
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class SettingRow:
     """One setting and kind of pairs.
 
-    learnt_at   step by which 90 % of the fall of the training loss has happened, (R,), a seed each
+    learnt_at   step by which 90 % of the fall of the training loss has happened, (R,), one per seed
     at_break    share of that fall by the break, (R,); NaN without a break
     """
 
     setting: RegressionExperiment
     kind: str
     case: Case
-    verdict: Verdict
+    judgement: Judgement
     learnt_at: Floats
     at_break: Floats
 
     @property
     def rises(self) -> bool:
-        return self.verdict.plateau > self.verdict.start
+        return self.judgement.plateau > self.judgement.start
 
     @property
     def name(self) -> str:
         return describe(self.setting) + ("" if self.kind == "any" else f" [{self.kind}]")
 
 
-def summarise(
+def judged_rows(
     results: Results, rule: str | None = None, average: Callable[..., Floats] = np.mean
-) -> list[Row]:
+) -> list[SettingRow]:
     """A row for each setting and kind of pairs, all judged together; `rule` and `average` as for
     `case_of`."""
     keys = [(setting, str(kind)) for setting, r in results.items() for kind in np.unique(r.kind)]
     cases = {f"{describe(e)} {k}": case_of(results[e], k, rule, average) for e, k in keys}
-    verdicts = judge(cases)
-    rows = zip(keys, cases.values(), verdicts.values(), strict=True)
+    judgements = judge(cases)
+    rows = zip(keys, cases.values(), judgements.values(), strict=True)
     return [
-        Row(e, kind, case, verdict, *_learning(results[e], verdict.fit))
-        for (e, kind), case, verdict in rows
+        SettingRow(e, kind, case, judged, *_learning(results[e], judged.fit))
+        for (e, kind), case, judged in rows
     ]
 
 
 def _learning(result: "xr.Dataset", fit: TwoPhaseFit | None) -> tuple[Floats, Floats]:
-    """`learnt_at` and `at_break` of a `Row`."""
+    """`learnt_at` and `at_break` of a `SettingRow`."""
     steps, loss = result.step.values, result.train_loss.values
     share = (loss[:, :1] - loss) / (loss[:, :1] - loss[:, -1:])  # 0 at first, 1 in the end
     learnt_at = steps[(share >= LEARNT).argmax(1)].astype(float)

@@ -1,7 +1,7 @@
 """When regression counts as having two phases: a rule, fixed before the experiments were run.
 
 The claim has three parts: S_rel changes rapidly at first, is nearly constant later, and is large
-then. The curve judged is S_rel, averaged over a setting's pairs of one kind, one curve a seed,
+then. The curve judged is S_rel, averaged over a setting's pairs of one kind, one curve per seed,
 against the training step, at evenly spaced steps: "rapidly" means per step. In the order asked:
 
 moves      the mean over seeds has a range of at least MOVES of its largest value
@@ -61,11 +61,12 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Measurements and answers for one case.
+class Judgement:
+    """What was measured of one case, and the answers that follow.
 
     fit          the two lines; None if the curve is constant or straight up to rounding
-    p_adjusted   Holm's, over all cases judged together; 1 without a fit
+    p_value      of two lines against one, 1 without a fit
+    p_adjusted   Holm's, over all cases judged together
     moved        range of the mean curve over its largest value
     start, plateau   mean over seeds at step 0, and after the break (the last half without one)
     break_at     break over the last step; this and the next three are NaN without a fit
@@ -79,6 +80,7 @@ class Verdict:
     """
 
     fit: TwoPhaseFit | None
+    p_value: float
     p_adjusted: float
     moved: float
     start: float
@@ -153,7 +155,7 @@ def case_of(
     return Case(steps, means[:, 0, taken], np.array(linear), means[:, 1, -1])
 
 
-def judge(cases: Mapping[str, Case]) -> dict[str, Verdict]:
+def judge(cases: Mapping[str, Case]) -> dict[str, Judgement]:
     """Apply the rule to all cases at once: p-values are adjusted for their number.
 
     ValueError for so many cases that the smallest p-value there is would not do.
@@ -165,9 +167,9 @@ def judge(cases: Mapping[str, Case]) -> dict[str, Verdict]:
             f"curves no p-value can be small enough for more than {most}"
         )
     fits = {name: _fit(case.steps, case.curves) for name, case in cases.items()}
-    adjusted = holm([fit.p_value if fit else 1.0 for fit in fits.values()])
+    adjusted = holm([_p_value(fit) for fit in fits.values()])
     return {
-        name: _verdict(case, fits[name], p)
+        name: _judgement(case, fits[name], p)
         for (name, case), p in zip(cases.items(), adjusted, strict=True)
     }
 
@@ -182,7 +184,7 @@ def holm(p_values: list[float]) -> Floats:
     return adjusted
 
 
-def _verdict(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Verdict:
+def _judgement(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Judgement:
     steps, mean = case.steps, case.curves.mean(0)
     last, first_half = steps[-1], steps <= steps[-1] / 2
     plateaus = case.curves[:, steps >= (fit.break_step if fit else last / 2)].mean(1)
@@ -194,8 +196,9 @@ def _verdict(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Verdict:
         drift = gone / plateau if plateau > 0 else np.inf
         half = _fit(steps[first_half], case.curves[:, first_half])
         half_break = half.break_step / fit.break_step if half else np.nan
-    return Verdict(
+    return Judgement(
         fit=fit,
+        p_value=_p_value(fit),
         p_adjusted=float(p_adjusted),
         moved=float(np.ptp(mean) / mean.max()),
         start=float(mean[0]),
@@ -208,6 +211,10 @@ def _verdict(case: Case, fit: TwoPhaseFit | None, p_adjusted: float) -> Verdict:
         to_linear=_ratio(plateaus, case.linear),
         to_tangent=_ratio(plateaus, case.tangent)[0],
     )
+
+
+def _p_value(fit: TwoPhaseFit | None) -> float:
+    return fit.p_value if fit else 1.0
 
 
 def _fit(steps: Floats, curves: Floats) -> TwoPhaseFit | None:

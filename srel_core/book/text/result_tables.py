@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from srel_core.book.claims.evidence import NOT_RUN, TITLES
-from srel_core.book.committed.schema import DATASETS, runs_of, standing
-from srel_core.book.published.definitions import PUBLISHED
+from srel_core.book.committed.files import runs_of
+from srel_core.book.committed.standing import standing
+from srel_core.book.published.figures import DATASETS, NOT_RUN, PUBLISHED, title_of, with_published
+from srel_core.book.text.markup import code, plain
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -13,21 +14,26 @@ if TYPE_CHECKING:
 Summaries = Mapping[str, "xr.Dataset"]
 
 
-def badges(summaries: Summaries) -> str:
-    """For each data set whether its results are those of the present code."""
-    return "\n".join(f"- {TITLES[name]}: {_badge(part)}" for name, part in summaries.items())
+def badges(summaries: Summaries, regression: "xr.Dataset | None" = None) -> str:
+    """For each data set, and for regression, whether its results are those of the present code."""
+    lines = [f"- {title_of(name)}: {badge(part)}" for name, part in summaries.items()]
+    if regression is not None:
+        lines.append(f"- Regression: {badge(regression)}")
+    return "\n".join(lines)
 
 
-def _badge(summary: "xr.Dataset") -> str:
-    a = summary.attrs
-    made = f"computed {a['created'][:10]} by commit `{a['commit']}`"
-    state = standing(summary)
+def badge(committed: "xr.Dataset") -> str:
+    """Where a committed result comes from, and whether the present code agrees with it."""
+    a = committed.attrs
+    made = f"computed {plain(a['created'][:10])} by {_commit(a['commit'])}"
+    state = standing(committed)
     if state == "current":
         return f"{made}, with the present code."
     if state == "verified":
+        on = plain(a["verified_on"][:10])
         return (
-            f"{made}; on {a['verified_on'][:10]} a part of them was recomputed with the present "
-            f"code (commit `{a['verified_commit']}`), and agreed."
+            f"{made}; on {on} a part of them was recomputed with the present code "
+            f"({_commit(a['verified_commit'])}), and agreed."
         )
     return (
         f"**STALE.** {made[0].upper()}{made[1:]}; the code has changed since, and they have not "
@@ -35,10 +41,17 @@ def _badge(summary: "xr.Dataset") -> str:
     )
 
 
+def _commit(name: str) -> str:
+    clean = name.removesuffix("+changes")
+    return f"commit {code(clean)}" + (
+        " **with changes that are in no commit**" if clean != name else ""
+    )
+
+
 def missing(summaries: Summaries) -> str:
     """One line for each published data set without results, with the commands that make them."""
     lines = [
-        f"- {TITLES[name]}: {NOT_RUN}. With its images under `SREL_DATA`, or online: "
+        f"- {title_of(name)}: {NOT_RUN}. With its images under `SREL_DATA`, or online: "
         f"`srel run --profile paper --dataset {name}`, then `make results`."
         for name in DATASETS
         if name not in summaries
@@ -49,24 +62,25 @@ def missing(summaries: Summaries) -> str:
 def settings_table(summaries: Summaries) -> str:
     """Settings and run time of each data set; a row for those without results too."""
     lines = [
-        "| data set | classes | images a class | batch | epochs | checkpoints | probes a class "
+        "| data set | classes | images per class | batch | epochs | checkpoints | probes per class "
         "| seeds | our run time, all seeds | published, a definition |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in DATASETS:
+    for name in with_published(summaries):
         if name not in summaries:
-            lines.append(f"| {TITLES[name]} | {NOT_RUN} |" + " |" * 8)
+            lines.append(f"| {title_of(name)} | {NOT_RUN} |" + " |" * 8)
             continue
         summary, runs = summaries[name], runs_of(summaries[name])
         config = runs[0]["config"]
         wall = sum(float(run["wall_seconds"]) for run in runs)
-        published = PUBLISHED[name].wall_seconds.values()
+        published = PUBLISHED[name].wall_seconds.values() if name in PUBLISHED else ()
         lines.append(
-            f"| {TITLES[name]} | {', '.join(map(str, summary.probe_class.values))} "
-            f"| {config['images_per_class'] or 'all'} | {config['schedule']['batch_size']} "
-            f"| {config['schedule']['epochs']} | {summary.sizes['step']} "
-            f"| {config['probes_per_class']} | {len(runs)} "
-            f"| {hours(wall)} ({runs[0]['device']}, threads: {runs[0]['threads']}) "
+            f"| {title_of(name)} | {', '.join(map(plain, summary.probe_class.values))} "
+            f"| {plain(config['images_per_class'] or 'all')} "
+            f"| {plain(config['schedule']['batch_size'])} "
+            f"| {plain(config['schedule']['epochs'])} | {summary.sizes['step']} "
+            f"| {plain(config['probes_per_class'])} | {len(runs)} "
+            f"| {hours(wall)} ({plain(runs[0]['device'])}, threads: {plain(runs[0]['threads'])}) "
             f"| {' and '.join(map(hours, published)) or 'not printed'} |"
         )
     return "\n".join(lines)
@@ -88,9 +102,10 @@ def provenance_table(summaries: Summaries) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {TITLES[name]} | {run['config']['seed']} | `{run['commit']}` | {run['device']} "
-        f"| {run['threads']} | {hours(float(run['wall_seconds']))} | {run['created'][:10]} "
-        f"| {run['torch']} | `{run['data_checksum'][:12]}` |"
+        f"| {title_of(name)} | {plain(run['config']['seed'])} | {code(run['commit'])} "
+        f"| {plain(run['device'])} | {plain(run['threads'])} "
+        f"| {hours(float(run['wall_seconds']))} | {plain(run['created'][:10])} "
+        f"| {plain(run['torch'])} | {code(run['data_checksum'][:12])} |"
         for name, summary in summaries.items()
         for run in runs_of(summary)
     ]

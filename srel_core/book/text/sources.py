@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from srel_core.book.text.marks import varying
+from srel_core.book.text.markup import plain, varying
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,7 +33,7 @@ class Sources:
     def markdown(self) -> str:
         """The table; no results make no table."""
         cells = [
-            [varying(value) if name in _VARYING else value for name, value in row.items()]
+            [varying(plain(v)) if name in _VARYING else plain(v) for name, v in row.items()]
             for row in self.rows
         ]
         lines = [f"| {' | '.join(row)} |" for row in cells]

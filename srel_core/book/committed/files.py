@@ -1,0 +1,77 @@
+"""Where the committed files are, and what is in them: read without what they were made with."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from srel_core.book.committed.schema import check
+from srel_core.book.published.figures import with_published
+from srel_core.experiments import result_files
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PUBLISHED_MODEL = "resnet18"
+_NAME = re.compile(r"class_srel-(?!.*-seed\d)([A-Za-z0-9_-]+)\.nc")  # kept runs name their seed
+
+
+def committed_dir(given: str | Path | None = None) -> Path:
+    """`given`, else results/ in the book's folder, the nearest above that holds a `_toc.yml`."""
+    if given:
+        return Path(given).expanduser()
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "_toc.yml").is_file():
+            return folder / "results"
+    raise result_files.ResultError("no book here, so no results/: name the folder to use")
+
+
+def file_name(dataset: str, model: str = PUBLISHED_MODEL, checksum: str = "") -> str:
+    """The name of the file of a data set, and of the network if it is another than the published
+    one; of a folder of images by its last part and the checksum of its content."""
+    name = dataset
+    if dataset.startswith("folder:"):
+        name = f"folder-{PurePath(dataset.removeprefix('folder:')).name}-{checksum[:8]}"
+    name += "" if model == PUBLISHED_MODEL else f"-{model}"
+    return f"class_srel-{re.sub(r'[^A-Za-z0-9_]+', '-', name)}.nc"
+
+
+def refuse_changes(commits: Iterable[str]) -> None:
+    """ResultError if one of these commits had changes beside it: nobody could get at that code."""
+    changed = [commit for commit in commits if commit.endswith("+changes")]
+    if changed:
+        raise result_files.ResultError(
+            f"a committed result must come from committed code, not from {changed[0]}: commit the "
+            "changes, then compute and write it anew"
+        )
+
+
+def load_summary(path: Path) -> "xr.Dataset":
+    """A summary, whole. ResultError if it is absent, damaged, or not to the schema."""
+    dataset = result_files.load(path)
+    check(dataset, path.name)
+    return dataset
+
+
+def load_all(folder: str | Path | None = None) -> dict[str, "xr.Dataset"]:
+    """The summaries that are there, by data set: the published ones in their order, then others, by
+    the names of their files."""
+    found = (_NAME.fullmatch(path.name) for path in sorted(committed_dir(folder).glob("*.nc")))
+    paths = {name[1]: committed_dir(folder) / name[0] for name in found if name}
+    order = [name for name in with_published(paths) if name in paths]
+    return {name: load_summary(paths[name]) for name in order}
+
+
+def runs_of(summary: "xr.Dataset") -> list[dict[str, Any]]:
+    """The attributes of each seed's run, its config parsed."""
+    runs = json.loads(summary.attrs["runs"])
+    return [{**run, "config": json.loads(run["config"])} for run in runs]
+
+
+def ladder_in(summary: "xr.Dataset", definition: str) -> "xr.Dataset":
+    """The rungs of one ladder, and what the summary holds of each."""
+    of_rungs = [name for name in summary.data_vars if "rung" in summary[name].dims]
+    return summary[of_rungs].isel(rung=np.flatnonzero(summary.ladder.values == definition))
