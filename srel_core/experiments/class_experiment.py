@@ -21,7 +21,7 @@ from torch import Tensor
 from srel_core.choices import check_known
 from srel_core.divergence import DIVERGENCES, find_divergences
 from srel_core.experiments import datasets, result_files
-from srel_core.experiments.image_files import folder_fingerprint
+from srel_core.experiments.datasets.image_folder import folder_fingerprint
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import code_digest, provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
@@ -38,7 +38,9 @@ _CODE = (
     "engine/propagation/buffers", "engine/propagation/elementwise", "engine/propagation/graph",
     "engine/propagation/operations", "engine/propagation/propagate", "engine/setup/checks",
     "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
-    "experiments/class_experiment", "experiments/datasets", "experiments/image_files",
+    "experiments/class_experiment", "experiments/datasets/archives", "experiments/datasets/draws",
+    "experiments/datasets/image_folder", "experiments/datasets/image_set",
+    "experiments/datasets/load", "experiments/datasets/open_store", "experiments/datasets/store",
     "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost

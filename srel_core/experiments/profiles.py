@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 from srel_core.choices import check_known
-from srel_core.experiments import image_files
 from srel_core.experiments.class_experiment import ClassExperiment
+from srel_core.experiments.datasets.archives import ARCHIVES
+from srel_core.experiments.datasets.store import SPLITS, data_root
 from srel_core.experiments.training import Schedule
 
 PROFILES = ("smoke", "laptop", "paper")
@@ -62,9 +63,8 @@ def _at_hand(dataset: str) -> bool:
     """Whether a data set can be loaded without a download."""
     if dataset == "digits":
         return True
-    # Private to `stores`, whose every change gives all results new names.
-    root = image_files._data_root()[0].expanduser()
-    archive = [image_files._ARCHIVES[dataset].format(split=split) for split in image_files.SPLITS]
+    root = data_root()[0].expanduser()
+    archive = [ARCHIVES[dataset].format(split=split) for split in SPLITS]
     return (root / dataset / "train").is_dir() or all((root / name).exists() for name in archive)
 
 
