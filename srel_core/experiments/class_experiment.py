@@ -21,7 +21,7 @@ from torch import Tensor
 from srel_core.choices import check_known
 from srel_core.divergence import DIVERGENCES, find_divergences
 from srel_core.experiments import datasets, result_files
-from srel_core.experiments.datasets.image_folder import folder_fingerprint
+from srel_core.experiments.datasets.by_name import fingerprint
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import code_digest, provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
@@ -38,9 +38,10 @@ _CODE = (
     "engine/propagation/buffers", "engine/propagation/elementwise", "engine/propagation/graph",
     "engine/propagation/operations", "engine/propagation/propagate", "engine/setup/checks",
     "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
-    "experiments/class_experiment", "experiments/datasets/archives", "experiments/datasets/draws",
+    "experiments/class_experiment", "experiments/datasets/archives",
+    "experiments/datasets/by_name", "experiments/datasets/draws",
     "experiments/datasets/image_folder", "experiments/datasets/image_set",
-    "experiments/datasets/load", "experiments/datasets/open_store", "experiments/datasets/store",
+    "experiments/datasets/load", "experiments/datasets/store",
     "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
@@ -93,9 +94,9 @@ class ClassExperiment:
     def file_name(self) -> str:
         """The name of the result's file: it changes with the config, the code, and, for an image
         folder, with its files. DataError if that folder is not there."""
-        parts = self.config + self.code + folder_fingerprint(self.dataset)
+        parts = self.config + self.code + fingerprint(self.dataset)
         key = hashlib.sha256(parts.encode()).hexdigest()[:12]
-        dataset = "".join(c if c.isalnum() else "-" for c in self.dataset)[-40:]
+        dataset = "".join(c if c.isalnum() or c == "_" else "-" for c in self.dataset)[-40:]
         return f"class_srel-{dataset}-seed{self.seed}-{key}.nc"
 
     def run(

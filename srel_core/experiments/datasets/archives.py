@@ -1,25 +1,26 @@
-"""Data sets that come as a package's files: scikit-learn's digits, torchvision's archives."""
+"""Readers of data sets that come as a package's files: scikit-learn's digits, torchvision's.
+
+Each is called with the folder that holds torchvision's files, the split, and whether to fetch what
+is not there, and returns the class names, the labels and the pixels on request.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srel_core.experiments.datasets.store import SIDE, SPLITS, DataError, Store
+from srel_core.experiments.datasets.store import SIDE, SPLITS, Store
 
+Reader = Callable[[Path, str, bool], Store]
 _DIGITS = tuple("0123456789")
-# What torchvision unpacks directly under the data root.
-ARCHIVES = {
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "svhn": "{split}_32x32.mat",
-}
 
 
-def open_digits(split: str) -> Store:
+def read_digits(folder: Path, split: str, download: bool) -> Store:
+    """8×8 digits, enlarged; 80 % train and 20 % test, stratified, drawn with seed 0."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -29,10 +30,7 @@ def open_digits(split: str) -> Store:
     )
     rows = np.sort(parts[SPLITS.index(split)])
     return Store(
-        _DIGITS,
-        digits.target[rows],
-        lambda some: _enlarge_digits(digits.images[rows[some]]),
-        "digits (scikit-learn)",
+        _DIGITS, digits.target[rows], lambda some: _enlarge_digits(digits.images[rows[some]])
     )
 
 
@@ -47,33 +45,25 @@ def _enlarge_digits(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
     return (large * 255 / 16).round().to(torch.uint8).expand(-1, 3, -1, -1).numpy()
 
 
-def open_archive(name: str, split: str, given: Path, root_name: str) -> Store:
+def cifar_reader(name: str) -> Reader:
+    """The reader of torchvision's data set of this name, "CIFAR10" or "CIFAR100"."""
+
+    def read(folder: Path, split: str, download: bool) -> Store:
+        from torchvision import datasets
+
+        cifar = getattr(datasets, name)(folder, train=split == "train", download=download)
+        return Store(
+            tuple(cifar.classes),
+            np.array(cifar.targets, dtype=np.int64),
+            lambda rows: cifar.data[rows].transpose(0, 3, 1, 2),
+        )
+
+    return read
+
+
+def read_svhn(folder: Path, split: str, download: bool) -> Store:
+    """Street View House Numbers, cropped digits."""
     from torchvision import datasets
 
-    root = given.expanduser()
-    wanted = ARCHIVES[name].format(split=split)
-    present = (root / wanted).exists()
-    source = f"{name} (torchvision archive under {root_name})"
-    try:
-        if name == "svhn":
-            svhn = datasets.SVHN(root, split=split, download=not present)
-            return Store(_DIGITS, svhn.labels, lambda rows: svhn.data[rows], source)
-        reader = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
-        cifar = reader(root, train=split == "train", download=not present)
-    except (OSError, RuntimeError) as error:  # no network, no permission; a wrong checksum
-        place = f"{root_name} ({given})"
-        if present:
-            raise DataError(
-                f"{name}: {wanted} in {place} is incomplete or damaged: "
-                "remove it, and it is downloaded again"
-            ) from error
-        raise DataError(
-            f"{name}: neither {name}/train nor {wanted} is in {place}, and the download failed "
-            f"({error}): set SREL_DATA to a folder that holds one of them, or go online"
-        ) from error
-    return Store(
-        tuple(cifar.classes),
-        np.array(cifar.targets, dtype=np.int64),
-        lambda rows: cifar.data[rows].transpose(0, 3, 1, 2),
-        source,
-    )
+    svhn = datasets.SVHN(folder, split=split, download=download)
+    return Store(_DIGITS, svhn.labels, lambda rows: svhn.data[rows])

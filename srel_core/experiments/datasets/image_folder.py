@@ -26,7 +26,7 @@ def open_folder(folder: Path, split: str, source: str) -> Store:
     def pixels(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return np.stack([tree[row][0] for row in rows]).transpose(0, 3, 1, 2)
 
-    return Store(tuple(tree.classes), np.array(tree.targets, dtype=np.int64), pixels, source)
+    return Store(tuple(tree.classes), np.array(tree.targets, dtype=np.int64), pixels)
 
 
 def _read_image(folder: Path, path: str) -> NDArray[np.uint8]:

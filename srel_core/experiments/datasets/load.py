@@ -9,16 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from srel_core.choices import unknown
+from srel_core.experiments.datasets.by_name import find, open_store
 from srel_core.experiments.datasets.image_set import ImageSet, check_classes
-from srel_core.experiments.datasets.open_store import open_store
 from srel_core.experiments.datasets.store import SPLITS, DataError, Store
-
-_DEFAULT_CLASSES = {
-    "digits": ("0", "2", "4"),
-    "cifar10": ("airplane", "automobile", "ship"),
-    "cifar100": ("motorcycle", "orange", "wardrobe"),
-    "svhn": ("0", "2", "4"),
-}
 
 
 def load_images(
@@ -36,15 +29,14 @@ def load_images(
         name: one of
             "digits": scikit-learn's 8×8 digits, enlarged bilinearly and rounded to 8 bits;
             80 % train and 20 % test, stratified over the ten digits, drawn with seed 0.
-            "cifar10", "cifar100", "svhn": the image folder NAME/train, NAME/test under the data
-            root if it is there, else torchvision's archive, downloaded (with its checksum) into
-            the data root if it is not there.
+            the name of another record of `catalogue`: the image folder NAME/train, NAME/test under
+            the data root if it is there, else torchvision's archive, downloaded (with its checksum)
+            into the data root if it is not there.
             "folder:PATH": an image folder of your own, PATH/train/CLASS/IMAGE and
             PATH/test/CLASS/IMAGE; a relative PATH counts from the data root. The images are
             square, of any size (antialiased bilinear resize), 8-bit grey, palette or RGB.
-        classes: names, or the digits as strings for "digits" and "svhn". None: airplane,
-            automobile, ship (cifar10); motorcycle, orange, wardrobe (cifar100); 0, 2, 4 (svhn,
-            digits); all of them (folder).
+        classes: names, or the digits as strings for "digits" and "svhn". None: those that
+            `catalogue` says, and for a folder all of them.
         split: "train" or "test".
         per_class: at most this many images a class, the first in file order. None: all.
 
@@ -56,27 +48,28 @@ def load_images(
         raise DataError(unknown("split", split, SPLITS))
     if per_class is not None and per_class < 1:
         raise DataError(f"per_class is at least 1, or None for all: got {per_class}")
-    requested = _DEFAULT_CLASSES.get(name) if classes is None else classes
+    record = find(name)
+    requested = record.classes if classes is None and record else classes
     if requested is not None:
         check_classes(requested)  # here already: the next line may download
-    store = open_store(name, split)
+    store, source = open_store(name, split)
     chosen = tuple(store.classes if requested is None else requested)
-    rows = _rows_by_class(store, chosen, per_class)
+    rows = _rows_by_class(store, source, chosen, per_class)
     pixels = torch.from_numpy(np.ascontiguousarray(store.pixels(np.concatenate(rows))))
     labels = torch.repeat_interleave(torch.tensor([len(r) for r in rows]))
-    return ImageSet(pixels.float() / 255, labels, chosen, store.source)
+    return ImageSet(pixels.float() / 255, labels, chosen, source)
 
 
 def _rows_by_class(
-    store: Store, chosen: Iterable[str], per_class: int | None
+    store: Store, source: str, chosen: Iterable[str], per_class: int | None
 ) -> list[NDArray[np.int64]]:
     """For each chosen class the rows of its first `per_class` images in file order."""
     rows = []
     for name in chosen:
         if name not in store.classes:
-            raise DataError(f"{store.source}: {unknown('class', name, store.classes)}")
+            raise DataError(f"{source}: {unknown('class', name, store.classes)}")
         found = np.flatnonzero(store.labels == store.classes.index(name))
         if len(found) == 0:
-            raise DataError(f"{store.source}: no image of class {name!r}: leave it out or add some")
+            raise DataError(f"{source}: no image of class {name!r}: leave it out or add some")
         rows.append(found[:per_class])
     return rows

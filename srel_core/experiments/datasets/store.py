@@ -29,7 +29,6 @@ class Store:
     classes: tuple[str, ...]
     labels: NDArray[np.int64]  # (M,), indices into classes
     pixels: Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # (n,) rows → (n, 3, 32, 32)
-    source: str
 
 
 def data_root() -> tuple[Path, str]:
