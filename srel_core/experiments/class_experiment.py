@@ -40,8 +40,10 @@ _CODE = (
     "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
     "experiments/class_experiment", "experiments/datasets/archives",
     "experiments/datasets/by_name", "experiments/datasets/draws",
-    "experiments/datasets/image_folder", "experiments/datasets/image_set",
-    "experiments/datasets/load", "experiments/datasets/store",
+    "experiments/datasets/image_file", "experiments/datasets/image_folder",
+    "experiments/datasets/image_set", "experiments/datasets/load",
+    "experiments/datasets/regular_file", "experiments/datasets/root",
+    "experiments/datasets/store",
     "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost

@@ -124,3 +124,30 @@ def refused(*args: Any, words: Sequence[str], **kwargs: Any) -> str:
 def as_pixels(images: Tensor) -> Pixels:
     """(N, 32, 32, 3) uint8, as the data sets hold them."""
     return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def load_as_first(
+    root: Path, image: Image.Image | bytes, name: str = "x.png", **options: Any
+) -> Pixels:
+    """(32, 32, 3) uint8: the first cat, from a file that is written or saved."""
+    write_pets(root / "pets", random_pixels(2))
+    (root / "pets/train/cat/00000.png").unlink()
+    path = root / "pets/train/cat" / name
+    if isinstance(image, bytes):
+        path.write_bytes(image)
+    else:
+        image.save(path, **options)
+    return as_pixels(load_images("folder:pets").images)[0]
+
+
+def loaded(**options: Any) -> list[tuple[int, Pixels]]:
+    """(label, pixels) of the images of folder:pets, in order."""
+    found = load_images("folder:pets", **options)
+    return list(zip(found.labels.tolist(), as_pixels(found.images), strict=True))
+
+
+def same(one: Sequence[tuple[int, Pixels]], other: Sequence[tuple[int, Pixels]]) -> bool:
+    return len(one) == len(other) and all(
+        label == again and np.array_equal(image, twin)
+        for (label, image), (again, twin) in zip(one, other, strict=True)
+    )

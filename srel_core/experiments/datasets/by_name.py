@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 from srel_core.choices import unknown
 from srel_core.experiments.datasets.catalogue import DATA_SETS, DataSet
-from srel_core.experiments.datasets.image_folder import folder_fingerprint, open_folder
-from srel_core.experiments.datasets.store import DataError, Store, data_root
+from srel_core.experiments.datasets.image_folder import ImageFolder
+from srel_core.experiments.datasets.root import data_root, expanded
+from srel_core.experiments.datasets.store import DataError, Store, printable
 
 _FOLDER = "folder:"
 
@@ -23,9 +25,24 @@ def find(name: str) -> DataSet | None:
 
 def at_hand(name: str) -> bool:
     """Whether a data set known by name can be loaded without a download."""
-    root = data_root()[0].expanduser()
+    root = expanded(data_root()[0])
     record = find(name)
     return record is None or record.folder(root) is not None or not record.missing(root)
+
+
+def stored_name(name: str) -> str:
+    """The name of a data set as results keep it: of a path no more than its last folder.
+
+    "folder:PATH" becomes "folder:LAST", which names the same images where that folder lies in the
+    data root. DataError as for `find`.
+    """
+    if find(name) is not None:
+        return name
+    if "\0" in name:
+        raise DataError(f"expected a path, got {name!r}: leave out the zero byte")
+    path = expanded(data_root()[0]) / expanded(Path(name.removeprefix(_FOLDER)))
+    last = path.resolve().name if path.name in ("", "..") else path.name
+    return f"{_FOLDER}{printable(unicodedata.normalize('NFC', last))}"
 
 
 def fingerprint(name: str) -> str:
@@ -35,7 +52,7 @@ def fingerprint(name: str) -> str:
     are taken. A user's folder is known by its files.
     """
     record = find(name)
-    return folder_fingerprint(name) if record is None else repr(record.classes)
+    return _users_folder(name).fingerprint() if record is None else repr(record.classes)
 
 
 def open_store(name: str, split: str) -> tuple[Store, str]:
@@ -44,29 +61,34 @@ def open_store(name: str, split: str) -> tuple[Store, str]:
     DataError if it is unknown, absent or damaged.
     """
     given, root_name = data_root()
-    root = given.expanduser()
+    root = expanded(given)
     record = find(name)
     if record is None:
-        path = Path(name.removeprefix(_FOLDER)).expanduser()
-        where = f"folder:{path.name}" if path.is_absolute() else f"folder:{path}"
-        under = "" if path.is_absolute() else f" under {root_name}"
-        source = f"{where} (image folder{under})"
-        return open_folder(root / path, split, source), source
+        own = _users_folder(name)
+        return own.open(split), own.source
     folder = record.folder(root)
     if folder is not None:
-        source = f"{name} (image folder under {root_name})"
-        return open_folder(folder, split, source), source
+        tree = ImageFolder(folder, f"{name} (image folder under {root_name})")
+        return tree.open(split), tree.source
     origin = f"torchvision archive under {root_name}" if record.files else "scikit-learn"
     return _open_archive(record, split, given, root_name), f"{name} ({origin})"
 
 
+def _users_folder(name: str) -> ImageFolder:
+    """The image folder that "folder:PATH" names."""
+    given, root_name = data_root()
+    path = expanded(Path(name.removeprefix(_FOLDER)))
+    under = "" if path.is_absolute() else f" under {root_name}"
+    return ImageFolder(expanded(given) / path, f"{stored_name(name)} (image folder{under})")
+
+
 def _open_archive(record: DataSet, split: str, given: Path, root_name: str) -> Store:
-    name, root = record.name, given.expanduser()
+    name, root = record.name, expanded(given)
     missing = record.missing(root, [split])
     try:
         return record.read(root, split, bool(missing))
     except (OSError, RuntimeError) as error:  # no network, no permission; a wrong checksum
-        place = f"{root_name} ({given})"
+        place = f"{root_name} ({printable(str(given))})"
         if not missing:
             files = ", ".join(file.format(split=split) for file in record.files)
             raise DataError(
@@ -75,6 +97,6 @@ def _open_archive(record: DataSet, split: str, given: Path, root_name: str) -> S
             ) from error
         raise DataError(
             f"{name}: neither {name}/train nor {', '.join(missing)} is in {place}, and the "
-            f"download failed ({error}): set SREL_DATA to a folder that holds one of them, "
-            "or go online"
+            f"download failed ({printable(str(error))}): set SREL_DATA to a folder that holds one "
+            "of them, or go online"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -33,8 +34,11 @@ def load_images(
             the data root if it is there, else torchvision's archive, downloaded (with its checksum)
             into the data root if it is not there.
             "folder:PATH": an image folder of your own, PATH/train/CLASS/IMAGE and
-            PATH/test/CLASS/IMAGE; a relative PATH counts from the data root. The images are
-            square, of any size (antialiased bilinear resize), 8-bit grey, palette or RGB.
+            PATH/test/CLASS/IMAGE; a relative PATH counts from the data root, links are followed,
+            and what is hidden is passed over. Images are square, of any size (antialiased bilinear
+            resize), opaque, grey, palette or RGB, of 8 bits or of 16, whose full scale is 65535;
+            they are turned as their EXIF orientation says, and of several frames the first is
+            taken. A warning names other files that are left out.
         classes: names, or the digits as strings for "digits" and "svhn". None: those that
             `catalogue` says, and for a folder all of them.
         split: "train" or "test".
@@ -42,7 +46,8 @@ def load_images(
 
     Raises:
         DataError: an unknown name, class or split, a class without images, data that are absent
-            while the network is unreachable, damaged files, images that are not square.
+            while the network is unreachable, damaged files, images that are not square or not
+            opaque, a link to a folder that is found already, anything but a file.
     """
     if split not in SPLITS:
         raise DataError(unknown("split", split, SPLITS))
@@ -53,8 +58,9 @@ def load_images(
     if requested is not None:
         check_classes(requested)  # here already: the next line may download
     store, source = open_store(name, split)
-    chosen = tuple(store.classes if requested is None else requested)
-    rows = _rows_by_class(store, source, chosen, per_class)
+    wanted = store.classes if requested is None else requested
+    chosen = tuple(unicodedata.normalize("NFC", name) for name in wanted)
+    rows = _rows_by_class(store, f"{source}, {split}", chosen, per_class)
     pixels = torch.from_numpy(np.ascontiguousarray(store.pixels(np.concatenate(rows))))
     labels = torch.repeat_interleave(torch.tensor([len(r) for r in rows]))
     return ImageSet(pixels.float() / 255, labels, chosen, source)

@@ -1,15 +1,9 @@
-"""What a data set on disk is to those who read it, and where data sets are looked for.
-
-The data root is the folder that the environment variable SREL_DATA names, else
-`~/.cache/srel_core/data` (`$XDG_CACHE_HOME/srel_core/data` where that is set).
-"""
+"""What a data set on disk is to those who read it, and the one error of all that fails there."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +25,12 @@ class Store:
     pixels: Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # (n,) rows → (n, 3, 32, 32)
 
 
-def data_root() -> tuple[Path, str]:
-    """The data root as the user gave it, `~` and all, and a name for it without a path."""
-    if given := os.environ.get("SREL_DATA"):
-        return Path(given), "SREL_DATA"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return cache / "srel_core" / "data", "the default data root"
+def printable(name: str) -> str:
+    r"""A file's name for a message: bytes that are no UTF-8 as \xNN, control characters escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in name)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

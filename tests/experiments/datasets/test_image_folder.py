@@ -1,16 +1,23 @@
 """Image folders: what is found in them, and what is refused."""
 
+import os
+import shutil
+import socket
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
-import torch
-from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from srel_core.experiments.datasets import load_images
 from tests.support.datasets import (
     CIFAR10_NAMES,
     as_pixels,
+    loaded,
     random_pixels,
     refused,
+    same,
     write_image_folder,
     write_pets,
 )
@@ -37,61 +44,6 @@ def test_own_folder_with_classes_chosen(root):
     refused("folder:pets", split="test", words=["no image of class 'eel'"])
 
 
-@pytest.mark.parametrize("size", [1, 8, 32, 77, 200])
-def test_folder_images_of_any_square_size_are_resized_with_antialiasing(root, size):
-    rng = np.random.default_rng(size)
-    images = [rng.integers(0, 256, (size, size, 3), dtype=np.uint8) for _ in range(2)]
-    write_pets(root / "pets", images)
-    found = load_images("folder:pets").images
-    raw = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-    expected = torch.nn.functional.interpolate(raw, (32, 32), mode="bilinear", antialias=True)
-    assert (found * 255 - expected).abs().max() <= 1.01  # Pillow rounds after each direction
-
-
-def test_grey_bilevel_and_palette_become_rgb(root):
-    grey = random_pixels(2)[..., 0]
-    write_pets(root / "pets", grey)
-    folder = root / "pets" / "train" / "cat"
-    Image.fromarray(grey[0]).convert("1").save(folder / "1.png")
-    palette = Image.fromarray(random_pixels(1)[0]).quantize(16)
-    palette.save(folder / "2.png")
-    found = as_pixels(load_images("folder:pets").images)
-    assert np.array_equal(found[0], grey[0][..., None].repeat(3, -1))
-    assert set(np.unique(found[1])) == {0, 255}
-    assert np.array_equal(found[2], np.asarray(palette.convert("RGB")))
-
-
-@pytest.mark.parametrize(
-    ("image", "words"),
-    [
-        (Image.new("RGB", (32, 31)), "32×31"),
-        (Image.new("I;16", (32, 32)), "I;16"),
-        (Image.new("RGBA", (32, 32)), "RGBA"),
-        (Image.new("LA", (32, 32)), "LA"),
-    ],
-)
-def test_unusable_image_is_named(root, image, words):
-    write_pets(root / "pets", random_pixels(2))
-    image.save(root / "pets" / "train" / "dog" / "odd.png")
-    message = refused("folder:pets", words=["train/dog/odd.png", words])
-    assert str(root) not in message
-
-
-def test_transparent_palette_is_named(root):
-    write_pets(root / "pets", random_pixels(2))
-    image = Image.new("P", (32, 32))
-    image.save(root / "pets" / "train" / "dog" / "odd.png", transparency=0)
-    refused("folder:pets", words=["train/dog/odd.png", "transparency"])
-
-
-@pytest.mark.parametrize("kept", [0, 20, 60, 1000])
-def test_damaged_image_is_named(root, kept):
-    write_pets(root / "pets", random_pixels(2))
-    path = root / "pets" / "train" / "cat" / "00000.png"
-    path.write_bytes(path.read_bytes()[:kept])
-    refused("folder:pets", words=["train/cat/00000.png", "cannot read it"])
-
-
 def test_missing_folder(root):
     refused("folder:pets", words=["folder:pets", "train/CLASS/", "SREL_DATA"])
     (root / "pets" / "train").mkdir(parents=True)
@@ -109,3 +61,169 @@ def test_partial_tree_lists_what_is_there(root):
     write_image_folder(root / "cifar10" / "train", random_pixels(2), [0, 8], CIFAR10_NAMES)
     assert load_images("cifar10", classes=["ship", "airplane"]).classes == ("ship", "airplane")
     refused("cifar10", words=["'automobile'", "out of airplane, ship", "image folder"])
+
+
+# What is found
+
+
+@pytest.mark.parametrize("name", [".hidden", "._0.png", ".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_hidden_files_and_what_systems_leave_behind_are_passed_over(pets, name):
+    before = loaded()
+    for place in ("train", "train/cat", "train/dog"):
+        (pets / place / name).write_bytes(b"\0\5\26\7")
+    assert same(loaded(), before)
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git"])
+@pytest.mark.parametrize("place", ["train", "train/cat"])
+def test_hidden_folders_are_no_classes(pets, name, place):
+    before = loaded()
+    (pets / place / name).mkdir()
+    shutil.copy(pets / "train/dog/00001.png", pets / place / name / "0-checkpoint.png")
+    assert same(loaded(), before)
+    assert load_images("folder:pets").classes == ("cat", "dog")
+
+
+def test_folders_in_a_class_come_in_the_order_of_torchvision(root):
+    places = ["cat/b", "cat/a-2/z", "cat/a/z", "cat", "dog/Z", "dog/a", "dog/a"]
+    pixels = random_pixels(len(places))
+    write_image_folder(root / "pets" / "train", pixels, range(len(places)), places)
+    order = [int(Path(path).stem) for path, _ in ImageFolder(root / "pets" / "train").samples]
+    assert np.array_equal(as_pixels(load_images("folder:pets").images), pixels[order])
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".Png", ".jpg", ".tiff"])
+def test_a_file_is_what_its_content_says(pets, suffix):
+    before = loaded()
+    (pets / "train/cat/00000.png").rename(pets / f"train/cat/00000{suffix}")
+    assert same(loaded(), before)
+
+
+@pytest.mark.parametrize(
+    "name", ["cat/notes.txt", "cat/00009", "cat/scan.heic", "dog/a/labels.csv", "00007.png"]
+)
+def test_files_that_are_no_images_are_named_in_one_line(pets, name):
+    before = loaded()
+    (pets / "train" / name).parent.mkdir(exist_ok=True)
+    (pets / "train" / name).write_text("x")
+    with pytest.warns(UserWarning) as caught:
+        assert same(loaded(), before)
+    (line,) = (str(warning.message) for warning in caught)
+    assert "\n" not in line and "left out 1 that are no images in a class folder" in line
+    assert f"such as train/{name}" in line and caught[0].filename == loaded.__code__.co_filename
+
+
+def test_the_test_images_lack_a_class(pets):
+    shutil.rmtree(pets / "test" / "dog")
+    refused("folder:pets", ["cat", "dog"], "test", words=["test: unknown class 'dog'"])
+    (pets / "test" / "dog").mkdir()
+    refused("folder:pets", ["cat", "dog"], "test", words=["test: no image of class 'dog'"])
+
+
+# Links
+
+
+def test_links_to_images_folders_and_splits_are_followed(root, pets):
+    before = loaded()
+    pool = root / "pool"
+    (pets / "train").rename(pool)
+    (root / "elsewhere").mkdir()
+    for name in ("cat", "dog"):
+        (root / "elsewhere" / name).mkdir()
+        for image in (pool / name).iterdir():
+            (root / "elsewhere" / name / image.name).symlink_to(image)
+    (pets / "train").mkdir()
+    (pets / "train" / "cat").symlink_to(root / "elsewhere" / "cat")
+    (pets / "train" / "dog").symlink_to(root / "elsewhere" / "dog")
+    assert same(loaded(), before)
+    shutil.rmtree(pets / "train")
+    (pets / "train").symlink_to(pool)
+    assert same(loaded(), before)
+
+
+LINKS = {
+    "its own folder": ("train/cat/again", "train/cat"),
+    "the split": ("train/cat/again", "train"),
+    "the folder of all": ("train/cat/again", "."),
+    "the folder above": ("train/cat/again", ".."),
+    "another class": ("train/cat/again", "train/dog"),
+    "a class, as one more": ("train/eel", "train/dog"),
+    "the split, as a class": ("train/eel", "train"),
+    "a folder beside": ("train/cat/b", "train/cat/a"),
+}
+
+
+@pytest.mark.parametrize(("link", "target"), LINKS.values(), ids=LINKS.keys())
+def test_a_folder_that_is_reached_twice_is_refused(pets, link, target):
+    (pets / "train/cat/a").mkdir()
+    (pets / link).symlink_to(pets / target)
+    message = refused("folder:pets", words=["folder:pets", "train/", "again: remove the link"])
+    assert str(pets) not in message
+
+
+def test_a_link_into_itself_and_one_that_leads_nowhere(pets):
+    link = pets / "train/cat/x.png"
+    for target in (link, pets / "gone.png"):
+        link.symlink_to(target)
+        refused("folder:pets", words=["train/cat/x.png", "leads nowhere"])
+        link.unlink()
+
+
+# Files that are not read
+
+
+@pytest.fixture
+def odd_file(pets, monkeypatch):
+    """A function that puts a pipe, a socket or a device in the place of a cat."""
+    monkeypatch.chdir(pets / "train/cat")  # the path of a socket is short
+    path = pets / "train/cat/x.png"
+    with socket.socket(socket.AF_UNIX) as listening:
+        make = {
+            "pipe": lambda: os.mkfifo(path),
+            "socket": lambda: listening.bind("x.png"),
+            "device": lambda: path.symlink_to("/dev/zero"),
+        }
+        yield lambda kind: make[kind]()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_pipes_sockets_and_devices_are_refused_unopened(odd_file, monkeypatch, kind):
+    odd_file(kind)
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
+    refused("folder:pets", words=["train/cat/x.png: expected an image file, got a pipe"])
+
+
+def test_a_pipe_in_the_place_of_a_file_that_was_listed_does_not_wait(pets, monkeypatch):
+    monkeypatch.setattr("srel_core.experiments.datasets.image_folder._is_file", lambda _: True)
+    os.mkfifo(pets / "train/cat/x.png")
+    refused("folder:pets", words=["train/cat/x.png", "not a regular file"])
+
+
+@pytest.mark.parametrize("place", ["train", "train/cat", "train/cat/a"])
+def test_a_folder_that_may_not_be_read(pets, monkeypatch, place):
+    (pets / "train/cat/a").mkdir()
+    scandir = os.scandir
+
+    def forbidden(path):
+        if path == pets / place:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    message = refused("folder:pets", words=[f"{place}: cannot be read (Permission denied)"])
+    assert str(pets) not in message
+
+
+def test_a_file_that_may_not_be_read(pets, monkeypatch):
+    def forbidden(path, flags):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", forbidden)
+    message = refused("folder:pets", words=["cat/00000.png", "cannot be read (Permission denied)"])
+    assert str(pets) not in message
+
+
+def test_nothing_is_said_of_a_plain_folder(pets):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded()
