@@ -89,6 +89,10 @@ def _decode(file: BinaryIO, shown: str) -> tuple[NDArray[np.uint8], int]:
         deep = _deep_grey(image)
     elif image.mode in ("RGB", "RGBA") and raw_mode.startswith(f"{image.mode};16"):
         deep = _deep_colour(image, file)
+    elif raw_mode.endswith((";16B", ";16L", ";16N")):  # of which Pillow has but one byte
+        raise DataError(
+            f"{shown}: expected 16 bits as grey, RGB or RGBA, got {raw_mode}: convert it"
+        )
     else:
         return _scaled(_eight_bits(image, shown)), 0
     if "transparency" in image.info or (deep.shape[-1] == 4 and deep[..., 3].min() < 65535):

@@ -168,6 +168,13 @@ def test_what_is_no_image_gets_one_line(root, content, name):
     refused("folder:pets", words=[f"train/cat/{name}: expected an image, cannot read it"])
 
 
+@pytest.mark.parametrize("kind", ["PCX", "TGA", "ICO"])
+def test_formats_that_are_not_meant_are_not_tried(root, kind):
+    write_pets(root / "pets", random_pixels(2))
+    Image.fromarray(random_pixels(1)[0]).save(root / "pets/train/cat/x.png", kind)
+    refused("folder:pets", words=["train/cat/x.png: expected an image, cannot read it"])
+
+
 def test_no_memory_is_said_as_such(root, monkeypatch):
     def no_memory(*args, **options):
         raise MemoryError

@@ -161,6 +161,19 @@ def test_a_folder_that_is_reached_twice_is_refused(pets, link, target):
     assert str(pets) not in message
 
 
+@pytest.mark.parametrize("target", ["/", "..", "../.."])
+def test_a_link_upwards_is_not_walked(pets, monkeypatch, target):
+    (pets / "train/cat/again").symlink_to(pets / "train" / target)
+    scandir = os.scandir
+
+    def within(path):
+        assert path != pets / "train/cat/again"
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", within)
+    refused("folder:pets", words=["train/cat/again: leads to train again"])
+
+
 def test_a_link_into_itself_and_one_that_leads_nowhere(pets):
     link = pets / "train/cat/x.png"
     for target in (link, pets / "gone.png"):

@@ -49,6 +49,12 @@ def test_opaque_16_bit_rgba(root):
     refused("folder:pets", words=["train/cat/x.png", "mode RGBA with transparency"])
 
 
+def test_16_bits_of_which_pillow_has_but_one_byte_are_refused(root):
+    write_pets(root / "pets", random_pixels(2))
+    (root / "pets/train/cat/x.png").write_bytes(png(deep_values(2)))
+    refused("folder:pets", words=["train/cat/x.png: expected 16 bits as grey", "LA;16B"])
+
+
 def test_a_camera_of_10_bits_cannot_be_told_and_is_said(root):
     dark = np.random.default_rng(0).integers(0, 1024, (32, 32, 3), dtype=np.uint16)
     dark[0, 0] = 1023
