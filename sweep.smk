@@ -35,7 +35,7 @@ rule experiment:
         # Snakemake would remove a result before the job that is to find it there.
         update(f"{RESULTS}/class_srel-{{dataset}}-seed{{seed}}-{{key}}.nc"),
     wildcard_constraints:
-        dataset="[a-z0-9]+",
+        dataset="[a-z0-9_]+",
         seed="[0-9]+",
         key="[0-9a-f]+",
     threads: 4

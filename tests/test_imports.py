@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import srel_core as sc
+from srel_core import experiments
 
 MEASURE = """
 import torch
@@ -37,10 +38,16 @@ def test_flows_and_statistics_need_no_torch(package):
     assert "torch" not in loaded_by(f"import srel_core.{package}")
 
 
-def test_everything_that_users_call_is_listed_and_there():
-    assert set(sc.__all__) <= set(dir(sc))
-    assert set(sc.__all__) == set(sc._MODULE_OF)
-    for name in sc.__all__:
-        assert getattr(sc, name) is not None
-    with pytest.raises(AttributeError, match="'srel_core' has no attribute 'influense'"):
-        getattr(sc, "influ" + "ense")
+@pytest.mark.parametrize("package", [sc, experiments], ids=lambda package: package.__name__)
+def test_everything_that_users_call_is_listed_and_there(package):
+    assert set(package.__all__) <= set(dir(package))
+    assert set(package.__all__) == set(package._MODULE_OF)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'influense'"):
+        getattr(package, "influ" + "ense")
+
+
+def test_a_package_loads_nothing_before_it_is_asked():
+    loaded = loaded_by("import srel_core.experiments")
+    assert not loaded & {"torch", "numpy", "xarray", "srel_core.experiments.class_experiment"}

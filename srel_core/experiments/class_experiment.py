@@ -21,7 +21,7 @@ from torch import Tensor
 from srel_core.choices import check_known
 from srel_core.divergence import DIVERGENCES, find_divergences
 from srel_core.experiments import datasets, result_files
-from srel_core.experiments.image_files import folder_fingerprint
+from srel_core.experiments.datasets.by_name import fingerprint, stored_name
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import code_digest, provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
@@ -38,7 +38,12 @@ _CODE = (
     "engine/propagation/buffers", "engine/propagation/elementwise", "engine/propagation/graph",
     "engine/propagation/operations", "engine/propagation/propagate", "engine/setup/checks",
     "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
-    "experiments/class_experiment", "experiments/datasets", "experiments/image_files",
+    "experiments/class_experiment", "experiments/datasets/archives",
+    "experiments/datasets/by_name", "experiments/datasets/draws",
+    "experiments/datasets/image_file", "experiments/datasets/image_folder",
+    "experiments/datasets/image_set", "experiments/datasets/load",
+    "experiments/datasets/regular_file", "experiments/datasets/root",
+    "experiments/datasets/store",
     "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
@@ -79,22 +84,23 @@ class ClassExperiment:
 
     @property
     def config(self) -> str:
-        """The config as JSON, keys sorted."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """The config as JSON, keys sorted, without the reader's paths (see `stored_name`)."""
+        stored = {**dataclasses.asdict(self), "dataset": stored_name(self.dataset)}
+        return json.dumps(stored, sort_keys=True)
 
     @cached_property
     def code(self) -> str:
         """The digest of the code that this experiment runs on, as it was when first asked."""
         return code_digest(_CODE)
 
-    @cached_property
+    @property
     def file_name(self) -> str:
         """The name of the result's file: it changes with the config, the code, and, for an image
-        folder, with its files. DataError if that folder is not there."""
-        parts = self.config + self.code + folder_fingerprint(self.dataset)
+        folder, with what is in its files. DataError if that folder is not there."""
+        parts = self.config + self.code + fingerprint(self.dataset)
         key = hashlib.sha256(parts.encode()).hexdigest()[:12]
-        dataset = "".join(c if c.isalnum() else "-" for c in self.dataset)[-40:]
-        return f"class_srel-{dataset}-seed{self.seed}-{key}.nc"
+        dataset = "".join(c if c.isalnum() or c == "_" else "-" for c in stored_name(self.dataset))
+        return f"class_srel-{dataset[-40:]}-seed{self.seed}-{key}.nc"
 
     def run(
         self,
@@ -125,6 +131,10 @@ class ClassExperiment:
     def _begin(self, path: Path, device: torch.device) -> "_Run":
         """A run at its beginning, or where an interrupted one was saved."""
         run = _Run(self, path, device)
+        if self.file_name != path.name:
+            raise datasets.DataError(
+                f"{stored_name(self.dataset)}: images changed while they were read: run again"
+            )
         result_files.require_writable(path.parent)
         try:
             run.restore()
@@ -200,7 +210,7 @@ class _Run:
             tqdm(
                 total=len(measured),
                 initial=sum(step <= self.trainer.step for step in measured),
-                desc=f"{self.experiment.dataset}, seed {self.experiment.seed}",
+                desc=f"{stored_name(self.experiment.dataset)}, seed {self.experiment.seed}",
                 unit="checkpoint",
                 disable=not progress,
             ) as bar,

@@ -4,15 +4,12 @@ import dataclasses
 from typing import Any
 
 from srel_core.choices import check_known
-from srel_core.experiments import image_files
 from srel_core.experiments.class_experiment import ClassExperiment
+from srel_core.experiments.datasets.by_name import at_hand
+from srel_core.experiments.datasets.catalogue import DATA_SETS
 from srel_core.experiments.training import Schedule
 
 PROFILES = ("smoke", "laptop", "paper")
-
-# Published: images a class, batch size.
-_PUBLISHED = {"cifar10": (5000, 256), "cifar100": (500, 25), "svhn": (4000, 256)}
-_SWEPT = {"smoke": ("digits",), "laptop": ("digits",), "paper": tuple(_PUBLISHED)}
 
 
 def class_experiments(
@@ -53,24 +50,20 @@ def sweep(profile: str) -> tuple[list[ClassExperiment], list[str]]:
     start together would all download them to one place. ValueError for an unknown profile.
     """
     check_known("profile", profile, PROFILES)
-    at_hand = [dataset for dataset in _SWEPT[profile] if _at_hand(dataset)]
-    experiments = [e for dataset in at_hand for e in class_experiments(profile, dataset)]
-    return experiments, [dataset for dataset in _SWEPT[profile] if dataset not in at_hand]
-
-
-def _at_hand(dataset: str) -> bool:
-    """Whether a data set can be loaded without a download."""
-    if dataset == "digits":
-        return True
-    # Private to `stores`, whose every change gives all results new names.
-    root = image_files._data_root()[0].expanduser()
-    archive = [image_files._ARCHIVES[dataset].format(split=split) for split in image_files.SPLITS]
-    return (root / dataset / "train").is_dir() or all((root / name).exists() for name in archive)
+    swept = [record.name for record in DATA_SETS.values() if profile in record.swept]
+    left_out = [dataset for dataset in swept if not at_hand(dataset)]
+    experiments = [
+        e
+        for dataset in swept
+        if dataset not in left_out
+        for e in class_experiments(profile, dataset)
+    ]
+    return experiments, left_out
 
 
 def _base(profile: str, dataset: str) -> ClassExperiment:
-    # A mirrored digit is another sign or none: digits are taken as they are.
-    augment = dataset != "digits"
+    record = DATA_SETS.get(dataset)  # None: a user's folder, or a name that the run will refuse
+    augment = record is None or record.augment
     if profile == "smoke":
         return ClassExperiment(
             dataset, model="mlp", images_per_class=60, augment=augment, probes_per_class=4,
@@ -81,8 +74,9 @@ def _base(profile: str, dataset: str) -> ClassExperiment:
             dataset, images_per_class=500, augment=augment, probes_per_class=8,
             schedule=Schedule(batch_size=32),
         )  # fmt: skip
-    images, batch_size = _PUBLISHED.get(dataset, (None, 256))
+    images = record.images_per_class if record else None
+    schedule = Schedule(batch_size=record.batch_size) if record else Schedule()
     return ClassExperiment(
-        dataset, images_per_class=images, augment=augment, schedule=Schedule(batch_size=batch_size),
+        dataset, images_per_class=images, augment=augment, schedule=schedule,
         rules=("adam:1e-4", "sgd:1e-4", "sgd:1e-2", "tangent"),
     )  # fmt: skip

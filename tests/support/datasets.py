@@ -1,4 +1,4 @@
-"""Write small image data sets in the formats of the real ones.
+"""Write small image data sets in the formats of the real ones, and look at what is loaded.
 
 `pixels` is everywhere (N, 32, 32, 3) uint8 and `labels` N class indices, in file order.
 """
@@ -7,14 +7,19 @@ import pickle
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
+from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5
+
+from srel_core.experiments.datasets import DataError, load_images
 
 Pixels = NDArray[np.uint8]
 
@@ -38,6 +43,12 @@ def write_image_folder(
         path = folder / names[label] / f"{i:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
+
+
+def write_pets(folder: Path, images: Sequence[Pixels]) -> None:
+    """folder/train/{cat,dog}: the images, in turn a cat and a dog."""
+    labels = [i % 2 for i in range(len(images))]
+    write_image_folder(folder / "train", images, labels, ["cat", "dog"])
 
 
 def write_cifar(
@@ -97,3 +108,46 @@ def write_svhn(
 
 def _pickle(path: Path, content: dict[str, object]) -> None:
     path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def refused(*args: Any, words: Sequence[str], **kwargs: Any) -> str:
+    """The one-line message with which load_images refuses; it holds each of the words."""
+    with pytest.raises(DataError) as error:
+        load_images(*args, **kwargs)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    return message
+
+
+def as_pixels(images: Tensor) -> Pixels:
+    """(N, 32, 32, 3) uint8, as the data sets hold them."""
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def load_as_first(
+    root: Path, image: Image.Image | bytes, name: str = "x.png", **options: Any
+) -> Pixels:
+    """(32, 32, 3) uint8: the first cat, from a file that is written or saved."""
+    write_pets(root / "pets", random_pixels(2))
+    (root / "pets/train/cat/00000.png").unlink()
+    path = root / "pets/train/cat" / name
+    if isinstance(image, bytes):
+        path.write_bytes(image)
+    else:
+        image.save(path, **options)
+    return as_pixels(load_images("folder:pets").images)[0]
+
+
+def loaded(**options: Any) -> list[tuple[int, Pixels]]:
+    """(label, pixels) of the images of folder:pets, in order."""
+    found = load_images("folder:pets", **options)
+    return list(zip(found.labels.tolist(), as_pixels(found.images), strict=True))
+
+
+def same(one: Sequence[tuple[int, Pixels]], other: Sequence[tuple[int, Pixels]]) -> bool:
+    return len(one) == len(other) and all(
+        label == again and np.array_equal(image, twin)
+        for (label, image), (again, twin) in zip(one, other, strict=True)
+    )
