@@ -68,7 +68,7 @@ def measure_steps(
     """
     with stepping(task, wide) as own:
         predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
-        before = predict(own.inputs)
+        before = predict(own.inputs) if wide or one_by_one else task.before.double()
         rounding = rounding_of(own, own.inputs, before)
         derivatives = Derivatives(own, at_a_time)
         by_optimizer = one_by_one or type(rule) not in (SGD, Adam)
@@ -100,7 +100,8 @@ def measure_limit(
     """Fill in the limit of a vanishing SGD step, per unit of its learning rate; the predictions
     before (I, ..., C) in float64, and in which way the derivatives were taken."""
     with stepping(task, wide) as own:
-        before, derivatives = own.predict(own.inputs, at_a_time), Derivatives(own, at_a_time)
+        before = own.predict(own.inputs, at_a_time) if wide else task.before.double()
+        derivatives = Derivatives(own, at_a_time)
         for sample in range(len(task.x)):
             seen = Seen.of(own, sample)
             down = {name: -g for name, g in own.gradient(sample).items()}
@@ -117,7 +118,7 @@ def rounding_of(own: Stepping, inputs: Inputs, before: Tensor) -> Tensor:
     is moved by half a unit in its last place, up or down. Prediction by prediction no less than a
     few roundings of its own.
     """
-    some = torch.linspace(0, len(before) - 1, min(3, len(before))).long().to(before.device)
+    some = torch.linspace(0, len(before) - 1, min(2, len(before))).long().to(before.device)
     own.take({n: own.rounding_unit * signs(w) * w.abs() for n, w in own.start.items()})
     moved = own.predict(inputs[some], len(some))
     own.go_back()

@@ -157,7 +157,7 @@ def _seen_by(task: Task, wide: bool) -> tuple[Tensor, Tensor]:
 
 
 def signs(like: Tensor) -> Tensor:
-    """±1 at each place, as if drawn, and the same for every tensor of this shape."""
-    places = torch.arange(like.numel(), device=like.device)
-    bits = (places * 2654435761 >> 7) ^ (places * 40503 >> 3)
-    return ((bits & 1) * 2 - 1).view(like.shape).to(like.dtype)
+    """+1 and −1 by turns, in the shape of a tensor."""
+    found = torch.ones(like.numel(), dtype=like.dtype, device=like.device)
+    found[1::2] = -1
+    return found.view(like.shape)
