@@ -7,7 +7,7 @@ the sample itself and the probe that has changed most.
 import torch
 from torch import Tensor
 
-from srel_core.engine.direct import drowned, rounding_of
+from srel_core.engine.direct import instead_of_drowned, rounding_of
 from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import Task
@@ -64,9 +64,8 @@ def _after_step(own: Stepping, rule: Rule, gradient: Step, inputs: Inputs) -> Te
     wanted = own.predict(inputs, len(inputs)) - before
     own.go_back()
     step = own.step_of(rule, gradient)
-    lost = drowned(wanted, rounding_of(own, inputs, before))
-    if lost.any() and any(bool(change.any()) for change in step.values()):
-        own.take(step, 0.5)
-        wanted[lost] = Derivatives(own, len(inputs)).along(step, inputs[lost])
-        own.go_back()
+    if any(bool(change.any()) for change in step.values()):
+        rounding = rounding_of(own, inputs, before)
+        derivatives = Derivatives(own, len(inputs))
+        instead_of_drowned(own, derivatives, step, inputs, wanted, rounding)
     return wanted

@@ -126,6 +126,10 @@ class Stepping:
         return torch.float64 if self.rounding_unit < 1e-15 else torch.float32
 
 
+# How far predictions in half precision may be from those in float64, relative to their size.
+_HALF_PRECISION = 0.05
+
+
 def can_be_wide(task: Task) -> bool:
     """Whether a model can compute in float64 at all, and is then the same function of its weights.
 
@@ -142,7 +146,9 @@ def can_be_wide(task: Task) -> bool:
     (own, own_moved), (wide, wide_moved) = found
     if not bool(torch.isfinite(wide).all() and torch.isfinite(wide_moved).all()):
         return False
-    rounding = 1e3 * torch.finfo(torch.float32).eps * max(float(own.abs().max()), 1e-30)
+    narrowest = {p.dtype for p in task.weights.values()} | {task.before.dtype}
+    eps = max(torch.finfo(dtype).eps for dtype in narrowest)
+    rounding = min(1e3 * eps, _HALF_PRECISION) * max(float(own.abs().max()), 1e-30)
     moved = float((wide_moved - wide).abs().max())
     apart = float((own_moved - own - wide_moved + wide).abs().max())
     return float((own - wide).abs().max()) <= rounding and apart <= rounding + 1e-2 * moved

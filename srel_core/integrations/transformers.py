@@ -5,9 +5,9 @@
     trainer.train()
     recorder.to_xarray()
 
-Inputs are what the tokenizer gives, without labels: {"input_ids": ..., "attention_mask": ...}. For a
-causal language model the targets y (S, T) are the token ids one to the left, with −100 where there
-is none.
+Inputs are what the tokenizer gives, without labels: {"input_ids": ..., "attention_mask": ...}. For
+a causal language model the targets y (S, T) are the token ids one to the left, with −100 where
+there is none.
 """
 
 from typing import Any
