@@ -17,7 +17,7 @@ from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.model_state import left_as_it_was
 from srel_core.engine.setup.precision import in_float64, wide_dtype
 from srel_core.engine.setup.task import Task
-from srel_core.rules import Rule
+from srel_core.rules import SGD, Adam, Rule
 
 Step = dict[str, Tensor]
 """What is added to each weight, by name; a weight that is not named stays."""
@@ -91,6 +91,14 @@ class Stepping:
         for name, parameter in self.task.weights.items():
             parameter.grad = gradient[name].clone() if name in gradient else None
         rule.optimizer(list(self.task.weights.values())).step()
+
+    def take_as_defined(self, rule: Rule, gradient: Step) -> None:
+        """The step by the rule's optimizer, or, for the rules of this package, by themselves, which
+        the tests hold to their optimizers."""
+        if type(rule) in (SGD, Adam):
+            self.take(self.step_of(rule, {name: g.clone() for name, g in gradient.items()}))
+        else:
+            self.take_by_optimizer(rule, gradient)
 
     def go_back(self) -> None:
         """To the weights of the beginning."""
