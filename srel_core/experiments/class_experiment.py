@@ -21,9 +21,10 @@ from torch import Tensor
 from srel_core.choices import check_known
 from srel_core.divergence import DIVERGENCES, find_divergences
 from srel_core.experiments import datasets, result_files
+from srel_core.experiments.code_digest import code_digest
 from srel_core.experiments.image_files import folder_fingerprint
 from srel_core.experiments.networks import MODELS, build_model
-from srel_core.experiments.provenance import code_digest, provenance
+from srel_core.experiments.provenance import provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
 from srel_core.recorder import SrelRecorder
 from srel_core.rules import parse_rule

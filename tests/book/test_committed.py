@@ -10,7 +10,7 @@ from srel_core.book.committed.schema import VARIABLES, ladder_in
 from srel_core.book.committed.write import distance_to_limit, kept_runs, summarise, write_summary
 from srel_core.book.published.definitions import published_class_curves, published_kl
 from srel_core.book.published.ladder import LADDERS, ladder
-from srel_core.experiments import provenance, result_files
+from srel_core.experiments import code_digest, provenance, result_files
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
 from srel_core.statistics.class_summary import class_summary, learning_curves
@@ -272,4 +272,4 @@ def test_results_belong_to_a_book(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "chapters")
     assert schema.committed_dir() == tmp_path / "results"
     assert schema.load_all() == {}
-    assert provenance.code_digest(["choices"]) != schema.present_code()
+    assert code_digest.code_digest(["choices"]) != schema.present_code()

@@ -14,7 +14,7 @@ import xarray as xr
 from safetensors.torch import save_file
 
 import srel_core as sc
-from srel_core.experiments import class_experiment, datasets, provenance, result_files
+from srel_core.experiments import class_experiment, code_digest, datasets, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.networks import build_model
 from srel_core.experiments.profiles import class_experiments
@@ -222,18 +222,18 @@ def test_every_module_that_a_result_depends_on_is_in_its_key():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     loaded = {m.removeprefix("srel_core.") for m in done.stdout.split() if "srel_core." in m}
     no_number = {
-        "statistics.by_class", "choices", "experiments.profiles", "experiments.provenance",
-        "experiments.result_files",
+        "statistics.by_class", "choices", "experiments.code_digest", "experiments.profiles",
+        "experiments.provenance", "experiments.result_files",
     }  # fmt: skip
     assert {m.replace(".", "/") for m in loaded - no_number} == set(class_experiment._CODE)
 
 
 def test_the_code_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "_HERE", tmp_path)
+    monkeypatch.setattr(code_digest, "_HERE", tmp_path)
 
     def digest(source):
         (tmp_path / "module.py").write_text(source)
-        return provenance.code_digest(["module"])
+        return code_digest.code_digest(["module"])
 
     plain = digest("def f(x):\n    return x + 1\n")
     assert (

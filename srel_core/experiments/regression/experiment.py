@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from srel_core.choices import check_known
 from srel_core.experiments import result_files
+from srel_core.experiments.code_digest import code_digest
 from srel_core.experiments.networks import mlp
-from srel_core.experiments.provenance import code_digest, provenance
+from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
 from srel_core.experiments.regression.network_stack import Stack
 from srel_core.experiments.regression.problems import DIMENSION, INPUTS, TARGETS, RegressionData
