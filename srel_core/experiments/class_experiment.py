@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from srel_core.choices import check_known
-from srel_core.divergence import DIVERGENCES, find_divergences
+from srel_core.divergence import find_divergences
 from srel_core.experiments import datasets, result_files
-from srel_core.experiments.code_digest import code_digest
+from srel_core.experiments.code_digest import Registry, Sources, code_digest
 from srel_core.experiments.image_files import folder_fingerprint
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import provenance
@@ -32,15 +32,10 @@ from srel_core.rules import parse_rule
 if TYPE_CHECKING:
     import xarray as xr
 
-_CODE = (
-    "divergence", "engine/layers/affine_change", "engine/layers/compaction",
-    "engine/layers/compiled", "engine/layers/fixed_size_conv",
-    "engine/layers/per_sample_gradients", "engine/layers/sgd_steps", "engine/methods",
-    "engine/propagation/buffers", "engine/propagation/elementwise", "engine/propagation/graph",
-    "engine/propagation/operations", "engine/propagation/propagate", "engine/setup/checks",
-    "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
-    "experiments/class_experiment", "experiments/datasets", "experiments/image_files",
-    "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
+# Messages, summaries of what was measured, and files.
+_NO_NUMBERS = (
+    "choices", "statistics", "experiments.code_digest", "experiments.provenance",
+    "experiments.result_files",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 
@@ -52,7 +47,8 @@ class ClassExperiment:
     The seed fixes the weights, the augmentation, the probes and the batches. `images_per_class`
     None takes all there are. The probes are drawn from the training images as they are trained
     on, `probes_per_class` from each class, and serve as samples too: x and x' are the same set.
-    `rules` are "sgd:LR", "adam:LR" or "tangent"; each is measured in every divergence.
+    `rules` are "sgd:LR", "adam:LR" or "tangent"; each is measured in every one of `divergences`,
+    and the result holds the predictions, from which any other divergence can be computed.
     """
 
     dataset: str = "digits"
@@ -64,7 +60,9 @@ class ClassExperiment:
     probes_per_class: int = 20
     schedule: Schedule = dataclasses.field(default_factory=Schedule)
     rules: tuple[str, ...] = ("adam:1e-4", "sgd:1e-4", "tangent")
-    divergences: tuple[str, ...] = tuple(n for n, d in DIVERGENCES.items() if not d.scalar)
+    divergences: tuple[str, ...] = (
+        "kl", "reverse_kl", "l1_probs", "l2_probs", "l1_logits", "l2_logits",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_known("model", self.model, MODELS)
@@ -83,10 +81,24 @@ class ClassExperiment:
         """The config as JSON, keys sorted."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
-    @cached_property
+    @property
+    def sources(self) -> Sources:
+        """What its numbers depend on in this package: the whole engine, but of the networks and
+        the divergences only its own."""
+        return Sources(
+            "experiments.class_experiment",
+            packages=("engine",),
+            left_out=_NO_NUMBERS,
+            registries=(
+                Registry("divergence", "_ALL", self.divergences),
+                Registry("experiments.networks", "_BUILDERS", (self.model,)),
+            ),
+        )
+
+    @property
     def code(self) -> str:
         """The digest of the code that this experiment runs on, as it was when first asked."""
-        return code_digest(_CODE)
+        return code_digest(self.sources)
 
     @cached_property
     def file_name(self) -> str:

@@ -10,7 +10,7 @@ from srel_core.book.committed.schema import VARIABLES, ladder_in
 from srel_core.book.committed.write import distance_to_limit, kept_runs, summarise, write_summary
 from srel_core.book.published.definitions import published_class_curves, published_kl
 from srel_core.book.published.ladder import LADDERS, ladder
-from srel_core.experiments import code_digest, provenance, result_files
+from srel_core.experiments import provenance, result_files
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
 from srel_core.statistics.class_summary import class_summary, learning_curves
@@ -197,8 +197,7 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
 
 
 def test_standing_follows_the_code(file, monkeypatch):
-    schema.present_code.cache_clear()
-    monkeypatch.setattr(schema, "present_code", lambda: "new code")
+    monkeypatch.setattr(schema, "present_code", lambda _: "new code")
     assert schema.standing(schema.load_summary(file)) == "stale"
     monkeypatch.setattr(verify, "commit", lambda: "abc")
     monkeypatch.setattr(verify.ClassExperiment, "code", "new code")
@@ -207,7 +206,7 @@ def test_standing_follows_the_code(file, monkeypatch):
     stamped = schema.load_summary(file)
     assert schema.standing(stamped) == "verified"
     assert stamped.attrs["verified_commit"] == "abc" and stamped.attrs["verified_on"] > "2026"
-    monkeypatch.setattr(schema, "present_code", lambda: "newer code")
+    monkeypatch.setattr(schema, "present_code", lambda _: "newer code")
     assert schema.standing(stamped) == "stale"
 
 
@@ -272,4 +271,3 @@ def test_results_belong_to_a_book(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "chapters")
     assert schema.committed_dir() == tmp_path / "results"
     assert schema.load_all() == {}
-    assert code_digest.code_digest(["choices"]) != schema.present_code()

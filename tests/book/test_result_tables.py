@@ -29,7 +29,7 @@ def summary(**attributes):
 
 @pytest.fixture(autouse=True)
 def code(monkeypatch):
-    monkeypatch.setattr(schema, "present_code", lambda: "new")
+    monkeypatch.setattr(schema, "present_code", lambda _: "new")
 
 
 def test_each_standing_has_its_badge():

@@ -14,7 +14,7 @@ import xarray as xr
 from safetensors.torch import save_file
 
 import srel_core as sc
-from srel_core.experiments import class_experiment, code_digest, datasets, result_files
+from srel_core.experiments import class_experiment, datasets, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.networks import build_model
 from srel_core.experiments.profiles import class_experiments
@@ -72,7 +72,7 @@ def test_a_result_is_computed_once_and_says_where_it_comes_from(tmp_path, monkey
 def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     names = {TINY.file_name, dataclasses.replace(TINY, seed=1).file_name,
              dataclasses.replace(TINY, probes_per_class=3).file_name}  # fmt: skip
-    monkeypatch.setattr(class_experiment, "code_digest", lambda modules: "other")
+    monkeypatch.setattr(class_experiment, "code_digest", lambda sources: "other")
     assert len(names | {dataclasses.replace(TINY).file_name}) == 4
 
 
@@ -211,36 +211,6 @@ def test_cifar10_runs_from_real_images(tmp_path):
     dataset = _run(tmp_path, experiment)
     assert dataset.class_name.values.tolist() == ["airplane", "automobile", "ship"]
     assert np.isfinite(dataset.change).all() and dataset.attrs["data_source"].startswith("cifar10")
-
-
-def test_every_module_that_a_result_depends_on_is_in_its_key():
-    """The import closure of the experiments, less what cannot change a number."""
-    script = (
-        "import sys, srel_core.experiments.class_experiment, srel_core.experiments.profiles;"
-        "print(*[m for m, found in sys.modules.items() if not hasattr(found, '__path__')])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    loaded = {m.removeprefix("srel_core.") for m in done.stdout.split() if "srel_core." in m}
-    no_number = {
-        "statistics.by_class", "choices", "experiments.code_digest", "experiments.profiles",
-        "experiments.provenance", "experiments.result_files",
-    }  # fmt: skip
-    assert {m.replace(".", "/") for m in loaded - no_number} == set(class_experiment._CODE)
-
-
-def test_the_code_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(code_digest, "_HERE", tmp_path)
-
-    def digest(source):
-        (tmp_path / "module.py").write_text(source)
-        return code_digest.code_digest(["module"])
-
-    plain = digest("def f(x):\n    return x + 1\n")
-    assert (
-        digest('"""New."""\n\n\ndef f(x):  # same\n    """Does."""\n    return (x + 1)\n') == plain
-    )
-    assert digest("def f(x):\n    return x + 2\n") != plain
-    assert digest("def f(x, y=None):\n    return x + 1\n") != plain
 
 
 def test_other_images_in_a_users_folder_are_another_experiment(tmp_path):

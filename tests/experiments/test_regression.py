@@ -1,9 +1,7 @@
 """Regression experiments: against the oracle, the closed forms, and themselves."""
 
-import ast
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,25 +196,8 @@ def test_a_folder_that_cannot_be_written():
 
 def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     names = {TINY.file_name, replace(TINY, lr=0.01).file_name}
-    monkeypatch.setattr(regression, "_code", lambda: "other")
+    monkeypatch.setattr(regression, "code_digest", lambda sources: "other")
     assert len(names | {TINY.file_name}) == 3
-
-
-def test_every_module_that_a_number_comes_from_is_in_the_key():
-    """What the modules in the key import from the package, they list, but for names and files."""
-    folder = Path(sc.__file__).parent
-    no_number = {
-        "flows", "choices", "experiments.code_digest", "experiments.provenance",
-        "experiments.result_files",
-    }  # fmt: skip
-    for module in regression._CODE:
-        for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("srel_core"):
-                name = node.module.removeprefix("srel_core.")
-                whole = (folder / name.replace(".", "/")).is_dir() and name != "flows"
-                imported = {f"{name}.{a.name}" for a in node.names} if whole else {name}
-                in_key = {key.replace("/", ".") for key in regression._CODE}
-                assert imported <= {*in_key, *no_number}, module
 
 
 BAD = {

@@ -11,7 +11,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -213,10 +212,13 @@ def experiment_of(config: dict[str, Any]) -> ClassExperiment:
     return ClassExperiment(**given | {"schedule": Schedule(**config["schedule"])})
 
 
-@cache
-def present_code() -> str:
-    """The digest of the code that an experiment would run on now."""
-    return ClassExperiment().code
+def present_code(summary: "xr.Dataset") -> str:
+    """The digest of the code that a summary's experiment would run on now; "" if there is no such
+    experiment any more."""
+    try:
+        return experiment_of(runs_of(summary)[0]["config"]).code
+    except (result_files.ResultError, ValueError):
+        return ""
 
 
 Standing = Literal["current", "verified", "stale"]
@@ -225,7 +227,7 @@ Standing = Literal["current", "verified", "stale"]
 def standing(summary: "xr.Dataset") -> Standing:
     """ "current": made by the present code; "verified": that code has recomputed a part of it with
     the same outcome; "stale": neither."""
-    attributes, code = summary.attrs, present_code()
+    attributes, code = summary.attrs, present_code(summary)
     if attributes["code_digest"] == code:
         return "current"
     return "verified" if attributes.get("verified_code_digest") == code else "stale"

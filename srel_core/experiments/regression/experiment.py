@@ -9,7 +9,6 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from srel_core.choices import check_known
 from srel_core.experiments import result_files
-from srel_core.experiments.code_digest import code_digest
+from srel_core.experiments.code_digest import Registry, Sources, code_digest
 from srel_core.experiments.networks import mlp
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
@@ -37,12 +36,16 @@ if TYPE_CHECKING:
 FAMILIES = ("linear", "relu_gate", "mlp")
 TRAININGS = ("sgd", "gd", "adam")
 BATCH_SIZE = 16  # of "sgd" and "adam"; "gd" takes all points at every step
-_CODE = (
-    "engine/layers/compiled", "engine/layers/fixed_size_conv", "engine/propagation/elementwise",
-    "experiments/networks", "experiments/regression/experiment",
-    "experiments/regression/network_stack", "experiments/regression/problems",
-    "experiments/training", "rules",
+SOURCES = Sources(
+    "experiments.regression.experiment",
+    # Messages, closed forms to compare with, and files.
+    left_out=(
+        "choices", "flows", "experiments.code_digest", "experiments.provenance",
+        "experiments.result_files",
+    ),
+    registries=(Registry("experiments.networks", "_BUILDERS"),),
 )  # fmt: skip
+"""What the numbers depend on in this package; of the networks only `mlp`."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class RegressionExperiment:
     @property
     def file_name(self) -> str:
         """The name of the result's file: it changes with the config and the code."""
-        key = hashlib.sha256((self.config + _code()).encode()).hexdigest()[:12]
+        key = hashlib.sha256((self.config + code_digest(SOURCES)).encode()).hexdigest()[:12]
         return f"regression-{self.family}-{self.target}-{key}.nc"
 
     def data(self) -> list[RegressionData]:
@@ -222,7 +225,7 @@ class RegressionExperiment:
         )  # fmt: skip
         everything = np.concatenate([np.c_[d.x, d.y].ravel() for d in data])
         return dataset.assign_attrs(
-            provenance("regression", self.config, _code(), time.monotonic() - begun)
+            provenance("regression", self.config, code_digest(SOURCES), time.monotonic() - begun)
             | {"data_checksum": hashlib.sha256(everything.tobytes()).hexdigest()}
         )
 
@@ -272,12 +275,6 @@ class RegressionExperiment:
             )
             for seed in self.seeds
         ])  # fmt: skip
-
-
-@cache
-def _code() -> str:
-    """The digest of the code that the experiments run on, as it was when first asked."""
-    return code_digest(_CODE)
 
 
 def _stacked(arrays: list[NDArray[np.float64]]) -> Tensor:
