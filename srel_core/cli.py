@@ -8,7 +8,6 @@ import json
 import signal
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +106,11 @@ def run(
 ) -> None:  # fmt: skip
     """Run the class-based experiment, or find its result; print the path of each result."""
     from srel_core.experiments.profiles import class_experiments
-    from srel_core.experiments.result_files import alone
     from srel_core.experiments.result_files import results_dir as resolve
 
     for experiment in class_experiments(profile, dataset, seeds, **changes):
-        path = resolve(results_dir) / experiment.file_name
-        waiting = f"waiting for another process that computes {path.name}"
-        with alone(path, partial(click.echo, waiting, err=True)):
-            experiment.run(results_dir, device, progress=not quiet)
-        click.echo(path)
+        experiment.run(results_dir, device, progress=not quiet)
+        click.echo(resolve(results_dir) / experiment.file_name)
 
 
 _committed_dir = click.option(

@@ -10,7 +10,7 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,8 @@ class ClassExperiment:
         device: str = "auto",
         progress: bool = True,
     ) -> "xr.Dataset":
-        """Load this experiment's result, or compute and keep it.
+        """Load this experiment's result, or compute and keep it; if another process is computing
+        it, wait for that one, with a warning.
 
         Dimensions (step, rule, divergence, probe, sample, output) as `SrelRecorder.to_xarray`, with
         the epoch of each step; train_loss and train_accuracy (train_step) of each batch; test_loss
@@ -130,10 +131,15 @@ class ClassExperiment:
         kept = result_files.load_kept(path)
         if kept is not None:
             return kept
-        dataset = self._begin(path, place).complete(progress)
-        result_files.save(dataset, path)
-        _state_path(path).unlink(missing_ok=True)
-        return dataset
+        waiting = f"waiting for another process that computes {path.name}"
+        with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
+            kept = result_files.load_kept(path)  # from the process that was waited for
+            if kept is not None:
+                return kept
+            dataset = self._begin(path, place).complete(progress)
+            result_files.save(dataset, path)
+            _state_path(path).unlink(missing_ok=True)
+            return dataset
 
     def _begin(self, path: Path, device: torch.device) -> "_Run":
         """A run at its beginning, or where an interrupted one was saved."""

@@ -8,7 +8,9 @@ import dataclasses
 import hashlib
 import json
 import time
+import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,7 +184,8 @@ class RegressionExperiment:
         return [ReluGateFlow(w.numpy(), w0.numpy(), flow="gradient") for w, w0 in pairs]
 
     def run(self, results_dir: str | Path | None = None) -> "xr.Dataset":
-        """Load this experiment's result, or compute and keep it.
+        """Load this experiment's result, or compute and keep it; if another process is computing
+        it, wait for that one, with a warning.
 
         s_rel (rule, seed, step, pair), NaN where a step changes nothing at its own sample;
         s_rel_linear (seed, pair), that of a linear model (without bias, for a gate), which never
@@ -196,10 +199,15 @@ class RegressionExperiment:
         kept = result_files.load_kept(path)
         if kept is not None:
             return kept
-        result_files.require_writable(path.parent)
-        dataset = self._compute()
-        result_files.save(dataset, path)
-        return dataset
+        waiting = f"waiting for another process that computes {path.name}"
+        with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
+            kept = result_files.load_kept(path)  # from the process that was waited for
+            if kept is not None:
+                return kept
+            result_files.require_writable(path.parent)
+            dataset = self._compute()
+            result_files.save(dataset, path)
+            return dataset
 
     def _compute(self) -> "xr.Dataset":
         import xarray as xr
