@@ -100,14 +100,22 @@ class ClassExperiment:
         """The digest of the code that this experiment runs on, as it was when first asked."""
         return code_digest(self.sources)
 
+    @property
+    def name(self) -> str:
+        """Data set and network, for names of files: "cifar10" with the published network,
+        "cifar10-mlp" with another one, "folder-NAME" for an image folder, whatever its path."""
+        kind, _, path = self.dataset.rpartition(":")
+        parts = [kind, Path(path).name, self.model if self.model != type(self).model else ""]
+        words = "-".join(part for part in parts if part)
+        return "".join(c if c.isalnum() or c == "_" else "-" for c in words)[-40:]
+
     @cached_property
     def file_name(self) -> str:
         """The name of the result's file: it changes with the config, the code, and, for an image
         folder, with its files. DataError if that folder is not there."""
         parts = self.config + self.code + folder_fingerprint(self.dataset)
         key = hashlib.sha256(parts.encode()).hexdigest()[:12]
-        dataset = "".join(c if c.isalnum() else "-" for c in self.dataset)[-40:]
-        return f"class_srel-{dataset}-seed{self.seed}-{key}.nc"
+        return f"class_srel-{self.name}-seed{self.seed}-{key}.nc"
 
     def run(
         self,

@@ -76,6 +76,25 @@ def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     assert len(names | {dataclasses.replace(TINY).file_name}) == 4
 
 
+@pytest.mark.parametrize(
+    ("dataset", "model", "name"),
+    [
+        ("cifar10", "resnet18", "cifar10"),
+        ("cifar10", "mlp", "cifar10-mlp"),
+        ("some_set", "linear", "some_set-linear"),
+        ("folder:/home/me/cats & dogs", "resnet18", "folder-cats---dogs"),
+        ("folder:mine", "mlp", "folder-mine-mlp"),
+        ("folder:mine/", "resnet18", "folder-mine"),
+        ("folder:" + 50 * "x", "mlp", 36 * "x" + "-mlp"),
+    ],
+)
+def test_the_name_says_data_set_and_network(dataset, model, name):
+    experiment = ClassExperiment(dataset, model=model)
+    assert experiment.name == name
+    if not dataset.startswith("folder:"):
+        assert experiment.file_name.startswith(f"class_srel-{name}-seed0-")
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
     first, second = _run(tmp_path / "a"), _run(tmp_path / "b")
     assert first.drop_attrs().identical(second.drop_attrs())

@@ -134,9 +134,14 @@ class RegressionExperiment:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @property
+    def code(self) -> str:
+        """The digest of the code that it runs on, as it was when first asked."""
+        return code_digest(SOURCES)
+
+    @property
     def file_name(self) -> str:
         """The name of the result's file: it changes with the config and the code."""
-        key = hashlib.sha256((self.config + code_digest(SOURCES)).encode()).hexdigest()[:12]
+        key = hashlib.sha256((self.config + self.code).encode()).hexdigest()[:12]
         return f"regression-{self.family}-{self.target}-{key}.nc"
 
     def data(self) -> list[RegressionData]:
@@ -233,7 +238,7 @@ class RegressionExperiment:
         )  # fmt: skip
         everything = np.concatenate([np.c_[d.x, d.y].ravel() for d in data])
         return dataset.assign_attrs(
-            provenance("regression", self.config, code_digest(SOURCES), time.monotonic() - begun)
+            provenance("regression", self.config, self.code, time.monotonic() - begun)
             | {"data_checksum": hashlib.sha256(everything.tobytes()).hexdigest()}
         )
 
