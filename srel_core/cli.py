@@ -51,9 +51,12 @@ def _words(_: Any, __: Any, value: str | None) -> tuple[str, ...] | None:
 
 def _seeds(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
     try:
-        return None if value is None else tuple(int(word) for word in value.split(","))
+        seeds = None if value is None else tuple(int(word) for word in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}") from None
+        seeds = (-1,)
+    if seeds is not None and min(seeds) < 0:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}")
+    return seeds
 
 
 _results_dir = click.option(
@@ -105,11 +108,19 @@ def run(
     results_dir: str | None, **changes: Any,
 ) -> None:  # fmt: skip
     """Run the class-based experiment, or find its result; print the path of each result."""
+    from srel_core.experiments.class_experiment import undefined_ratios
     from srel_core.experiments.profiles import class_experiments
     from srel_core.experiments.result_files import results_dir as resolve
 
     for experiment in class_experiments(profile, dataset, seeds, **changes):
-        experiment.run(results_dir, device, progress=not quiet)
+        result = experiment.run(results_dir, device, progress=not quiet)
+        for rule, (undefined, ratios) in undefined_ratios(result).items():
+            if undefined:
+                click.echo(
+                    f"srel: warning: seed {experiment.seed}, rule {rule}: {undefined} of {ratios} "
+                    "ratios S_rel are undefined: the step changes nothing at its own sample",
+                    err=True,
+                )
         click.echo(resolve(results_dir) / experiment.file_name)
 
 

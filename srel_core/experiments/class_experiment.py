@@ -70,6 +70,8 @@ class ClassExperiment:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
         if not self.rules:
             raise ValueError("rules is empty: name at least one, such as 'sgd:1e-4'")
         if len({parse_rule(rule) for rule in self.rules}) < len(self.rules):
@@ -165,6 +167,16 @@ class ClassExperiment:
             )
             run = _Run(self, path, device)
         return run
+
+
+def undefined_ratios(result: "xr.Dataset") -> dict[str, tuple[int, int]]:
+    """By rule, how many ratios S_rel of a result are undefined, as own = 0 there, and how many
+    ratios there are, over all steps, divergences, probes and samples."""
+    undefined = (result.own == 0).sum(("step", "divergence", "sample")) * result.sizes["probe"]
+    ratios = result.change.isel(rule=0).size
+    return {
+        str(rule): (int(n), ratios) for rule, n in zip(result.rule.values, undefined, strict=True)
+    }
 
 
 def choose_device(name: str) -> torch.device:

@@ -192,6 +192,7 @@ BAD = {
     "same divergence": (dict(divergences=("kl", "kl")), "divergences names 'kl' twice"),
     "divergence": (dict(divergences=("kll",)), "unknown divergence 'kll': the nearest is 'kl'"),
     "probes": (dict(probes_per_class=13), "class 0 has 12 samples, 13 asked"),
+    "seed": (dict(seed=-1), "seed must be 0 or more, not -1"),
     "no probes": (dict(probes_per_class=0), "probes_per_class must be at least 1"),
 }
 
