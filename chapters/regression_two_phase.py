@@ -46,7 +46,7 @@ from srel_core.book.regression.rows import LEARNT, gate_movement, summarise
 from srel_core.book.text.marks import varying
 from srel_core.experiments.regression.experiment import BATCH_SIZE
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
-from srel_core.experiments.regression.settings import bases, regression_settings, sweep
+from srel_core.experiments.regression.settings import bases, regression_settings, varied
 from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
 # %% [markdown]
@@ -332,7 +332,7 @@ def swept(about, field):
     centre = replace(about, depth=2) if field == "width" else about
     found = [
         (f"{getattr(s, field):g}" if field != "training" else s.training, row_of(s))
-        for s in sweep(settings, centre, field)
+        for s in varied(settings, centre, field)
     ]
     if field == "training":
         found += [

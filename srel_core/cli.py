@@ -90,11 +90,13 @@ def srel() -> None:
 )  # fmt: skip
 @click.option("--classes", callback=_words, metavar="A,B,…", help="Class names.")
 @click.option("--model", help="resnet18, mlp or linear.")
-@click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run for each.")
+@click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run per seed.")
 @click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
-@click.option("--images-per-class", type=int, help="Train on at most this many.")
-@click.option("--probes-per-class", type=int, help="They are the samples too.")
+@click.option("--images-per-class", type=int, help="Train on at most this many per class.")
+@click.option(
+    "--probes-per-class", type=int, help="This many from each class; they are the samples too."
+)
 @click.option(
     "--rules", callback=_words, metavar="RULE,…",
     help="Step rules: sgd:LR, adam:LR or tangent (the limit of SGD as LR vanishes).",

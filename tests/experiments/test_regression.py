@@ -18,7 +18,7 @@ from srel_core.experiments.regression import experiment as regression
 from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.regression.network_stack import Stack
 from srel_core.experiments.regression.problems import DIMENSION, draw
-from srel_core.experiments.regression.settings import bases, describe, regression_settings, sweep
+from srel_core.experiments.regression.settings import bases, describe, regression_settings, varied
 from srel_core.experiments.training import stream
 
 TINY = RegressionExperiment(
@@ -154,7 +154,7 @@ def test_pairs_where_a_step_changes_nothing_are_undefined(tmp_path):
         asleep = GATE.networks().forward(
             torch.from_numpy(d.x_held[d.sample])[None].expand(3, -1, -1)
         )
-        want = (asleep.sums[0][r, :, 0] <= 0).numpy()
+        want = (asleep.preactivations[0][r, :, 0] <= 0).numpy()
         assert want.any() and not want.all()
         np.testing.assert_array_equal(np.isnan(dataset.s_rel.values[:, r, 0]), [want] * 3)
 
@@ -287,9 +287,9 @@ def test_profiles_hold_what_the_chapter_needs(profile):
     assert set(bases(settings)) == {"relu", "tanh"}
     for base in bases(settings).values():
         for field in ("depth", "lr", "gain"):
-            assert len(sweep(settings, base, field)) >= 2
-        assert {e.training for e in sweep(settings, base, "training")} == {"sgd", "gd"}
-        assert len(sweep(settings, replace(base, depth=2), "width")) >= 2
+            assert len(varied(settings, base, field)) >= 2
+        assert {e.training for e in varied(settings, base, "training")} == {"sgd", "gd"}
+        assert len(varied(settings, replace(base, depth=2), "width")) >= 2
     if profile != "smoke":
         assert {e.width for e in settings} >= {20, 1000}
         assert {e.depth for e in settings} == {2, 3, 4, 5}

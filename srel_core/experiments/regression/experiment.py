@@ -55,7 +55,7 @@ class RegressionExperiment:
     """S_rel of held-out pairs while a network learns a scalar target: one setting, all its seeds.
 
     family      "linear" (with a bias), "relu_gate" (max(w·x, 0)), or "mlp"
-    depth, width, activation   of an "mlp": layers of weights, hidden units a layer, "relu" or
+    depth, width, activation   of an "mlp": layers of weights, hidden units per layer, "relu" or
                 "tanh"
     gain        the first weights over torch's own; for "relu_gate" torch has no say, ‖w‖ = gain
     target, inputs   see `srel_core.experiments.regression.problems`; a gate learns gates alone
@@ -156,7 +156,7 @@ class RegressionExperiment:
 
         return problems.draw(
             self.inputs, self.target, self.n_train, self.n_pairs, seed, predict,
-            as_it_is=self.family == "relu_gate",
+            standardise=self.family != "relu_gate",
         )  # fmt: skip
 
     def networks(self) -> Stack:
@@ -221,8 +221,8 @@ class RegressionExperiment:
         data = self.data()
         measured, steps = self._train(data), self.measured_steps
         sample, probe = _pairs_of(data)
-        one = 0.0 if self.family == "relu_gate" else 1.0
-        linear = ((sample * probe).sum(-1) + one).abs() / ((sample**2).sum(-1) + one)
+        bias = 0.0 if self.family == "relu_gate" else 1.0
+        linear = ((sample * probe).sum(-1) + bias).abs() / ((sample**2).sum(-1) + bias)
         dataset = xr.Dataset(
             {
                 "s_rel": (("rule", "seed", "step", "pair"), measured["s_rel"]),
