@@ -141,31 +141,31 @@ class ClassExperiment:
         kept = result_files.load_kept(path)
         if kept is not None:
             return kept
+        run = _Run(self, path, place)  # finds bad data before anything is written, a lock included
         waiting = f"waiting for another process that computes {path.name}"
         with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
             kept = result_files.load_kept(path)  # from the process that was waited for
             if kept is not None:
                 return kept
-            dataset = self._begin(path, place).complete(progress)
+            dataset = self._begin(run).complete(progress)
             result_files.save(dataset, path)
             _state_path(path).unlink(missing_ok=True)
             return dataset
 
-    def _begin(self, path: Path, device: torch.device) -> "_Run":
+    def _begin(self, run: "_Run") -> "_Run":
         """A run at its beginning, or where an interrupted one was saved."""
-        run = _Run(self, path, device)
-        result_files.require_writable(path.parent)
+        result_files.require_writable(run.path.parent)
         try:
             run.restore()
         except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
-            aside = result_files.set_aside(_state_path(path))
+            aside = result_files.set_aside(_state_path(run.path))
             reason = " ".join(str(error).split())[:200]
             warnings.warn(
                 f"the saved state of an interrupted run is damaged ({reason}): set aside as "
                 f"{aside.name}, starting from the beginning",
                 stacklevel=3,
             )
-            run = _Run(self, path, device)
+            run = _Run(self, run.path, run.device)
         return run
 
 

@@ -89,10 +89,11 @@ def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     ],
 )
 def test_the_name_says_data_set_and_network(dataset, model, name):
-    experiment = ClassExperiment(dataset, model=model)
-    assert experiment.name == name
-    if not dataset.startswith("folder:"):
-        assert experiment.file_name.startswith(f"class_srel-{name}-seed0-")
+    assert ClassExperiment(dataset, model=model).name == name
+
+
+def test_the_name_of_the_file_has_the_network():
+    assert TINY.file_name.startswith("class_srel-digits-linear-seed0-")
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
@@ -200,7 +201,7 @@ BAD = {
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_gets_one_clear_line_and_writes_nothing(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        _run(tmp_path, dataclasses.replace(TINY, **changes))
+        _run(tmp_path / "results", dataclasses.replace(TINY, **changes))
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 

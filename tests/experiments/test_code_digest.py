@@ -157,8 +157,9 @@ def test_every_module_that_a_run_loads_counts_or_is_left_out_by_name(tmp_path, s
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
     )
-    loaded = {m.removeprefix("srel_core").removeprefix(".") for m in done.stdout.split()} - {""}
-    without_code = {
+    loaded = {m.removeprefix("srel_core").removeprefix(".") for m in done.stdout.split()}
+    # The first two may offer names of other modules, which then count by themselves.
+    without_code = {"", "experiments"} | {
         ".".join(path.parent.relative_to(PACKAGE).parts)
         for path in PACKAGE.rglob("__init__.py")
         if len(ast.parse(path.read_text(encoding="utf-8")).body) == 1
