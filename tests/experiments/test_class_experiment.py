@@ -81,7 +81,7 @@ def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     [
         ("cifar10", "resnet18", "cifar10"),
         ("cifar10", "mlp", "cifar10-mlp"),
-        ("some_set", "linear", "some_set-linear"),
+        ("svhn", "linear", "svhn-linear"),
         ("folder:/home/me/cats & dogs", "resnet18", "folder-cats---dogs"),
         ("folder:mine", "mlp", "folder-mine-mlp"),
         ("folder:mine/", "resnet18", "folder-mine"),

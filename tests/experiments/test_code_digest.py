@@ -112,7 +112,7 @@ EDITS = {
         ("experiments/regression/problems", "NOISE = 0.3", "NOISE = 0.2"),
         {"regression"},
     ),
-    "where files lie": (("experiments/result_files", '"complevel": 4', '"complevel": 5'), set()),
+    "provenance": (("experiments/provenance", "round(seconds, 1)", "round(seconds, 2)"), set()),
     "a message": (("choices", "the nearest is", "perhaps"), set()),
     "a comment": (("divergence", "# 1/k! from k = 2", "# from k = 2"), set()),
     "a docstring": (("experiments/networks", "The published ResNet-18", "A network"), set()),
