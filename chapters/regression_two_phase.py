@@ -44,9 +44,9 @@ from srel_core.book.figures import classification, regression
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, summarise
 from srel_core.book.text.marks import varying
-from srel_core.experiments.regression.experiment import BATCH_SIZE
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
 from srel_core.experiments.regression.settings import bases, regression_settings, varied
+from srel_core.experiments.regression.training import BATCH_SIZE
 from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
 # %% [markdown]

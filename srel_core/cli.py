@@ -259,7 +259,7 @@ def check(file: Path) -> None:
 @srel.command()
 def env() -> None:
     """Print the environment that a result computed now would be marked with."""
-    from srel_core.experiments.class_experiment import choose_device
+    from srel_core.experiments.device import choose_device
     from srel_core.experiments.provenance import environment
 
     for name, value in environment(str(choose_device("auto"))).items():

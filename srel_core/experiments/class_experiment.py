@@ -22,6 +22,7 @@ from srel_core.choices import check_known
 from srel_core.divergence import find_divergences
 from srel_core.experiments import datasets, result_files
 from srel_core.experiments.code_digest import Registry, Sources, code_digest
+from srel_core.experiments.device import choose_device
 from srel_core.experiments.image_files import folder_fingerprint
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import provenance
@@ -174,21 +175,8 @@ def undefined_ratios(result: "xr.Dataset") -> dict[str, tuple[int, int]]:
     ratios there are, over all steps, divergences, probes and samples."""
     undefined = (result.own == 0).sum(("step", "divergence", "sample")) * result.sizes["probe"]
     ratios = result.change.isel(rule=0).size
-    return {
-        str(rule): (int(n), ratios) for rule, n in zip(result.rule.values, undefined, strict=True)
-    }
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto" is the GPU if there is one; ValueError for a device this machine does not have."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device {name!r} is not to be had here: use 'auto' or 'cpu'") from error
-    return device
+    by_rule = zip(result.rule.values, undefined.values.tolist(), strict=True)
+    return {str(rule): (count, ratios) for rule, count in by_rule}
 
 
 def _state_path(path: Path) -> Path:

@@ -19,6 +19,7 @@ from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.regression.network_stack import Stack
 from srel_core.experiments.regression.problems import DIMENSION, draw
 from srel_core.experiments.regression.settings import bases, describe, regression_settings, varied
+from srel_core.experiments.regression.training import pairs_of, ratio
 from srel_core.experiments.training import stream
 
 TINY = RegressionExperiment(
@@ -57,9 +58,9 @@ def oracle(model, x, y, probe, rule):
 def test_s_rel_of_pairs_is_that_of_the_oracle_on_each_seeds_own_network(name, rule):
     experiment = NETWORKS[name]
     network, data = experiment.networks(), experiment.data()
-    x, probe = regression._pairs_of(data)
+    x, probe = pairs_of(data)
     y = torch.from_numpy(np.stack([d.y_held[d.sample] for d in data]))
-    got = regression._ratio(*network.pair_changes(x, y, probe, rule)).numpy()
+    got = ratio(*network.pair_changes(x, y, probe, rule)).numpy()
     for r in range(len(data)):
         for j in range(x.shape[1]):
             want = oracle(network.model(r), x[r, j], y[r, j], probe[r, j], rule)

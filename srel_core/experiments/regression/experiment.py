@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from srel_core.choices import check_known
 from srel_core.experiments import result_files
@@ -27,6 +27,7 @@ from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
 from srel_core.experiments.regression.network_stack import Stack
 from srel_core.experiments.regression.problems import DIMENSION, INPUTS, TARGETS, RegressionData
+from srel_core.experiments.regression.training import pairs_of, train
 from srel_core.experiments.training import stream
 from srel_core.rules import Rule, Tangent, parse_rule
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 FAMILIES = ("linear", "relu_gate", "mlp")
 TRAININGS = ("sgd", "gd", "adam")
-BATCH_SIZE = 16  # of "sgd" and "adam"; "gd" takes all points at every step
 SOURCES = Sources(
     "experiments.regression.experiment",
     # Messages, closed forms to compare with, and files.
@@ -219,8 +219,8 @@ class RegressionExperiment:
 
         begun = time.monotonic()
         data = self.data()
-        measured, steps = self._train(data), self.measured_steps
-        sample, probe = _pairs_of(data)
+        measured, steps = train(self, data), self.measured_steps
+        sample, probe = pairs_of(data)
         bias = 0.0 if self.family == "relu_gate" else 1.0
         linear = ((sample * probe).sum(-1) + bias).abs() / ((sample**2).sum(-1) + bias)
         dataset = xr.Dataset(
@@ -241,68 +241,3 @@ class RegressionExperiment:
             provenance("regression", self.config, self.code, time.monotonic() - begun)
             | {"data_checksum": hashlib.sha256(everything.tobytes()).hexdigest()}
         )
-
-    def _train(self, data: list[RegressionData]) -> dict[str, NDArray[np.float64]]:
-        """Train all seeds, measuring on the way: (rule, seed, step, pair) and (seed, step)."""
-        network, steps = self.networks(), set(self.measured_steps.tolist())
-        x, y = _stacked([d.x for d in data]), _stacked([d.y for d in data])
-        x_held, y_held = _stacked([d.x_held for d in data]), _stacked([d.y_held for d in data])
-        (sample, probe), y_sample = _pairs_of(data), _stacked([d.y_held[d.sample] for d in data])
-        batches, each = self._batches(), torch.arange(len(data))[:, None]
-        rule = parse_rule(f"{'adam' if self.training == 'adam' else 'sgd'}:{self.lr!r}")
-        assert not isinstance(rule, Tangent)
-        optimizer = rule.optimizer(network.parameters())
-        s_rel, train_loss, held_loss = [], [], []
-        for step in range(self.n_steps + 1):
-            if step in steps:
-                train_loss.append(_loss(network, x, y))
-                held_loss.append(_loss(network, x_held, y_held))
-                if not train_loss[-1].isfinite().all():
-                    raise ValueError(
-                        f"training has diverged by step {step}: take a smaller lr than {self.lr:g}"
-                    )
-                pairs = [
-                    network.pair_changes(sample, y_sample, probe, rule)
-                    for rule in self.rules.values()
-                ]
-                s_rel.append(torch.stack([_ratio(*changes) for changes in pairs]))
-            if step < self.n_steps:
-                at = slice(None) if self.training == "gd" else (each, batches[:, step])
-                gradients = network.gradients(x[at], y[at])
-                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-                    parameter.grad = gradient
-                optimizer.step()
-        return {
-            "s_rel": torch.stack(s_rel, 2).numpy(),
-            "train_loss": torch.stack(train_loss, 1).numpy(),
-            "held_loss": torch.stack(held_loss, 1).numpy(),
-        }
-
-    def _batches(self) -> Tensor:
-        """The rows of each seed's batches, (R, steps, 16), whatever seeds are beside it."""
-        shape = (self.n_steps, BATCH_SIZE)
-        return torch.stack([
-            torch.randint(
-                self.n_train, shape,
-                generator=torch.Generator().manual_seed(stream(seed, "batches")),
-            )
-            for seed in self.seeds
-        ])  # fmt: skip
-
-
-def _stacked(arrays: list[NDArray[np.float64]]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays))
-
-
-def _pairs_of(data: list[RegressionData]) -> tuple[Tensor, Tensor]:
-    """The samples and probes of all seeds, (R, P, 10) each."""
-    sample = _stacked([d.x_held[d.sample] for d in data])
-    return sample, _stacked([d.x_held[d.probe] for d in data])
-
-
-def _loss(network: Stack, x: Tensor, y: Tensor) -> Tensor:
-    return 0.5 * ((network.forward(x).output - y) ** 2).mean(1)
-
-
-def _ratio(change: Tensor, own: Tensor) -> Tensor:
-    return torch.where(own > 0, change / own, torch.nan)
