@@ -8,7 +8,6 @@ import json
 import signal
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,12 @@ def _words(_: Any, __: Any, value: str | None) -> tuple[str, ...] | None:
 
 def _seeds(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
     try:
-        return None if value is None else tuple(int(word) for word in value.split(","))
+        seeds = None if value is None else tuple(int(word) for word in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}") from None
+        seeds = (-1,)
+    if seeds is not None and min(seeds) < 0:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}")
+    return seeds
 
 
 _results_dir = click.option(
@@ -88,11 +90,13 @@ def srel() -> None:
 )  # fmt: skip
 @click.option("--classes", callback=_words, metavar="A,B,…", help="Class names.")
 @click.option("--model", help="resnet18, mlp or linear.")
-@click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run for each.")
+@click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run per seed.")
 @click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
-@click.option("--images-per-class", type=int, help="Train on at most this many.")
-@click.option("--probes-per-class", type=int, help="They are the samples too.")
+@click.option("--images-per-class", type=int, help="Train on at most this many per class.")
+@click.option(
+    "--probes-per-class", type=int, help="This many from each class; they are the samples too."
+)
 @click.option(
     "--rules", callback=_words, metavar="RULE,…",
     help="Step rules: sgd:LR, adam:LR or tangent (the limit of SGD as LR vanishes).",
@@ -106,16 +110,20 @@ def run(
     results_dir: str | None, **changes: Any,
 ) -> None:  # fmt: skip
     """Run the class-based experiment, or find its result; print the path of each result."""
+    from srel_core.experiments.class_experiment import undefined_ratios
     from srel_core.experiments.profiles import class_experiments
-    from srel_core.experiments.result_files import alone
     from srel_core.experiments.result_files import results_dir as resolve
 
     for experiment in class_experiments(profile, dataset, seeds, **changes):
-        path = resolve(results_dir) / experiment.file_name
-        waiting = f"waiting for another process that computes {path.name}"
-        with alone(path, partial(click.echo, waiting, err=True)):
-            experiment.run(results_dir, device, progress=not quiet)
-        click.echo(path)
+        result = experiment.run(results_dir, device, progress=not quiet)
+        for rule, (undefined, ratios) in undefined_ratios(result).items():
+            if undefined:
+                click.echo(
+                    f"srel: warning: seed {experiment.seed}, rule {rule}: {undefined} of {ratios} "
+                    "ratios S_rel are undefined: the step changes nothing at its own sample",
+                    err=True,
+                )
+        click.echo(resolve(results_dir) / experiment.file_name)
 
 
 _committed_dir = click.option(
@@ -252,7 +260,7 @@ def check(file: Path) -> None:
 @srel.command()
 def env() -> None:
     """Print the environment that a result computed now would be marked with."""
-    from srel_core.experiments.class_experiment import choose_device
+    from srel_core.experiments.device import choose_device
     from srel_core.experiments.provenance import environment
 
     for name, value in environment(str(choose_device("auto"))).items():

@@ -84,6 +84,21 @@ def test_env_and_version():
     assert srel_core.__version__ in srel("--version").stdout
 
 
+def test_ratios_that_are_undefined_are_counted_by_rule(tmp_path):
+    rules = ["--rules", "sgd:1e-300,sgd:1e-4", "--divergences", "kl,l2_logits"]
+    for _ in ("computed", "loaded"):
+        done = srel(*SMALL, *rules, "--results-dir", tmp_path)
+        assert done.exit_code == 0
+        lines = done.stderr.splitlines()
+        # 1 step × 2 divergences × 6 probes × 6 samples
+        assert [line.partition(": the step")[0] for line in lines] == [
+            f"srel: warning: seed {seed}, rule sgd:1e-300: 72 of 72 ratios S_rel are undefined"
+            for seed in (0, 1)
+        ]
+    result = result_files.load(tmp_path / done.stdout.splitlines()[0])
+    assert (result.own.sel(rule="sgd:1e-4") > 0).all()
+
+
 @pytest.mark.parametrize("command", [[], ["run"], ["list"], ["check"], ["env"]])
 def test_help_teaches(command):
     done = srel(*command, "--help")
@@ -98,6 +113,9 @@ BAD = {
     "divergence": (["--divergences", "klx"], 2, "unknown divergence 'klx'"),
     "no seeds": (["--seeds", ""], 2, "expected whole numbers such as 0,1,2, not ''"),
     "no rules": (["--rules", ""], 2, "expected names such as a,b,c, not ''"),
+    "a seed below zero": (["--seeds", "0,-1"], 2, "numbers such as 0,1,2, not '0,-1'"),
+    "a number below zero": (["--batch-size", "-5"], 2, "at least 1, not -5"),
+    "a rate below zero": (["--rules", "sgd:-1e-4"], 2, "positive, finite number, not -0.0001"),
     "seeds": (["--seeds", "one"], 2, "expected whole numbers such as 0,1,2, not 'one'"),
     "option": (["--epoch", "3"], 2, "--epochs"),
     "epochs": (["--epochs", "0"], 2, "epochs must be a whole number of at least 1, not 0"),
