@@ -8,19 +8,16 @@ import dataclasses
 import hashlib
 import json
 import time
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
 
 from srel_core.choices import check_known
 from srel_core.divergence import DIVERGENCES, find_divergences
-from srel_core.experiments import datasets, result_files
+from srel_core.experiments import checkpoints, datasets, result_files
 from srel_core.experiments.image_files import folder_fingerprint
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import code_digest, provenance
@@ -38,8 +35,9 @@ _CODE = (
     "engine/propagation/buffers", "engine/propagation/elementwise", "engine/propagation/graph",
     "engine/propagation/operations", "engine/propagation/propagate", "engine/setup/checks",
     "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
-    "experiments/class_experiment", "experiments/datasets", "experiments/image_files",
-    "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
+    "experiments/checkpoints", "experiments/class_experiment", "experiments/datasets",
+    "experiments/image_files", "experiments/networks", "experiments/training", "measurement",
+    "recorder", "rules", "tangent",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 
@@ -117,27 +115,10 @@ class ClassExperiment:
         kept = result_files.load_kept(path)
         if kept is not None:
             return kept
-        dataset = self._begin(path, place).complete(progress)
+        dataset = checkpoints.begin(lambda: _Run(self, path, place)).complete(progress)
         result_files.save(dataset, path)
-        _state_path(path).unlink(missing_ok=True)
+        checkpoints.state_path(path).unlink(missing_ok=True)
         return dataset
-
-    def _begin(self, path: Path, device: torch.device) -> "_Run":
-        """A run at its beginning, or where an interrupted one was saved."""
-        run = _Run(self, path, device)
-        result_files.require_writable(path.parent)
-        try:
-            run.restore()
-        except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
-            aside = result_files.set_aside(_state_path(path))
-            reason = " ".join(str(error).split())[:200]
-            warnings.warn(
-                f"the saved state of an interrupted run is damaged ({reason}): set aside as "
-                f"{aside.name}, starting from the beginning",
-                stacklevel=3,
-            )
-            run = _Run(self, path, device)
-        return run
 
 
 def choose_device(name: str) -> torch.device:
@@ -150,10 +131,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device {name!r} is not to be had here: use 'auto' or 'cpu'") from error
     return device
-
-
-def _state_path(path: Path) -> Path:
-    return path.with_suffix(".state.safetensors")
 
 
 class _Run:
@@ -215,38 +192,10 @@ class _Run:
                     self.test_curves.append(test)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     now = time.monotonic()
-                    self._save(self.seconds + now - started)
+                    checkpoints.save(self, self.seconds + now - started)
                     saved = time.monotonic()
         self.seconds += time.monotonic() - started
         return self._dataset()
-
-    def _save(self, seconds: float) -> None:
-        from safetensors.torch import save_file
-
-        state = {f"trainer/{name}": t for name, t in self.trainer.state().items()}
-        state |= {f"recorder/{name}": t for name, t in self.recorder.state().items()}
-        state["test_curves"] = torch.tensor(self.test_curves, dtype=torch.float64).reshape(-1, 2)
-        state["seconds"] = torch.tensor(seconds, dtype=torch.float64)
-        whole = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-        result_files.write_atomically(_state_path(self.path), lambda file: save_file(whole, file))
-
-    def restore(self) -> None:
-        """Go on from the saved state, if there is one."""
-        from safetensors.torch import load_file
-
-        path = _state_path(self.path)
-        if not path.exists():
-            return
-        state = load_file(path)
-
-        def part(name: str) -> dict[str, Tensor]:
-            prefix = f"{name}/"
-            return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
-
-        self.trainer.restore(part("trainer"))
-        self.recorder.restore(part("recorder"))
-        self.test_curves = [tuple(row) for row in state["test_curves"].tolist()]
-        self.seconds = float(state["seconds"])
 
     def _dataset(self) -> "xr.Dataset":
         dataset = self.recorder.to_xarray()
