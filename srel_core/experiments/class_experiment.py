@@ -18,6 +18,7 @@ import torch
 from srel_core.choices import check_known
 from srel_core.divergence import DIVERGENCES, find_divergences
 from srel_core.experiments import checkpoints, datasets, result_files
+from srel_core.experiments.expected import class_result
 from srel_core.experiments.image_files import folder_fingerprint
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import code_digest, provenance
@@ -112,12 +113,14 @@ class ClassExperiment:
         """
         place = choose_device(device)
         path = result_files.results_dir(results_dir) / self.file_name
-        kept = result_files.load_kept(path)
+        state = checkpoints.state_path(path)
+        expected = class_result(self.config, self.code, self.schedule, self.rules, self.divergences)
+        kept = result_files.load_kept(path, expected, state)
         if kept is not None:
             return kept
         dataset = checkpoints.begin(lambda: _Run(self, path, place)).complete(progress)
-        result_files.save(dataset, path)
-        checkpoints.state_path(path).unlink(missing_ok=True)
+        result_files.save(dataset, path, expected)
+        state.unlink(missing_ok=True)
         return dataset
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from srel_core.choices import check_known
 from srel_core.experiments import result_files
+from srel_core.experiments.expected import regression_result
 from srel_core.experiments.networks import mlp
 from srel_core.experiments.provenance import code_digest, provenance
 from srel_core.experiments.regression import problems
@@ -189,12 +190,14 @@ class RegressionExperiment:
         diverges. A damaged file is set aside, with a warning.
         """
         path = result_files.results_dir(results_dir) / self.file_name
-        kept = result_files.load_kept(path)
+        rules, steps = list(self.rules), self.measured_steps.tolist()
+        expected = regression_result(self.config, _code(), rules, self.seeds, steps)
+        kept = result_files.load_kept(path, expected)
         if kept is not None:
             return kept
         result_files.require_writable(path.parent)
         dataset = self._compute()
-        result_files.save(dataset, path)
+        result_files.save(dataset, path, expected)
         return dataset
 
     def _compute(self) -> "xr.Dataset":
