@@ -67,7 +67,7 @@ def difference(expected: str, found: str) -> str:
     try:
         want, have = json.loads(expected), json.loads(found)
         name = min(n for n in {*want, *have} if want.get(n) != have.get(n))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return f"{_shortened(found)} is none"
     return f"{name} is {_shortened(have.get(name))}, not {_shortened(want.get(name))}"
 
