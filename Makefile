@@ -1,5 +1,5 @@
 # make book | pdf | check-reproducible | sweep | results | verify-results | test | cluster-test |
-# bench | lint: each sets up .venv from requirements.lock when it has to.
+# bench | faults | lint: each sets up .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
@@ -7,7 +7,7 @@ BENCH_RESULTS ?= benchmarks/results
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book pdf check-reproducible sweep results verify-results test cluster-test bench lint lock
+.PHONY: book pdf check-reproducible sweep results verify-results test cluster-test bench faults lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -66,7 +66,12 @@ cluster-test: $(READY)
 # Each benchmark compares two ways of doing the same work, in one run on an otherwise idle machine.
 # To leave the results that are there: make bench BENCH_RESULTS=benchmarks/results/NAME.
 bench: $(READY)
-	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
+	for script in $(filter-out %/faults.py,$(wildcard benchmarks/[a-z]*.py)); do \
+		$(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
+
+# What becomes of damaged files, of kills, and on a machine that refuses; up to 20 minutes.
+faults: $(READY)
+	$(BIN)/python benchmarks/faults.py --write-to $(BENCH_RESULTS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

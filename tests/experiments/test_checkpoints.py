@@ -1,6 +1,5 @@
 """The state of an unfinished run is gone on from to the same bits, or not at all."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,10 +11,8 @@ from safetensors.torch import save as to_bytes
 import srel_core as sc
 from srel_core.experiments import checkpoints, class_experiment, digest
 from srel_core.experiments.files import ResultError
-from tests.experiments.test_class_experiment import TINY, Stop
+from tests.support.forgeries import SMALL, STATES, forged, state_of_an_interrupted_run, without
 from tests.support.results import flipped, names
-
-SMALL = replace(TINY, rules=("sgd:1e-4",), divergences=("kl",))
 
 
 def run(folder):
@@ -27,20 +24,7 @@ def interrupted(tmp_path_factory):
     """The result of a run without interruption, and the state of one that stopped at step 4 of 6,
     when it had measured the steps 1 and 3."""
     whole = run(tmp_path_factory.mktemp("whole")).drop_attrs()
-    folder = tmp_path_factory.mktemp("interrupted")
-    measure = sc.SrelRecorder.measure
-
-    def stop(self, step):
-        if step == 4:
-            raise Stop
-        return measure(self, step)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(class_experiment, "_SAVE_EVERY", 0.0)
-        patch.setattr(sc.SrelRecorder, "measure", stop)
-        with pytest.raises(Stop):
-            run(folder)
-    return whole, checkpoints.state_path(folder / SMALL.file_name).read_bytes()
+    return whole, state_of_an_interrupted_run(tmp_path_factory.mktemp("interrupted"))
 
 
 @pytest.fixture
@@ -49,82 +33,7 @@ def fresh(tmp_path):
     return class_experiment._Run(SMALL, tmp_path / SMALL.file_name, torch.device("cpu"))
 
 
-def forged(raw, change):
-    """A state with other content, and the digest of that content."""
-    tensors, about = load(raw), checkpoints._metadata(raw)
-    del about[digest.ATTRIBUTE]
-    change(tensors, about)
-    return to_bytes(tensors, about | {digest.ATTRIBUTE: digest.of_tensors(tensors, about)})
-
-
-def nan(name, *at):
-    return lambda tensors, _: tensors[name].__setitem__(at, float("nan"))
-
-
-def without(part):
-    def change(tensors, _):
-        for name in [name for name in tensors if name.startswith(part)]:
-            del tensors[name]
-
-    return change
-
-
-def cut(name, step):
-    return lambda tensors, _: tensors.update({name: tensors[name][..., :step].contiguous()})
-
-
-def with_config(**settings):
-    def change(_, about):
-        about["config"] = json.dumps(json.loads(about["config"]) | settings)
-
-    return change
-
-
-FORGERIES = {
-    "another seed": (with_config(seed=1), "of another run: config: seed is 1, not 0"),
-    "other code": (lambda _, about: about.update(code_digest="old"), "code_digest: differs"),
-    "other images": (lambda _, about: about.update(data_checksum=""), "data_checksum: differs"),
-    "not ours": (lambda _, about: about.clear(), "of another run: schema: differs"),
-    "weight": (nan("trainer/model/1.weight", 0, 0), "weights: 1.weight holds NaN or infinite"),
-    "no weight": (without("trainer/model/1.bias"), "weights: 1.bias is missing"),
-    "weight's shape": (cut("trainer/model/1.weight", 5), r"1.weight is torch.float32 \(3, 5\)"),
-    "weight's type": (
-        lambda t, _: t.update({"trainer/model/1.bias": t["trainer/model/1.bias"].double()}),
-        r"1.bias is torch.float64 \(3,\), not torch.float32",
-    ),
-    "no optimizer": (without("trainer/optimizer"), "optimizer: .*exp_avg is missing"),
-    "part of one": (without("trainer/optimizer/1/exp_avg_sq"), "1/exp_avg_sq is missing"),
-    "moment": (nan("trainer/optimizer/0/exp_avg", 0, 0), "0/exp_avg holds NaN or infinite"),
-    "count": (
-        lambda t, _: t["trainer/optimizer/0/step"].add_(1),
-        "the optimizer has taken 4 steps, not 3",
-    ),
-    "no curves": (without("trainer/curves"), "trainer/curves|curves"),
-    "curve": (nan("trainer/curves", 0, 1), "curves holds NaN or infinite"),
-    "curves cut": (cut("trainer/curves", 2), "taken 3 steps, not 2"),
-    "beyond the end": (
-        lambda t, _: t.update({"trainer/curves": torch.zeros(2, 99, dtype=torch.float64)}),
-        "it is of step 99, but there are 6",
-    ),
-    "no step": (cut("trainer/curves", 0), "it is of step 0, but there are 6"),
-    "no measurement": (without("recorder/1/"), "measurements: 1/change is missing"),
-    "part of one measurement": (without("recorder/1/own"), "measurements: 1/own is missing"),
-    "a measurement ahead": (
-        lambda t, _: t.update({"recorder/4/own": t["recorder/3/own"].clone()}),
-        "measurements: 4/own is new",
-    ),
-    "measured": (nan("recorder/3/change", 0, 0, 0, 0), "3/change holds NaN or infinite"),
-    "fewer samples": (cut("recorder/3/own", 2), r"3/own is torch.float64 \(1, 1, 2\)"),
-    "test curve": (nan("test_curves", 0, 0), "test_curves holds NaN or infinite"),
-    "an epoch ahead": (
-        lambda t, _: t.update(test_curves=torch.zeros(2, 2, dtype=torch.float64)),
-        r"test_curves has shape \(2, 2\), not \(1, 2\)",
-    ),
-    "no time": (without("seconds"), "seconds"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("change", "said"), FORGERIES.values(), ids=FORGERIES.keys())
+@pytest.mark.parametrize(("change", "said"), STATES.values(), ids=STATES.keys())
 def test_what_this_run_cannot_have_saved_is_refused(interrupted, fresh, change, said):
     """Whatever its digest says: nothing is left to be noticed at a later step."""
     before = {name: t.clone() for name, t in fresh.trainer.model.state_dict().items()}

@@ -13,6 +13,7 @@ import xarray as xr
 
 from srel_core.experiments import digest, netcdf, result_files
 from srel_core.experiments.result_files import DamagedError, NoDigestError, ResultError
+from tests.support.forgeries import HOSTILE
 from tests.support.results import CONFIG, EXPECTED, flipped, names, small_result
 
 
@@ -128,39 +129,6 @@ def test_what_is_not_the_result_that_is_asked_for_is_set_aside(path, change, sai
     with pytest.raises(ResultError, match=rf"small\.nc is not written, .*: {said}"):
         result_files.save(other, path, EXPECTED)
     assert names(path.parent) == ["small.nc.damaged"]
-
-
-def _link_out(file):
-    file["elsewhere"] = h5py.ExternalLink("other.nc", "/change")
-
-
-def _values_elsewhere(file):
-    file.create_dataset("elsewhere", (3,), "f8", external=[("values.raw", 0, 24)])
-
-
-def _virtual(file):
-    layout = h5py.VirtualLayout((3,), "f8")
-    layout[:] = h5py.VirtualSource("other.nc", "change", (3,))
-    file.create_virtual_dataset("elsewhere", layout)
-
-
-HOSTILE = {
-    "external link": (_link_out, "elsewhere is a link to elsewhere"),
-    "soft link": (
-        lambda file: file.__setitem__("elsewhere", h5py.SoftLink("/change")),
-        "elsewhere is a link to elsewhere",
-    ),
-    "values in another file": (_values_elsewhere, "the values of elsewhere are in another file"),
-    "virtual": (_virtual, "the values of elsewhere are in another file"),
-    "group in itself": (
-        lambda file: file.create_group("again").__setitem__("again", file["again"]),
-        "again is not a variable",
-    ),
-    "bomb": (
-        lambda file: file.create_dataset("bomb", (300_000_000,), "f8", chunks=(1000,)),
-        r"bytes cannot hold the 2\.4e\+09 bytes that they declare",
-    ),
-}
 
 
 @pytest.mark.parametrize(("add", "said"), HOSTILE.values(), ids=HOSTILE.keys())
