@@ -1,5 +1,5 @@
 # make book | pdf | check-reproducible | sweep | results | verify-results | test | random-models |
-# cluster-test | bench | lint: each sets up .venv from requirements.lock when it has to.
+# cluster-test | bench | faults | lint: each sets up .venv from requirements.lock when it has to.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
@@ -7,7 +7,7 @@ BENCH_RESULTS ?= benchmarks/results
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: book pdf check-reproducible sweep results verify-results test random-models cluster-test bench lint lock
+.PHONY: book pdf check-reproducible sweep results verify-results test random-models cluster-test bench faults lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -20,27 +20,30 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Snakemake does what has changed, and says what. Each profile keeps its pages in _build/book.
+# Snakemake does what has changed, and says what. Its own lock would stay after a kill, until
+# somebody removed it; this one goes with the process.
+ALONE     = $(BIN)/python tools/one_at_a_time.py _build/.lock
+SNAKEMAKE = $(BIN)/snakemake --nolock --rerun-incomplete --cores all \
+	--quiet host reason rules progress --config profile=$(PROFILE)
+
+# Each profile keeps its pages in _build/book.
 book: $(READY)
-	@$(BIN)/snakemake --cores all --rerun-incomplete --quiet host reason rules progress \
-		--config profile=$(PROFILE) \
+	@$(ALONE) sh -c '$(SNAKEMAKE) && rm -rf _build/html \
+		&& cp -R _build/book/$(PROFILE)/_build/html _build/html' \
 		|| { echo "make book: failed; the first line with 'error' above says why" >&2; exit 1; }
-	@rm -rf _build/html && cp -R _build/book/$(PROFILE)/_build/html _build/html
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/html/index.html"
 
 # Asked first: without LaTeX, the chapters would be executed in vain.
 pdf: $(READY)
 	@$(BIN)/python tools/build_pdf.py --check
-	@$(BIN)/snakemake pdf --cores all --rerun-incomplete --quiet host reason rules progress \
-		--config profile=$(PROFILE) \
+	@$(ALONE) $(SNAKEMAKE) -- pdf \
 		|| { echo "make pdf: failed; the first line with 'error' above says why" >&2; exit 1; }
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/pdf/$(PROFILE)/book.pdf"
 
 # Execute every chapter once more, with results of its own, and compare the pages.
 check-reproducible: book
 	@rm -rf _build/again
-	@SREL_RESULTS=$(CURDIR)/_build/again/results $(BIN)/snakemake --cores all \
-		--quiet host reason rules progress --config profile=$(PROFILE) build=_build/again
+	@SREL_RESULTS=$(CURDIR)/_build/again/results $(ALONE) $(SNAKEMAKE) build=_build/again
 	@$(BIN)/python tools/compare_books.py _build/book/$(PROFILE)/_build/html \
 		_build/again/book/$(PROFILE)/_build/html
 	@echo "The book ($(PROFILE) profile) is the same when made again, but for times, dates and commits."
@@ -67,7 +70,12 @@ cluster-test: $(READY)
 # Each benchmark compares two ways of doing the same work, in one run on an otherwise idle machine.
 # To leave the results that are there: make bench BENCH_RESULTS=benchmarks/results/NAME.
 bench: $(READY)
-	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
+	for script in $(filter-out %/faults.py,$(wildcard benchmarks/[a-z]*.py)); do \
+		$(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
+
+# What becomes of damaged files, of kills, and on a machine that refuses; up to 20 minutes.
+faults: $(READY)
+	$(BIN)/python benchmarks/faults.py --write-to $(BENCH_RESULTS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -8,35 +8,47 @@ import json
 import signal
 import sys
 import warnings
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from srel_core import __version__
+from srel_core.experiments.files import ResultError
+from srel_core.terminal import drop_output, plain, system_error
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
-    from srel_core.experiments.result_files import ResultError
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"srel: {message}", err=True)
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
+        warnings.showwarning = lambda message, *_, **__: _say(str(message))
         code = srel.main(arguments, prog_name="srel", standalone_mode=False)
     except click.ClickException as error:
-        code = _say(error.format_message(), 2)
+        code = _fail(error.format_message(), 2)
     except ValueError as error:
-        code = _say(str(error), 2)
-    except ResultError as error:
-        code = _say(str(error), 1)
+        code = _fail(str(error), 2)
     except (KeyboardInterrupt, click.Abort):
-        code = _say("interrupted; the same command goes on from the last saved checkpoint", 130)
+        code = _fail("interrupted; the same command goes on from the last saved checkpoint", 130)
+    except ResultError as error:
+        code = _fail(str(error), 1)
+    except OSError as error:
+        drop_output()
+        code = _fail(system_error(error), 1)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        code = _fail(system_error(error), 1)
     sys.exit(code)
 
 
-def _say(message: str, code: int) -> int:
-    click.echo(f"srel: error: {' '.join(message.split())}", err=True)
+def _say(message: str) -> None:
+    with suppress(OSError):
+        click.echo(f"srel: {plain(' '.join(message.split()))}", err=True)
+
+
+def _fail(message: str, code: int) -> int:
+    _say(f"error: {message}")
     return code
 
 
@@ -151,7 +163,6 @@ def summarise(
     from srel_core.book.committed.write import kept_runs, write_summary
     from srel_core.book.published.figures import DATASETS
     from srel_core.experiments.profiles import class_experiments
-    from srel_core.experiments.result_files import ResultError
 
     if files:
         click.echo(write_summary(files, committed_dir))
@@ -186,7 +197,6 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
     """
     from srel_core.book.committed.files import committed_dir as resolve
     from srel_core.book.committed.verify import verify as verify_file
-    from srel_core.experiments.result_files import ResultError
 
     refused = 0
     paths = files or sorted(resolve(committed_dir).glob("*.nc"))
@@ -196,7 +206,7 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
         try:
             agreement = verify_file(path, device, progress=not quiet)
         except (ResultError, ValueError) as error:
-            refused = _say(str(error), 1)
+            refused = _fail(str(error), 1)
             continue
         click.echo(f"{path.name}: agrees ({agreement})")
     if refused:
@@ -221,40 +231,55 @@ def regression(profile: str, results_dir: str | None, committed_dir: str | None)
 @_results_dir
 def list_results(results_dir: str | None) -> None:
     """List the results in a directory with their provenance, one a line; damaged ones too."""
-    from srel_core.experiments.result_files import ResultError, load
+    from srel_core.experiments.result_files import attributes
     from srel_core.experiments.result_files import results_dir as resolve
 
     folder = resolve(results_dir)
-    paths = sorted(folder.glob("*.nc"))
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".nc")
+    except FileNotFoundError:
+        paths = []
     if not paths:
-        click.echo(f"no results in {folder}", err=True)
+        _say(f"no results in {folder}")
     for path in paths:
         try:
-            attributes = load(path).attrs
+            line = _provenance(attributes(path))
         except ResultError as error:
-            click.echo(f"{path.name}  UNREADABLE  {error}")
-            continue
-        config = json.loads(attributes["config"])
-        names = ("dataset", "model", "family", "target")
-        what = "  ".join(str(config[name]) for name in names if name in config)
-        click.echo(
-            f"{path.name}  {what}  seed {config.get('seed', config.get('seeds', '?'))}  "
-            f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
-            f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
-        )
+            line = f"UNREADABLE  {error}"
+        click.echo(plain(f"{path.name}  {line}"))
+
+
+def _provenance(attributes: Mapping[str, Any]) -> str:
+    """What a result is about and where it comes from, in words."""
+    try:
+        config = dict(json.loads(attributes["config"]))
+    except (ValueError, TypeError, RecursionError):
+        config = {}
+    names = ("dataset", "model", "family", "target")
+    what = "  ".join(str(config[name]) for name in names if name in config)
+    return (
+        f"{what or attributes['kind']}  seed {config.get('seed', config.get('seeds', '?'))}  "
+        f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
+        f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
+    )
 
 
 @srel.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Read a result file whole; print its provenance. Exit code 1 if it is damaged or foreign."""
-    from srel_core.experiments.result_files import load
+    from srel_core.experiments.result_files import NoDigestError, load
 
-    dataset = load(file)
+    vouched = "as its digest says"
+    try:
+        dataset = load(file, needs_digest=True)
+    except NoDigestError:
+        dataset = load(file)
+        vouched = "but without a digest, so that nothing vouches for its content"
     sizes = ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
-    click.echo(f"{file.name}: whole ({sizes})")
+    click.echo(plain(f"{file.name}: whole ({sizes}), {vouched}"))
     for name, value in dataset.attrs.items():
-        click.echo(f"  {name}: {value}")
+        click.echo(plain(f"  {name}: {value}"))
 
 
 @srel.command()

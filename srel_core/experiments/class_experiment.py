@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
 
 from srel_core.choices import check_known
 from srel_core.divergence import find_divergences
-from srel_core.experiments import datasets, result_files
+from srel_core.experiments import checkpoints, datasets, result_files
 from srel_core.experiments.code_digest import Registry, Sources, code_digest
 from srel_core.experiments.datasets.by_name import fingerprint, stored_name
 from srel_core.experiments.datasets.catalogue import RECORDS
 from srel_core.experiments.device import choose_device
+from srel_core.experiments.expected import class_result
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 
 # Messages, summaries of what was measured, and files.
 _NO_NUMBERS = (
-    "choices", "statistics", "experiments.code_digest", "experiments.provenance",
+    "choices", "statistics", "terminal", "experiments.code_digest", "experiments.digest",
+    "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
     "experiments.result_files",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
@@ -147,7 +147,9 @@ class ClassExperiment:
         """
         place = choose_device(device)
         path = result_files.results_dir(results_dir) / self.file_name
-        kept = result_files.load_kept(path)
+        state = checkpoints.state_path(path)
+        expected = class_result(self.config, self.code, self.schedule, self.rules, self.divergences)
+        kept = result_files.load_kept(path, expected, state)
         if kept is not None:
             return kept
         run = _Run(self, path, place)  # finds bad data before anything is written, a lock included
@@ -157,29 +159,15 @@ class ClassExperiment:
             )
         waiting = f"waiting for another process that computes {path.name}"
         with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
-            kept = result_files.load_kept(path)  # from the process that was waited for
+            # From the process that was waited for.
+            kept = result_files.load_kept(path, expected, state)
             if kept is not None:
                 return kept
-            dataset = self._begin(run).complete(progress)
-            result_files.save(dataset, path)
-            _state_path(path).unlink(missing_ok=True)
+            run = checkpoints.begin(run, lambda: _Run(self, path, place))
+            dataset = run.complete(progress)
+            result_files.save(dataset, path, expected)
+            state.unlink(missing_ok=True)
             return dataset
-
-    def _begin(self, run: "_Run") -> "_Run":
-        """A run at its beginning, or where an interrupted one was saved."""
-        result_files.require_writable(run.path.parent)
-        try:
-            run.restore()
-        except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
-            aside = result_files.set_aside(_state_path(run.path))
-            reason = " ".join(str(error).split())[:200]
-            warnings.warn(
-                f"the saved state of an interrupted run is damaged ({reason}): set aside as "
-                f"{aside.name}, starting from the beginning",
-                stacklevel=3,
-            )
-            run = _Run(self, run.path, run.device)
-        return run
 
 
 def undefined_ratios(result: "xr.Dataset") -> dict[str, tuple[int, int]]:
@@ -189,10 +177,6 @@ def undefined_ratios(result: "xr.Dataset") -> dict[str, tuple[int, int]]:
     ratios = result.change.isel(rule=0).size
     by_rule = zip(result.rule.values, undefined.values.tolist(), strict=True)
     return {str(rule): (count, ratios) for rule, count in by_rule}
-
-
-def _state_path(path: Path) -> Path:
-    return path.with_suffix(".state.safetensors")
 
 
 class _Run:
@@ -254,38 +238,10 @@ class _Run:
                     self.test_curves.append(test)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     now = time.monotonic()
-                    self._save(self.seconds + now - started)
+                    checkpoints.save(self, self.seconds + now - started)
                     saved = time.monotonic()
         self.seconds += time.monotonic() - started
         return self._dataset()
-
-    def _save(self, seconds: float) -> None:
-        from safetensors.torch import save_file
-
-        state = {f"trainer/{name}": t for name, t in self.trainer.state().items()}
-        state |= {f"recorder/{name}": t for name, t in self.recorder.state().items()}
-        state["test_curves"] = torch.tensor(self.test_curves, dtype=torch.float64).reshape(-1, 2)
-        state["seconds"] = torch.tensor(seconds, dtype=torch.float64)
-        whole = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-        result_files.write_atomically(_state_path(self.path), lambda file: save_file(whole, file))
-
-    def restore(self) -> None:
-        """Go on from the saved state, if there is one."""
-        from safetensors.torch import load_file
-
-        path = _state_path(self.path)
-        if not path.exists():
-            return
-        state = load_file(path)
-
-        def part(name: str) -> dict[str, Tensor]:
-            prefix = f"{name}/"
-            return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
-
-        self.trainer.restore(part("trainer"))
-        self.recorder.restore(part("recorder"))
-        self.test_curves = [tuple(row) for row in state["test_curves"].tolist()]
-        self.seconds = float(state["seconds"])
 
     def _dataset(self) -> "xr.Dataset":
         dataset = self.recorder.to_xarray()

@@ -22,6 +22,7 @@ from torch import nn
 from srel_core.choices import check_known
 from srel_core.experiments import result_files
 from srel_core.experiments.code_digest import Registry, Sources, code_digest
+from srel_core.experiments.expected import regression_result
 from srel_core.experiments.networks import mlp
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
@@ -42,7 +43,8 @@ SOURCES = Sources(
     "experiments.regression.experiment",
     # Messages, closed forms to compare with, and files.
     left_out=(
-        "choices", "flows", "experiments.code_digest", "experiments.provenance",
+        "choices", "flows", "terminal", "experiments.code_digest", "experiments.digest",
+        "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
         "experiments.result_files",
     ),
     registries=(Registry("experiments.networks", "_BUILDERS"),),
@@ -201,17 +203,19 @@ class RegressionExperiment:
         diverges. A damaged file is set aside, with a warning.
         """
         path = result_files.results_dir(results_dir) / self.file_name
-        kept = result_files.load_kept(path)
+        rules, steps = list(self.rules), self.measured_steps.tolist()
+        expected = regression_result(self.config, self.code, rules, self.seeds, steps)
+        kept = result_files.load_kept(path, expected)
         if kept is not None:
             return kept
         waiting = f"waiting for another process that computes {path.name}"
         with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
-            kept = result_files.load_kept(path)  # from the process that was waited for
+            kept = result_files.load_kept(path, expected)  # from the process that was waited for
             if kept is not None:
                 return kept
             result_files.require_writable(path.parent)
             dataset = self._compute()
-            result_files.save(dataset, path)
+            result_files.save(dataset, path, expected)
             return dataset
 
     def _compute(self) -> "xr.Dataset":
