@@ -1,4 +1,4 @@
-"""Class structure of S_rel: the class matrix, the same-class AUC, and bootstrap intervals.
+"""Class structure of S_rel: the class matrix and the same-class AUC.
 
 For probes x' of class c' and samples x of class c, x' ≠ x, the class matrix S[c', c] is an
 aggregate of S_rel(x', x):
@@ -11,7 +11,7 @@ and the AUC needs no denominator at all: for each x, the chance that a same-clas
 more than a probe of another class (ties count one half); 0.5 means no class structure.
 
 Every summary takes `weights`, how often each sample counts: ones for the estimate itself,
-bootstrap multiplicities (`resample_samples`) for its interval, all resamples in one call.
+bootstrap multiplicities (`intervals.resample_samples`) for its interval, all resamples in one call.
 """
 
 from typing import Literal, get_args
@@ -122,38 +122,6 @@ def same_class_auc(
             difference = inside[:, None] - outside
             auc[i] = (difference > 0).mean() + 0.5 * (difference == 0).mean()
     return auc
-
-
-def resample_samples(sample_classes: Labels, n_resamples: int, seed: int) -> Array:
-    """Bootstrap multiplicities of the samples, drawn within each class: (n_resamples, S)."""
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
-    rng = np.random.default_rng(seed)
-    counts = np.zeros((n_resamples, len(sample_classes)))
-    for label in np.unique(sample_classes):
-        members = np.flatnonzero(sample_classes == label)
-        even = np.full(len(members), 1 / len(members))
-        counts[:, members] = rng.multinomial(len(members), even, size=n_resamples)
-    return counts
-
-
-def interval_over_seeds(resampled: Array, seed: int, level: float = 0.95) -> Array:
-    """Percentile interval of a statistic's mean over runs, (2, ...), by a two-level bootstrap.
-
-    `resampled` (R, B, ...) holds B bootstrap values of the statistic for each of R independent
-    runs. Each two-level resample draws R runs with replacement, one bootstrap value from each.
-    With few runs the percentile interval is somewhat too short: the spread over R runs is
-    estimated with R in the denominator, not R − 1.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    rng = np.random.default_rng(seed)
-    n_runs, n_resamples = resampled.shape[:2]
-    runs = rng.integers(n_runs, size=(n_resamples, n_runs))
-    draws = rng.integers(n_resamples, size=(n_resamples, n_runs))
-    means = resampled[runs, draws].mean(1)
-    tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0)
 
 
 def _check_shapes(

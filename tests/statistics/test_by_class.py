@@ -1,4 +1,4 @@
-"""Class summaries against plain loops over pairs, and intervals against what they promise."""
+"""Class matrices and AUC against plain loops over pairs."""
 
 import math
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from srel_core.statistics import by_class
+from srel_core.statistics.intervals import resample_samples
 
 REDUCES = ["ratio_of_means", "mean", "median"]
 
@@ -61,7 +62,7 @@ def test_matrix_and_its_resamples_equal_a_loop_over_pairs(reduce, seed):
     got = by_class.class_matrix(*arrays, exclude=exclude, reduce=reduce)
     want = _slow_matrix(*problem, reduce, np.ones(len(arrays[1])))
     np.testing.assert_allclose(got, want, rtol=1e-12)
-    weights = by_class.resample_samples(arrays[3], 4, seed)
+    weights = resample_samples(arrays[3], 4, seed)
     resampled = by_class.class_matrix(*arrays, exclude=exclude, reduce=reduce, weights=weights)
     for counts, matrix in zip(weights, resampled, strict=True):
         np.testing.assert_allclose(matrix, _slow_matrix(*problem, reduce, counts), rtol=1e-12)
@@ -89,25 +90,6 @@ def test_same_and_other():
         by_class.same_and_other(np.ones((1, 1)))
 
 
-def test_resamples_keep_the_size_of_each_class():
-    labels = np.array([0, 1, 1, 2, 2, 2])
-    counts = by_class.resample_samples(labels, 50, seed=0)
-    for label in range(3):
-        assert (counts[:, labels == label].sum(1) == (labels == label).sum()).all()
-    assert np.array_equal(counts, by_class.resample_samples(labels, 50, seed=0))
-
-
-def test_the_interval_covers_a_known_mean_as_often_as_it_promises():
-    """A statistic that is a mean of 40 normal samples, in each of 8 runs that differ."""
-    rng, covered, trials = np.random.default_rng(0), 0, 300
-    for trial in range(trials):
-        runs = rng.normal(size=(8, 1)) + rng.normal(size=(8, 40))
-        weights = by_class.resample_samples(np.zeros(40, dtype=int), 200, seed=trial)
-        low, high = by_class.interval_over_seeds((runs @ weights.T / 40), seed=trial)
-        covered += low <= 0 <= high
-    assert 0.86 <= covered / trials <= 0.97  # nominal 0.95, a little short at 8 runs
-
-
 def test_bad_input_gets_one_clear_line():
     change, own, probe_classes, sample_classes, exclude = _problem(0)
     with pytest.raises(ValueError, match="unknown reduce 'max'; known: ratio_of_means"):
@@ -118,7 +100,3 @@ def test_bad_input_gets_one_clear_line():
         by_class.class_matrix(change, own, sample_classes, probe_classes)
     with pytest.raises(ValueError, match=r"exclude must be \(9, 8\)"):
         by_class.class_matrix(change, own, probe_classes, sample_classes, exclude=exclude[1:])
-    with pytest.raises(ValueError, match="n_resamples must be at least 1, not 0"):
-        by_class.resample_samples(sample_classes, 0, seed=0)
-    with pytest.raises(ValueError, match="level must lie between 0 and 1, not 95"):
-        by_class.interval_over_seeds(np.zeros((1, 3)), seed=0, level=95)

@@ -15,7 +15,7 @@ import numpy as np
 
 from srel_core.book.committed.schema import DATASETS
 from srel_core.choices import unknown
-from srel_core.statistics.class_summary import side_of
+from srel_core.statistics.intervals import side_of
 
 Word = Literal["holds", "does not hold", "depends", "cannot be told", "not examined"]
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}

@@ -23,7 +23,8 @@ from srel_core.experiments.datasets import DataError
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
 from srel_core.statistics import by_class
-from srel_core.statistics.class_summary import check_comparable, class_summary, learning_curves
+from srel_core.statistics.class_summary import class_summary, learning_curves
+from srel_core.statistics.intervals import check_comparable
 
 if TYPE_CHECKING:
     import xarray as xr
