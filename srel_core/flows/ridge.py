@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from srel_core.flows import _check
+from srel_core.flows._blocks import in_blocks
 from srel_core.flows._check import FloatArray
-
-_BLOCK = 2**17  # numbers held at once, 1 MiB: about a core's own cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,11 +218,3 @@ def one_hot(labels: NDArray[np.intp], n_classes: int) -> FloatArray:
     """(N,) labels as rows e_k, (N, K)."""
     result: FloatArray = np.eye(n_classes)[labels]
     return result
-
-
-def in_blocks(
-    function: Callable[[FloatArray], FloatArray], times: FloatArray, width: int
-) -> FloatArray:
-    """function(times), for as many times at once as keeps `width` numbers a time in bounds."""
-    step = max(128, _BLOCK // width)  # fewer rows would make the matrix products slow
-    return np.concatenate([function(times[i : i + step]) for i in range(0, len(times), step)])
