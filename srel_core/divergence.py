@@ -13,9 +13,9 @@ where φ, ψ ≥ 0 and both are ≈ d²/2 for small d. The limit of an infinitel
 as well (`tangent`): KL → ½ δᵀFδ, F = diag(p) − p pᵀ, and every norm is its own limit.
 
 z and δz may be of any size up to a quarter of the largest float: D is right for z and δz that
-differ by a rounding of their largest entry. A class whose p is below the smallest float counts as one of
-probability 0. D is infinite where it is beyond the largest float,
-and NaN where a logit is not finite, which no measurement lets pass.
+differ by a rounding of their largest entry. A class whose p is below the smallest float counts as
+one of probability 0. D is infinite where it is beyond the largest float, and NaN where a logit is
+not finite, which no measurement lets pass.
 """
 
 from collections.abc import Callable, Sequence

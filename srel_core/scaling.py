@@ -23,3 +23,9 @@ def unscaled(y: Array, exponent: NDArray[np.int32] | int) -> Array:
     """y 2^exponent, infinite without a word where that is beyond float64, 0 where it is below."""
     with np.errstate(over="ignore", under="ignore"):
         return np.ldexp(y, exponent)
+
+
+def mean(x: Array, axis: int) -> Array:
+    """The mean along an axis, which does not overflow where the sum does."""
+    y, exponent = scaled(x, axis)
+    return unscaled(y.mean(axis), exponent.squeeze(axis))

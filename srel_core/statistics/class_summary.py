@@ -65,9 +65,8 @@ def class_summary(
                 changes[cell], owns[cell], *labels, exclude=exclude, reduce=reduce, weights=weights
             )
             auc = by_class.same_class_auc(changes[cell], *labels, exclude=exclude)
-            counted = weights * np.isfinite(auc)
             matrices[r].append(matrix)
-            aucs[r].append(counted @ np.nan_to_num(auc) / counted.sum(1))
+            aucs[r].append(by_class.mean_of_known(auc, weights))
     shape = tuple(first.sizes[d] for d in dims)
     cells = ("probe_class", "sample_class")
     same, other = by_class.same_and_other(np.array(matrices))  # (R, cells of `shape`, 1 + B) each

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from srel_core.scaling import mean
 from srel_core.statistics.by_class import Array, Labels
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def interval_over_seeds(resampled: Array, seed: int, level: float = 0.95) -> Arr
     n_runs, n_resamples = resampled.shape[:2]
     runs = rng.integers(n_runs, size=(n_resamples, n_runs))
     draws = rng.integers(n_resamples, size=(n_resamples, n_runs))
-    means = resampled[runs, draws].mean(1)
+    means = mean(resampled[runs, draws], 1)
     tail = (1 - level) / 2
     return np.quantile(means, [tail, 1 - tail], axis=0)
 
@@ -87,7 +88,7 @@ def over_runs(
     stacked = np.asarray(values)  # (R, cells, 1 + B, …)
     per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
     tail = per_run.shape[3:]
-    estimate = finish(per_run[:, 0].mean(0)).reshape(*shape, *tail)
+    estimate = finish(mean(per_run[:, 0], 0)).reshape(*shape, *tail)
     interval = interval_over_seeds(per_run[:, 1:], seed=len(values), level=level)
     return {
         name: ((*dims, *extra), estimate),
@@ -101,7 +102,7 @@ def over_runs(
 def mean_over_epochs(run: "xr.Dataset", values: Array, axis: int = 0) -> Array:
     """Means over the checkpoints of each epoch, along an axis of values that holds the steps."""
     epochs = [np.flatnonzero(run.epoch_of_step.values == epoch) for epoch in run.epoch.values]
-    return np.stack([np.take(values, steps, axis).mean(axis) for steps in epochs], axis)
+    return np.stack([mean(np.take(values, steps, axis), axis) for steps in epochs], axis)
 
 
 def log_ratio(same: Array, other: Array) -> Array:

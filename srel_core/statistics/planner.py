@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
+from srel_core.scaling import scaled, unscaled
 from srel_core.statistics.variance_components import (
     Array,
     Components,
@@ -54,10 +55,11 @@ class MeasurementCost:
                 "fixed, per_sample and per_pair need three timings or more that tell them apart: "
                 "vary the number of samples and, at one of them, the number of inputs"
             )
-        if not (seconds > 0).all():
-            raise ValueError("seconds must be positive")
+        if not ((seconds > 0) & np.isfinite(seconds)).all():
+            raise ValueError("seconds must be positive and finite")
+        seconds, exponent = scaled(seconds)
         terms, _ = nnls(rows / seconds[:, None], np.ones(len(rows)))
-        return cls(*(float(term) for term in terms))
+        return cls(*(float(term) for term in unscaled(terms, exponent)))
 
     def seconds(self, samples: Array, inputs: Array) -> Array:
         """For so many samples and inputs in all."""

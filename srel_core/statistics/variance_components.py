@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srel_core.choices import check_known
+from srel_core.scaling import scaled
 from srel_core.statistics.by_class import class_matrix, same_and_other, same_class_auc
 
 Array = NDArray[np.float64]
@@ -68,8 +69,11 @@ class Pilot:
                 "some probes are samples and some are not: plan from a pilot in which all are, in "
                 "the same order, or none"
             )
-        if not (np.isfinite(self.change).all() and (self.change >= 0).all() and self.own.any()):
-            raise ValueError("a pilot needs changes that are finite and not negative, not all zero")
+        known = [(np.isfinite(v) & (v >= 0)).all() for v in (self.change, self.own)]
+        if not (all(known) and self.own.any()):
+            raise ValueError(
+                "a pilot needs change and own finite and not negative, and own not all zero"
+            )
 
     @property
     def paired(self) -> bool:
@@ -195,17 +199,18 @@ def _log_preference(pilot: Pilot) -> tuple[float, Array]:
     """The derivative of log(mean same / mean other) by each pair's change and own, M = A / O."""
     labels, probe = np.unique(pilot.probe_classes, return_inverse=True)
     sample = np.searchsorted(labels, pilot.sample_classes)
+    (change, _), (own, _) = scaled(pilot.change), scaled(pilot.own)  # their units cancel
     matrix = class_matrix(
-        pilot.change, pilot.own, probe, sample, exclude=pilot.same_input, reduce="ratio_of_means"
+        change, own, probe, sample, exclude=pilot.same_input, reduce="ratio_of_means"
     )
     same, other = same_and_other(matrix)
     if not (np.isfinite(matrix).all() and same > 0 and other > 0):
         raise ValueError("this pilot has a class without change, and so no log preference")
     n = len(labels)
     gain = np.where(np.eye(n, dtype=bool), 1 / (n * same), -1 / (n * (n - 1) * other))
-    mean_own = np.array([pilot.own[sample == c].mean() for c in range(n)])
+    mean_own = np.array([own[sample == c].mean() for c in range(n)])
     cell = np.ix_(probe, sample)
-    excess = pilot.change - matrix[cell] * pilot.own
+    excess = change - matrix[cell] * own
     return float(np.log(same / other)), gain[cell] * excess / mean_own[sample]
 
 
@@ -219,8 +224,8 @@ def _auc(pilot: Pilot) -> tuple[float, Array]:
     z = np.zeros_like(pilot.change)
     for i in range(len(auc)):
         inside, outside = same[:, i] & kept[:, i], ~same[:, i]
-        difference = pilot.change[inside, i][:, None] - pilot.change[outside, i]
-        wins = (difference > 0) + 0.5 * (difference == 0)
+        first, second = pilot.change[inside, i][:, None], pilot.change[outside, i]
+        wins = (first > second) + 0.5 * (first == second)
         z[inside, i] = wins.mean(1) / n_classes
         z[outside, i] = (wins.mean(0) - auc[i]) / (n_classes * (n_classes - 1))
     return float(auc.mean()), z

@@ -25,6 +25,16 @@ def test_the_interval_covers_a_known_mean_as_often_as_it_promises():
     assert 0.86 <= covered / trials <= 0.97  # nominal 0.95, a little short at 8 runs
 
 
+@pytest.mark.parametrize("power", [-1060, -300, 300, 1020])
+def test_an_interval_does_not_know_its_unit(power):
+    resampled = np.random.default_rng(0).integers(1, 9, (3, 40, 2)).astype(float)
+    plain = interval_over_seeds(resampled, seed=0)
+    far = interval_over_seeds(np.ldexp(resampled, power), seed=0)
+    with np.errstate(under="ignore"):
+        want = np.ldexp(plain, power)
+    np.testing.assert_allclose(far, want, rtol=1e-12, atol=3 * 5e-324)
+
+
 def test_side_of():
     assert side_of((0.6, 0.9), 0.5) == "above"
     assert side_of((0.1, 0.4), 0.5) == "below"
