@@ -60,7 +60,7 @@ def samples(name: str, value: ArrayLike, dimension: int) -> FloatArray:
     if result.shape[1] != dimension:
         raise ValueError(
             f"{name} must have shape (m, {dimension}), not {result.shape}: "
-            "one row a sample, as long as the flow's own vectors"
+            "one row per sample, as long as the flow's own vectors"
         )
     return result
 
@@ -72,7 +72,7 @@ def pairs(
     both = samples(names[0], probe, dimension), samples(names[1], sample, dimension)
     if len(both[0]) != len(both[1]):
         raise ValueError(
-            f"{names[0]} and {names[1]} must have one row a pair, but have "
+            f"{names[0]} and {names[1]} must have one row per pair, but have "
             f"{len(both[0])} and {len(both[1])} rows: repeat the shorter one"
         )
     return both
@@ -83,7 +83,7 @@ def labels(name: str, value: ArrayLike, count: int, n_classes: int) -> NDArray[n
     result = np.array(value)
     if result.shape != (count,) or result.dtype.kind not in "iu":
         raise ValueError(
-            f"{name} must be {count} integers, one a sample, not {result.dtype} of shape "
+            f"{name} must be {count} integers, one per sample, not {result.dtype} of shape "
             f"{result.shape}: convert it with .astype(int) or pass as many labels as samples"
         )
     if result.min() < 0 or result.max() >= n_classes:

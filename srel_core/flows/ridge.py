@@ -74,7 +74,7 @@ class RidgeFlow:
         n, p = features.shape
         if w0.shape[-2] != p:
             raise ValueError(
-                f"w0 must have {p} rows, one a feature, but has shape {w0.shape}: "
+                f"w0 must have {p} rows, one per feature, but has shape {w0.shape}: "
                 "pass (p, K) or (R, p, K)"
             )
         n_classes = w0.shape[-1]

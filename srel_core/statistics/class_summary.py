@@ -51,7 +51,7 @@ def class_summary(
     check_comparable(runs)
     first = runs[0]
     dims = ("rule", "divergence", "step")
-    # for each run, one (1 + n_resamples, …) array for each cell of `dims`
+    # per run, one (1 + n_resamples, …) array per cell of `dims`
     matrices: list[list[by_class.Array]] = [[] for _ in runs]
     aucs: list[list[by_class.Array]] = [[] for _ in runs]
     for r, run in enumerate(runs):

@@ -4,7 +4,7 @@ A class-level summary T averages over pairs of a probe and a sample, and is to f
 over cells (c', c) of means of scores z[j, i], one for each pair of a probe j of class c' and a
 sample i of class c (the delta method). In a crossed design a score has a part of its probe, a part
 of its sample and a rest, z[j, i] = μ + a_j + b_i + e_ji within each cell, so that with S samples
-and P probes a class and R runs
+and P probes per class and R runs
 
     Var T = (V_runs + V_samples / S + V_probes / P + V_pairs / (S P)) / R,
 
@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 
 from srel_core.choices import check_known
 from srel_core.scaling import scaled
-from srel_core.statistics.by_class import class_matrix, same_and_other, same_class_auc
-
-Array = NDArray[np.float64]
+from srel_core.statistics.by_class import Array, class_matrix, same_and_other, same_class_auc
 
 # A variance from fewer is worth nothing.
 _LEAST_PER_CLASS = 4
@@ -101,7 +99,7 @@ class Components:
     runs: float | None
 
     def variance(self, samples: Array, probes: Array, runs: int, paired: bool) -> Array:
-        """Var T for so many samples and probes a class, and runs."""
+        """Var T for so many samples and probes per class, and runs."""
         both = self.together / samples + self.mutual / samples**2 if paired else 0.0
         within = self.samples / samples + self.probes / probes + self.pairs / (samples * probes)
         return ((self.runs or 0.0) + within + both) / runs

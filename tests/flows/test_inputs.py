@@ -67,7 +67,7 @@ def test_bad_times(name, t, message):
 def test_bad_pairs(name):
     flow, (_, _, *rest) = FLOWS[name]
     for probe, sample, message in [
-        (PAIR, PAIR[:2], "one row a pair"),
+        (PAIR, PAIR[:2], "one row per pair"),
         (PAIR[:, :1], PAIR, "shape"),
         (PAIR, ONE, "shape"),
         (PAIR * np.nan, PAIR, "finite"),

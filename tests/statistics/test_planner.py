@@ -150,7 +150,7 @@ def test_no_cheaper_measurement_is_as_precise(which, width):
     least = brute_force(components, paired, width, most, runs)
     limits = {"max_per_class": most, "max_runs": 3}
     if least == np.inf:
-        with pytest.raises(ValueError, match="no measurement of up to 12 a class"):
+        with pytest.raises(ValueError, match="no measurement of up to 12 per class"):
             plan_measurement(PILOTS[which], COST, width, **limits)
         return
     plan = plan_measurement(PILOTS[which], COST, width, **limits)
