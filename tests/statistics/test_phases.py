@@ -153,6 +153,59 @@ def test_units_do_not_matter(shape, seed, scale, shift, unit, origin):
     assert b.p_value == pytest.approx(a.p_value, abs=0.001)
 
 
+@pytest.mark.parametrize("shape", [(20,), (3, 20)])
+@pytest.mark.parametrize("log", [False, True])
+@given(seed=SEEDS, of_steps=st.integers(-1040, 1010), of_values=st.integers(-1040, 1010))
+@settings(max_examples=15)
+def test_powers_of_two_change_no_bit(shape, log, seed, of_steps, of_values):
+    """Down to where float64 has only a few digits left, and up to its largest number."""
+    rng = np.random.default_rng(seed)
+    s = np.cumsum(rng.integers(1, 4, 20)).astype(float)
+    y = np.round(8 * ramp(s - s[0], 12) + rng.standard_normal(shape)) + 16.0
+    plain = fit_two_phase(s, y, log=log)
+    if log:
+        of_values = 0
+    try:
+        fit = fit_two_phase(np.ldexp(s, of_steps), np.ldexp(y, of_values), log=log)
+    except ValueError as error:
+        assert "beyond the data: take another unit" in str(error)
+        assert of_values - of_steps > 1000
+        return
+    for name in ("p_value", "residual_autocorrelation", "log"):
+        assert getattr(fit, name) == getattr(plain, name)
+    with np.errstate(under="ignore"):
+        for name in ("break_step", "interval"):
+            np.testing.assert_array_equal(
+                getattr(fit, name), np.ldexp(getattr(plain, name), of_steps)
+            )
+        for name in ("break_value", "plateau"):
+            assert getattr(fit, name) == np.ldexp(getattr(plain, name), of_values)
+        for name in ("slope_early", "slope_late"):
+            assert getattr(fit, name) == np.ldexp(getattr(plain, name), of_values - of_steps)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-90, 1e154, 1e300])
+def test_the_unit_of_the_values_does_not_move_the_break(scale, log):
+    rng = np.random.default_rng(9)
+    s = np.arange(30.0)
+    y = ramp(s + 1, 12) + 0.05 * rng.random((4, 30)) + 1
+    for curves in (y, y[0]):
+        a, b = fit_two_phase(s, curves, log=log), fit_two_phase(s, curves * scale, log=log)
+        assert b.break_step == pytest.approx(a.break_step, rel=1e-9)
+        assert b.interval == pytest.approx(a.interval, rel=1e-6)
+        assert b.p_value == pytest.approx(a.p_value, abs=0.001)
+        assert b.plateau / scale == pytest.approx(a.plateau, rel=1e-9)
+
+
+def test_steps_too_uneven_to_tell_apart_are_refused():
+    s = np.concatenate([np.arange(5) * 1e-100, 1.0 + np.arange(5)])
+    with pytest.raises(ValueError, match="spaced too unevenly"):
+        fit_two_phase(s, ramp(s, 2.0))
+    s[:5] = np.arange(5) * 1e-30
+    fit_two_phase(s, ramp(s, 2.0))
+
+
 def test_time_reversed_the_phases_change_places():
     rng = np.random.default_rng(3)
     s = irregular_steps(rng, 40)
