@@ -6,6 +6,8 @@ PROFILE ?= laptop
 BENCH_RESULTS ?= benchmarks/results
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
+# Threads that wait for work leave their core to other processes, such as the other tests.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: book pdf check-reproducible sweep results verify-results test cluster-test bench lint lock
 .DELETE_ON_ERROR:

@@ -5,6 +5,7 @@ meaning (an unknown name, data that are not there); 130 interrupted.
 """
 
 import json
+import os
 import signal
 import sys
 import warnings
@@ -19,6 +20,8 @@ from srel_core import __version__
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
+    # Read when torch is loaded: threads that wait for work leave their core to other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from srel_core.experiments.result_files import ResultError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
