@@ -18,7 +18,7 @@ endif
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -85,10 +85,11 @@ results: $(READY)
 verify-results: $(READY)
 	$(BIN)/srel verify
 
-# Resolve every dependency anew, in an environment of its own, and pin what came out.
+# Bring the pinned packages and their hashes in line with pyproject.toml, for every platform. Versions
+# that still do stay; newer ones: make lock UPGRADE=--upgrade, or UPGRADE="--upgrade-package numpy".
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet "torch==2.14.1" "torchvision==0.29.1" \
-		"jupyter-book==1.0.4.post1" "setuptools>=77" ".[book,cluster,test]"
-	$(VENV)-lock/bin/python tools/lock.py > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+	$(VENV)-lock/bin/python -m pip install --quiet uv
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" --quiet $(UPGRADE) \
+		--output-file requirements.lock
