@@ -13,17 +13,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
-
 from srel_core import __version__
+
+_INSTALL = (
+    "is not installed: call pip install '.[experiments]' in a clone of srel_core's repository"
+)
+
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit(f"srel: error: click {_INSTALL}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
     # Read when torch is loaded: threads that wait for work leave their core to other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from srel_core.experiments.result_files import ResultError
-
+    try:
+        from srel_core.experiments.result_files import ResultError
+    except ModuleNotFoundError as error:
+        sys.exit(_say(f"{error.name} {_INSTALL}", 1))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
     warnings.showwarning = lambda message, *_, **__: click.echo(f"srel: {message}", err=True)
     try:
@@ -32,6 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = _say(error.format_message(), 2)
     except ValueError as error:
         code = _say(str(error), 2)
+    except ModuleNotFoundError as error:
+        code = _say(f"{error.name} {_INSTALL}", 1)
     except ResultError as error:
         code = _say(str(error), 1)
     except (KeyboardInterrupt, click.Abort):

@@ -1,18 +1,22 @@
-"""pyproject.toml, requirements.lock and environment.yml say the same."""
+"""pyproject.toml, requirements.lock and environment.yml say the same, and the library imports what
+they give it."""
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, requires
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.book import ROOT
+from tests.support.book import ROOT, tool
+from tests.test_imports import MEASURE
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
@@ -109,6 +113,107 @@ def test_without_the_book_no_jupyter_package_is_brought(extras):
     names = closure(wanted(*extras))
     assert "torch" in names
     assert [name for name in names if name.startswith(JUPYTER)] == []
+
+
+# Module or package → the extra that brings what it imports; the longest name counts.
+NEEDS = {
+    "": (),
+    "flows": ("flows",),
+    "statistics.class_summary": ("experiments",),
+    "statistics.planner": ("experiments",),
+    "experiments": ("experiments",),
+    "book": ("experiments",),
+    "cli": ("experiments",),
+}
+
+
+@cache
+def distributions():
+    """Package → the distributions that it may come from, here."""
+    return packages_distributions()
+
+
+def imported(path):
+    """Packages that a module cannot do without: neither for types alone, nor met by an error."""
+    tree = ast.parse(path.read_text("utf8"))
+    optional = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try) and "ModuleNotFoundError" in map(caught, node.handlers)
+        for inner in ast.walk(node)
+    }
+    for node in tool("depends").nodes(tree):
+        if isinstance(node, ast.Import) and id(node) not in optional:
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and id(node) not in optional:
+            yield node.module.partition(".")[0]
+
+
+def caught(handler):
+    return ast.unparse(handler.type) if handler.type else ""
+
+
+def test_every_module_imports_what_its_extra_brings():
+    brought = distributions()
+    for name, path in tool("depends").Library(ROOT).modules.items():
+        inside = name.partition(".")[2]
+        part = max((n for n in NEEDS if not n or f"{inside}.".startswith(f"{n}.")), key=len)
+        given = {canonicalize_name(Requirement(text).name) for text in wanted(*NEEDS[part])}
+        for package in set(imported(path)) - sys.stdlib_module_names - {"srel_core"}:
+            names = {canonicalize_name(name) for name in brought[package]}
+            assert names & given, f"{name} imports {package}: not in {sorted(given)}"
+
+
+def without_extras(code, *but):
+    """A run of `code` with nothing but what `pip install .` brings, and the packages `but`."""
+    kept = closure(wanted()) | {*but}
+    absent = {
+        package
+        for package, names in distributions().items()
+        if not {canonicalize_name(name) for name in names} & kept and package != "srel_core"
+    }
+    hidden = (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Finder(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] not in {absent}:\n"
+        "            return super().find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Finder\n"
+    )
+    command = [sys.executable, "-c", hidden + code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_measuring_needs_no_extra_and_says_what_the_rest_needs():
+    code = (
+        f"{MEASURE.replace('.measure(0)', '')}"
+        "recorder = sc.SrelRecorder(model, x, y, x, rules={'sgd': sc.SGD(1e-3)})\n"
+        "recorder.measure(0)\n"
+        "sc.fit_two_phase(range(20), [min(t, 9) for t in range(20)])\n"
+        "try:\n"
+        "    recorder.to_xarray()\n"
+        "except ModuleNotFoundError as error:\n"
+        "    print(error)\n"
+    )
+    done = without_extras(code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "to_xarray gives an xarray.Dataset, and xarray is not there: pip install xarray\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "absent"),
+    [((), "click"), (("click",), "safetensors"), (("click", "safetensors"), "xarray")],
+)
+def test_the_command_says_in_one_line_what_to_install(there, absent):
+    done = without_extras("from srel_core.cli import main; main(['check', 'README.md'])", *there)
+    assert done.returncode == 1 and done.stderr == (
+        f"srel: error: {absent} is not installed: call pip install '.[experiments]' in a clone of "
+        "srel_core's repository\n"
+    )
 
 
 def test_importing_the_library_imports_no_jupyter_package():
