@@ -1,5 +1,5 @@
-# make book | pdf | check-reproducible | sweep | results | verify-results | test | cluster-test |
-# bench | lint: each sets up .venv from requirements.lock when it has to.
+# make book | pdf | check-reproducible | sweep | results | verify-results | test | test-lowest |
+# cluster-test | bench | lint | lock: each sets up the environment that it needs.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
@@ -9,7 +9,8 @@ READY   := $(VENV)/.ready
 # Threads that wait for work leave their core to other processes, such as the other tests.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book pdf check-reproducible sweep results verify-results test cluster-test bench lint lock
+.PHONY: book pdf check-reproducible sweep results verify-results test test-lowest \
+	cluster-test bench lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -57,6 +58,21 @@ sweep: $(READY)
 # A worker a core, each with whole files of tests, those of the pages first.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# The library with the oldest packages that pyproject.toml admits, in an environment of its own. Those
+# warn of one another, so that warnings are no errors here; the committed picture is matplotlib's of
+# the lock.
+LOWEST := $(VENV)-lowest/bin
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(LOWEST)/python -m pip install --quiet uv
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct \
+		--editable ".[experiments]"
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python axe-playwright-python \
+		beautifulsoup4 hypothesis pytest pytest-randomly pytest-xdist
+	$(LOWEST)/python -m pytest -W default --numprocesses auto --maxprocesses 8 --dist loadfile \
+		tests/test_*.py tests/engine tests/statistics tests/flows tests/experiments tests/book \
+		--ignore tests/experiments/test_sweep.py -k "not readme_and_the_map"
 
 # The sweep on a SLURM cluster that is started on this machine (Debian, root) and stopped again.
 cluster-test: $(READY)
