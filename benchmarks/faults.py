@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _results  # before all that loads torch
+
 sys.path.append(str(Path(__file__).parents[1]))  # for what the tests share with this campaign
 
 import _fault_files
 import _fault_processes
-import _results
 from _processes import in_fresh_process
 
 from srel_core.experiments.provenance import environment

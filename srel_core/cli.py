@@ -5,6 +5,7 @@ meaning (an unknown name, data that are not there); 130 interrupted.
 """
 
 import json
+import os
 import signal
 import sys
 import warnings
@@ -13,15 +14,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
-
 from srel_core import __version__
 from srel_core.experiments.files import ResultError
 from srel_core.terminal import drop_output, plain, system_error
 
+_ABSENT = "is not installed: call pip install '.[experiments]' in a clone of srel_core's repository"
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit(f"srel: error: click {_ABSENT}")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
+    # Read when torch is loaded: threads that wait for work leave their core to other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
         warnings.showwarning = lambda message, *_, **__: _say(str(message))
@@ -30,6 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail(error.format_message(), 2)
     except ValueError as error:
         code = _fail(str(error), 2)
+    except ModuleNotFoundError as error:
+        code = _fail(f"{error.name} {_ABSENT}", 1)
     except (KeyboardInterrupt, click.Abort):
         code = _fail("interrupted; the same command goes on from the last saved checkpoint", 130)
     except ResultError as error:
@@ -130,10 +139,9 @@ def run(
         result = experiment.run(results_dir, device, progress=not quiet)
         for rule, (undefined, ratios) in undefined_ratios(result).items():
             if undefined:
-                click.echo(
-                    f"srel: warning: seed {experiment.seed}, rule {rule}: {undefined} of {ratios} "
-                    "ratios S_rel are undefined: the step changes nothing at its own sample",
-                    err=True,
+                _say(
+                    f"warning: seed {experiment.seed}, rule {rule}: {undefined} of {ratios} ratios "
+                    "S_rel are undefined: the step changes nothing at its own sample"
                 )
         click.echo(resolve(results_dir) / experiment.file_name)
 
