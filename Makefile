@@ -1,13 +1,17 @@
-# make book | pdf | check-reproducible | sweep | results | verify-results | test | random-models |
-# cluster-test | bench | lint: each sets up .venv from requirements.lock when it has to.
+# make book | pdf | check-reproducible | sweep | results | verify-results | test | test-lowest |
+# random-models | cluster-test | bench | faults | lint | lock: each sets up the environment that it
+# needs.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
 BENCH_RESULTS ?= benchmarks/results
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
+# Threads that wait for work leave their core to other processes, such as the other tests.
+export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book pdf check-reproducible sweep results verify-results test random-models cluster-test bench lint lock
+.PHONY: book pdf check-reproducible sweep results verify-results test test-lowest random-models \
+	cluster-test bench faults lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -16,31 +20,34 @@ endif
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Snakemake does what has changed, and says what. Each profile keeps its pages in _build/book.
+# Snakemake does what has changed, and says what. Its own lock would stay after a kill, until
+# somebody removed it; this one goes with the process.
+ALONE     = $(BIN)/python tools/one_at_a_time.py _build/.lock
+SNAKEMAKE = $(BIN)/snakemake --nolock --rerun-incomplete --cores all \
+	--quiet host reason rules progress --config profile=$(PROFILE)
+
+# Each profile keeps its pages in _build/book.
 book: $(READY)
-	@$(BIN)/snakemake --cores all --rerun-incomplete --quiet host reason rules progress \
-		--config profile=$(PROFILE) \
+	@$(ALONE) sh -c '$(SNAKEMAKE) && rm -rf _build/html \
+		&& cp -R _build/book/$(PROFILE)/_build/html _build/html' \
 		|| { echo "make book: failed; the first line with 'error' above says why" >&2; exit 1; }
-	@rm -rf _build/html && cp -R _build/book/$(PROFILE)/_build/html _build/html
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/html/index.html"
 
 # Asked first: without LaTeX, the chapters would be executed in vain.
 pdf: $(READY)
 	@$(BIN)/python tools/build_pdf.py --check
-	@$(BIN)/snakemake pdf --cores all --rerun-incomplete --quiet host reason rules progress \
-		--config profile=$(PROFILE) \
+	@$(ALONE) $(SNAKEMAKE) -- pdf \
 		|| { echo "make pdf: failed; the first line with 'error' above says why" >&2; exit 1; }
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/pdf/$(PROFILE)/book.pdf"
 
 # Execute every chapter once more, with results of its own, and compare the pages.
 check-reproducible: book
 	@rm -rf _build/again
-	@SREL_RESULTS=$(CURDIR)/_build/again/results $(BIN)/snakemake --cores all \
-		--quiet host reason rules progress --config profile=$(PROFILE) build=_build/again
+	@SREL_RESULTS=$(CURDIR)/_build/again/results $(ALONE) $(SNAKEMAKE) build=_build/again
 	@$(BIN)/python tools/compare_books.py _build/book/$(PROFILE)/_build/html \
 		_build/again/book/$(PROFILE)/_build/html
 	@echo "The book ($(PROFILE) profile) is the same when made again, but for times, dates and commits."
@@ -60,6 +67,21 @@ test: $(READY)
 random-models: $(READY)
 	SREL_RANDOM_MODELS=2000 $(BIN)/python -m pytest --numprocesses auto tests/engine/test_any_model.py
 
+# The library with the oldest packages that pyproject.toml admits, in an environment of its own. Those
+# warn of one another, so that warnings are no errors here; the committed picture is matplotlib's of
+# the lock.
+LOWEST := $(VENV)-lowest/bin
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(LOWEST)/python -m pip install --quiet uv
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct \
+		--editable ".[experiments]"
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python axe-playwright-python \
+		beautifulsoup4 hypothesis pytest pytest-randomly pytest-xdist
+	$(LOWEST)/python -m pytest -W default --numprocesses auto --maxprocesses 8 --dist loadfile \
+		tests/test_*.py tests/engine tests/statistics tests/flows tests/experiments tests/book \
+		--ignore tests/experiments/test_sweep.py -k "not readme_and_the_map"
+
 # The sweep on a SLURM cluster that is started on this machine (Debian, root) and stopped again.
 cluster-test: $(READY)
 	$(BIN)/python -m pytest tests/on_slurm.py
@@ -67,7 +89,12 @@ cluster-test: $(READY)
 # Each benchmark compares two ways of doing the same work, in one run on an otherwise idle machine.
 # To leave the results that are there: make bench BENCH_RESULTS=benchmarks/results/NAME.
 bench: $(READY)
-	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
+	for script in $(filter-out %/faults.py,$(wildcard benchmarks/[a-z]*.py)); do \
+		$(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
+
+# What becomes of damaged files, of kills, and on a machine that refuses; up to 20 minutes.
+faults: $(READY)
+	$(BIN)/python benchmarks/faults.py --write-to $(BENCH_RESULTS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -87,10 +114,11 @@ results: $(READY)
 verify-results: $(READY)
 	$(BIN)/srel verify
 
-# Resolve every dependency anew, in an environment of its own, and pin what came out.
+# Bring the pinned packages and their hashes in line with pyproject.toml, for every platform. Versions
+# that still do stay; newer ones: make lock UPGRADE=--upgrade, or UPGRADE="--upgrade-package numpy".
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet "torch==2.14.1" "torchvision==0.29.1" \
-		"jupyter-book==1.0.4.post1" "setuptools>=77" ".[book,cluster,test]"
-	$(VENV)-lock/bin/python tools/lock.py > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+	$(VENV)-lock/bin/python -m pip install --quiet uv
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" --quiet $(UPGRADE) \
+		--output-file requirements.lock

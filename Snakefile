@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, "tools")
+from depends import Library
 from toc import sources
 
 PROFILE = config.get("profile", "laptop")
 PYTHON = sys.executable
 NOTEBOOKS, PAGES = sources(Path.cwd())
+LIBRARY = Library(Path())
 BUILD = config.get("build", "_build")
 EXECUTED = f"{BUILD}/executed/{PROFILE}"
 BOOK = f"{BUILD}/book/{PROFILE}"
@@ -54,10 +56,11 @@ rule pdf:
 
 
 # A chapter asks srel_core for its results: those that are there are loaded, the others computed.
+# An edit of what it does not import leaves it as it is.
 rule chapter:
     input:
         notebook="chapters/{name}.ipynb",
-        library=files("srel_core/**/*.py"),
+        library=lambda chapter: LIBRARY.imported_by(Path(f"chapters/{chapter.name}.ipynb")),
         results=files("results/**/*.nc", "benchmarks/results/**/*.json"),
         tools=tools("executed", "parameters", "pictures", "record", "run_chapter"),
     output:

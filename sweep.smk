@@ -33,9 +33,10 @@ rule sweep:
 rule experiment:
     output:
         # Snakemake would remove a result before the job that is to find it there.
-        update(f"{RESULTS}/class_srel-{{dataset}}-seed{{seed}}-{{key}}.nc"),
+        update(f"{RESULTS}/class_srel-{{dataset}}{{network}}-seed{{seed}}-{{key}}.nc"),
     wildcard_constraints:
         dataset="[a-z0-9_]+",
+        network="(-[a-z0-9_]+)?",  # named where it is not the published one: the profile's
         seed="[0-9]+",
         key="[0-9a-f]+",
     threads: 4

@@ -1,10 +1,16 @@
-"""Where the results of the benchmarks go, and how they are written."""
+"""Where the results of the benchmarks go, and how they are written.
+
+Imported before torch, it makes threads that wait leave their core to other processes.
+"""
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from srel_core.experiments.result_files import ResultError, require_writable, write_atomically
 

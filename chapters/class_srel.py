@@ -49,7 +49,8 @@ from srel_core.book.figures.style import RULES, style
 from srel_core.book.text.markup import plain, without_folders
 from srel_core.book.text.sources import Sources
 from srel_core.experiments.profiles import class_experiments
-from srel_core.statistics.class_summary import class_summary, learning_curves, side_of
+from srel_core.statistics.class_summary import class_summary, learning_curves
+from srel_core.statistics.intervals import side_of
 
 # %% [markdown]
 # ## Definitions

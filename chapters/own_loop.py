@@ -179,5 +179,5 @@ Markdown(
     f"Before training the same-class AUC was {auc['sgd'][0]:.2f}, after {int(measured.step[-1])} steps "
     f"it was {auc['sgd'][-1]:.2f}. The gradient step of $10^{{-4}}$ and its limit differ by "
     f"{gap:.2g} at most. With {len(chosen)} samples and one seed these are illustrations: the "
-    "functions of `srel_core.statistics.by_class` give intervals."
+    "functions of `srel_core.statistics.intervals` give intervals."
 )

@@ -47,9 +47,9 @@ from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
 from srel_core.book.text.markup import plain, varying
 from srel_core.book.text.result_tables import badge
-from srel_core.experiments.regression.experiment import BATCH_SIZE
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
-from srel_core.experiments.regression.settings import bases, regression_settings, sweep
+from srel_core.experiments.regression.settings import bases, regression_settings, varied
+from srel_core.experiments.regression.training import BATCH_SIZE
 from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
 # %% [markdown]
@@ -329,7 +329,7 @@ def swept(about, field):
     centre = replace(about, depth=2) if field == "width" else about
     found = [
         (f"{getattr(s, field):g}" if field != "training" else s.training, row_of(s))
-        for s in sweep(settings, centre, field)
+        for s in varied(settings, centre, field)
     ]
     if field == "training":
         found += [

@@ -5,39 +5,59 @@ meaning (an unknown name, data that are not there); 130 interrupted.
 """
 
 import json
+import os
 import signal
 import sys
 import warnings
-from functools import partial
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
-
 from srel_core import __version__
+from srel_core.experiments.files import ResultError
+from srel_core.terminal import drop_output, plain, system_error
+
+_ABSENT = "is not installed: call pip install '.[experiments]' in a clone of srel_core's repository"
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit(f"srel: error: click {_ABSENT}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
-    from srel_core.experiments.result_files import ResultError
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"srel: {message}", err=True)
+    # Read when torch is loaded: threads that wait for work leave their core to other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
+        warnings.showwarning = lambda message, *_, **__: _say(str(message))
         code = srel.main(arguments, prog_name="srel", standalone_mode=False)
     except click.ClickException as error:
-        code = _say(error.format_message(), 2)
+        code = _fail(error.format_message(), 2)
     except ValueError as error:
-        code = _say(str(error), 2)
-    except ResultError as error:
-        code = _say(str(error), 1)
+        code = _fail(str(error), 2)
+    except ModuleNotFoundError as error:
+        code = _fail(f"{error.name} {_ABSENT}", 1)
     except (KeyboardInterrupt, click.Abort):
-        code = _say("interrupted; the same command goes on from the last saved checkpoint", 130)
+        code = _fail("interrupted; the same command goes on from the last saved checkpoint", 130)
+    except ResultError as error:
+        code = _fail(str(error), 1)
+    except OSError as error:
+        drop_output()
+        code = _fail(system_error(error), 1)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        code = _fail(system_error(error), 1)
     sys.exit(code)
 
 
-def _say(message: str, code: int) -> int:
-    click.echo(f"srel: error: {' '.join(message.split())}", err=True)
+def _say(message: str) -> None:
+    with suppress(OSError):
+        click.echo(f"srel: {plain(' '.join(message.split()))}", err=True)
+
+
+def _fail(message: str, code: int) -> int:
+    _say(f"error: {message}")
     return code
 
 
@@ -52,9 +72,12 @@ def _words(_: Any, __: Any, value: str | None) -> tuple[str, ...] | None:
 
 def _seeds(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
     try:
-        return None if value is None else tuple(int(word) for word in value.split(","))
+        seeds = None if value is None else tuple(int(word) for word in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}") from None
+        seeds = (-1,)
+    if seeds is not None and min(seeds) < 0:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, not {value!r}")
+    return seeds
 
 
 _results_dir = click.option(
@@ -88,11 +111,13 @@ def srel() -> None:
 )  # fmt: skip
 @click.option("--classes", callback=_words, metavar="A,B,…", help="Class names.")
 @click.option("--model", help="resnet18, mlp or linear.")
-@click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run for each.")
+@click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run per seed.")
 @click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
-@click.option("--images-per-class", type=int, help="Train on at most this many.")
-@click.option("--probes-per-class", type=int, help="They are the samples too.")
+@click.option("--images-per-class", type=int, help="Train on at most this many per class.")
+@click.option(
+    "--probes-per-class", type=int, help="This many from each class; they are the samples too."
+)
 @click.option(
     "--rules", callback=_words, metavar="RULE,…",
     help="Step rules: sgd:LR, adam:LR or tangent (the limit of SGD as LR vanishes).",
@@ -106,16 +131,19 @@ def run(
     results_dir: str | None, **changes: Any,
 ) -> None:  # fmt: skip
     """Run the class-based experiment, or find its result; print the path of each result."""
+    from srel_core.experiments.class_experiment import undefined_ratios
     from srel_core.experiments.profiles import class_experiments
-    from srel_core.experiments.result_files import alone
     from srel_core.experiments.result_files import results_dir as resolve
 
     for experiment in class_experiments(profile, dataset, seeds, **changes):
-        path = resolve(results_dir) / experiment.file_name
-        waiting = f"waiting for another process that computes {path.name}"
-        with alone(path, partial(click.echo, waiting, err=True)):
-            experiment.run(results_dir, device, progress=not quiet)
-        click.echo(path)
+        result = experiment.run(results_dir, device, progress=not quiet)
+        for rule, (undefined, ratios) in undefined_ratios(result).items():
+            if undefined:
+                _say(
+                    f"warning: seed {experiment.seed}, rule {rule}: {undefined} of {ratios} ratios "
+                    "S_rel are undefined: the step changes nothing at its own sample"
+                )
+        click.echo(resolve(results_dir) / experiment.file_name)
 
 
 _committed_dir = click.option(
@@ -143,7 +171,6 @@ def summarise(
     from srel_core.book.committed.write import kept_runs, write_summary
     from srel_core.book.published.figures import DATASETS
     from srel_core.experiments.profiles import class_experiments
-    from srel_core.experiments.result_files import ResultError
 
     if files:
         click.echo(write_summary(files, committed_dir))
@@ -178,7 +205,6 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
     """
     from srel_core.book.committed.files import committed_dir as resolve
     from srel_core.book.committed.verify import verify as verify_file
-    from srel_core.experiments.result_files import ResultError
 
     refused = 0
     paths = files or sorted(resolve(committed_dir).glob("*.nc"))
@@ -188,7 +214,7 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
         try:
             agreement = verify_file(path, device, progress=not quiet)
         except (ResultError, ValueError) as error:
-            refused = _say(str(error), 1)
+            refused = _fail(str(error), 1)
             continue
         click.echo(f"{path.name}: agrees ({agreement})")
     if refused:
@@ -213,46 +239,61 @@ def regression(profile: str, results_dir: str | None, committed_dir: str | None)
 @_results_dir
 def list_results(results_dir: str | None) -> None:
     """List the results in a directory with their provenance, one a line; damaged ones too."""
-    from srel_core.experiments.result_files import ResultError, load
+    from srel_core.experiments.result_files import attributes
     from srel_core.experiments.result_files import results_dir as resolve
 
     folder = resolve(results_dir)
-    paths = sorted(folder.glob("*.nc"))
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".nc")
+    except FileNotFoundError:
+        paths = []
     if not paths:
-        click.echo(f"no results in {folder}", err=True)
+        _say(f"no results in {folder}")
     for path in paths:
         try:
-            attributes = load(path).attrs
+            line = _provenance(attributes(path))
         except ResultError as error:
-            click.echo(f"{path.name}  UNREADABLE  {error}")
-            continue
-        config = json.loads(attributes["config"])
-        names = ("dataset", "model", "family", "target")
-        what = "  ".join(str(config[name]) for name in names if name in config)
-        click.echo(
-            f"{path.name}  {what}  seed {config.get('seed', config.get('seeds', '?'))}  "
-            f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
-            f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
-        )
+            line = f"UNREADABLE  {error}"
+        click.echo(plain(f"{path.name}  {line}"))
+
+
+def _provenance(attributes: Mapping[str, Any]) -> str:
+    """What a result is about and where it comes from, in words."""
+    try:
+        config = dict(json.loads(attributes["config"]))
+    except (ValueError, TypeError, RecursionError):
+        config = {}
+    names = ("dataset", "model", "family", "target")
+    what = "  ".join(str(config[name]) for name in names if name in config)
+    return (
+        f"{what or attributes['kind']}  seed {config.get('seed', config.get('seeds', '?'))}  "
+        f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
+        f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
+    )
 
 
 @srel.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Read a result file whole; print its provenance. Exit code 1 if it is damaged or foreign."""
-    from srel_core.experiments.result_files import load
+    from srel_core.experiments.result_files import NoDigestError, load
 
-    dataset = load(file)
+    vouched = "as its digest says"
+    try:
+        dataset = load(file, needs_digest=True)
+    except NoDigestError:
+        dataset = load(file)
+        vouched = "but without a digest, so that nothing vouches for its content"
     sizes = ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
-    click.echo(f"{file.name}: whole ({sizes})")
+    click.echo(plain(f"{file.name}: whole ({sizes}), {vouched}"))
     for name, value in dataset.attrs.items():
-        click.echo(f"  {name}: {value}")
+        click.echo(plain(f"  {name}: {value}"))
 
 
 @srel.command()
 def env() -> None:
     """Print the environment that a result computed now would be marked with."""
-    from srel_core.experiments.class_experiment import choose_device
+    from srel_core.experiments.device import choose_device
     from srel_core.experiments.provenance import environment
 
     for name, value in environment(str(choose_device("auto"))).items():

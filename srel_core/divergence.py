@@ -11,6 +11,11 @@ p = softmax(z) before the step, the change of the log-probabilities is
 
 where φ, ψ ≥ 0 and both are ≈ d²/2 for small d. The limit of an infinitely small step is there
 as well (`tangent`): KL → ½ δᵀFδ, F = diag(p) − p pᵀ, and every norm is its own limit.
+
+z and δz may be of any size up to a quarter of the largest float: D is right for z and δz that
+differ by a rounding of their largest entry. A class whose p is below the smallest float counts as
+one of probability 0. D is infinite where it is beyond the largest float, and NaN where a logit is
+not finite, which no measurement lets pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,42 +44,74 @@ _PHI = [(k + 1) / f for k, f in enumerate(_FACTORIALS)]  # (k − 1)/k! from k =
 _PSI = [1 / f for f in _FACTORIALS]  # 1/k! from k = 2
 
 
-def _change_of_log_probs(z: Tensor, dz: Tensor) -> Tensor:
-    """d = log p_new − log p_old, (..., C), free of cancellation for small δz."""
-    p = z.softmax(-1)
-    dz = dz - (p * dz).sum(-1, keepdim=True)  # d does not see a shift common to all classes
+def _without_shift(p: Tensor, dz: Tensor) -> Tensor:
+    """δz less that of the likeliest class: D does not see a shift common to all classes."""
+    return dz - dz.gather(-1, p.argmax(-1, keepdim=True).expand(*dz.shape[:-1], 1))
+
+
+def _centred(p: Tensor, dz: Tensor) -> Tensor:
+    """δz − Σ_c p_c δz_c."""
+    dz = _without_shift(p, dz)
+    return dz - (p * dz).sum(-1, keepdim=True)
+
+
+def _log_probs(z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """d = log p_new − log p_old, free of cancellation for small δz, and these two: (..., C)."""
+    old = z - z.amax(-1, keepdim=True)
+    log_sum_old = old.logsumexp(-1, keepdim=True)
+    log_old = old - log_sum_old
+    p = log_old.exp()
+    dz = _without_shift(p, dz)
     small = dz.abs().amax(-1, keepdim=True) < 1
-    safe = torch.where(small, dz, 0)
+    safe = torch.where(small, dz - (p * dz).sum(-1, keepdim=True), 0)
     by_change = safe - torch.log1p((p * torch.expm1(safe)).sum(-1, keepdim=True))
-    by_difference = (z + dz).log_softmax(-1) - z.log_softmax(-1)
-    return torch.where(small, by_change, by_difference)
+    # Not log_old + d: where d is huge, its rounding is all of log p_new.
+    new = old + dz
+    by_sums = dz - (new.logsumexp(-1, keepdim=True) - log_sum_old)
+    log_new = torch.where(small, log_old + by_change, new.log_softmax(-1))
+    return torch.where(small, by_change, by_sums), log_old, log_new
+
+
+def _times(p: Tensor, factor: Tensor) -> Tensor:
+    """p · factor, 0 where p = 0: whatever the factor, its class is not there."""
+    return torch.where(p > 0, p * factor, 0)
 
 
 def kl(z: Tensor, dz: Tensor) -> Tensor:
     """KL(new‖old) of the class probabilities, in nats: (..., C), (..., C) → (...)."""
-    d, log_p = _change_of_log_probs(z, dz), z.log_softmax(-1)
-    p_old, p_new = log_p.exp(), (log_p + d).exp()
+    d, log_old, log_new = _log_probs(z, dz)
+    p_old = log_old.exp()
     terms = torch.where(
-        d.abs() < _SERIES_BELOW, p_old * _power_series(d, _PHI), p_old + p_new * (d - 1)
+        d.abs() < _SERIES_BELOW,
+        p_old * _power_series(d, _PHI),
+        p_old + _times(log_new.exp(), d - 1),
     )
     return terms.sum(-1).clamp_min(0)
 
 
 def reverse_kl(z: Tensor, dz: Tensor) -> Tensor:
     """KL(old‖new) of the class probabilities, in nats: (..., C), (..., C) → (...)."""
-    d, log_p = _change_of_log_probs(z, dz), z.log_softmax(-1)
-    p_old, p_new = log_p.exp(), (log_p + d).exp()
+    d, log_old, log_new = _log_probs(z, dz)
+    p_old = log_old.exp()
     terms = torch.where(
-        d.abs() < _SERIES_BELOW, p_old * _power_series(d, _PSI), p_new - p_old - p_old * d
+        d.abs() < _SERIES_BELOW,
+        p_old * _power_series(d, _PSI),
+        log_new.exp() - _times(p_old, d + 1),
     )
     return terms.sum(-1).clamp_min(0)
 
 
 def _change_of_probs(z: Tensor, dz: Tensor) -> Tensor:
-    d, log_p = _change_of_log_probs(z, dz), z.log_softmax(-1)
-    return torch.where(
-        d < 1, log_p.exp() * torch.expm1(d.clamp_max(1)), (log_p + d).exp() - log_p.exp()
-    )
+    d, log_old, log_new = _log_probs(z, dz)
+    p_old = log_old.exp()
+    return torch.where(d < 1, p_old * torch.expm1(d.clamp_max(1)), log_new.exp() - p_old)
+
+
+def _norm(v: Tensor) -> Tensor:
+    """√Σ_c v_c², which neither over- nor underflows where its square does: (..., C) → (...)."""
+    largest = v.abs().amax(-1, keepdim=True)
+    ratio = v / torch.where(largest > 0, largest, 1)
+    return largest.squeeze(-1) * torch.linalg.vector_norm(ratio, dim=-1)
 
 
 def l1_probs(z: Tensor, dz: Tensor) -> Tensor:
@@ -84,7 +121,7 @@ def l1_probs(z: Tensor, dz: Tensor) -> Tensor:
 
 def l2_probs(z: Tensor, dz: Tensor) -> Tensor:
     """√Σ_c (p_new,c − p_old,c)²: (..., C), (..., C) → (...)."""
-    return torch.linalg.vector_norm(_change_of_probs(z, dz), dim=-1)
+    return _norm(_change_of_probs(z, dz))
 
 
 def l1_logits(z: Tensor, dz: Tensor) -> Tensor:
@@ -94,18 +131,18 @@ def l1_logits(z: Tensor, dz: Tensor) -> Tensor:
 
 def l2_logits(z: Tensor, dz: Tensor) -> Tensor:
     """√Σ_c δz_c²: (..., C), (..., C) → (...)."""
-    return torch.linalg.vector_norm(dz, dim=-1)
+    return _norm(dz)
 
 
 def _fisher_product(z: Tensor, dz: Tensor) -> Tensor:
     """F δ = p ∘ (δ − ⟨p, δ⟩): the first-order change of the class probabilities."""
     p = z.softmax(-1)
-    return p * (dz - (p * dz).sum(-1, keepdim=True))
+    return p * _centred(p, dz)
 
 
 def _tangent_kl(z: Tensor, dz: Tensor) -> Tensor:
     p = z.softmax(-1)
-    return 0.5 * (p * (dz - (p * dz).sum(-1, keepdim=True)).square()).sum(-1)
+    return 0.5 * (p.sqrt() * _centred(p, dz)).square().sum(-1)
 
 
 def _tangent_l1_probs(z: Tensor, dz: Tensor) -> Tensor:
@@ -113,16 +150,20 @@ def _tangent_l1_probs(z: Tensor, dz: Tensor) -> Tensor:
 
 
 def _tangent_l2_probs(z: Tensor, dz: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(_fisher_product(z, dz), dim=-1)
+    return _norm(_fisher_product(z, dz))
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """A named D: its value for a finite change and its leading term for a vanishing one."""
+    """A named D: its value for a finite change and its leading term for a vanishing one.
+
+    `order` is the power of the change that the leading term is of: 1 for a norm, 2 for KL.
+    """
 
     name: str
     finite: Callable[[Tensor, Tensor], Tensor]
     tangent: Callable[[Tensor, Tensor], Tensor]
+    order: int = 1
     scalar: bool = False  # for predictions of one number; the others need at least two classes
 
     def check(self, n_outputs: int) -> None:
@@ -140,8 +181,8 @@ class Divergence:
 
 
 _ALL = (
-    Divergence("kl", kl, _tangent_kl),
-    Divergence("reverse_kl", reverse_kl, _tangent_kl),
+    Divergence("kl", kl, _tangent_kl, order=2),
+    Divergence("reverse_kl", reverse_kl, _tangent_kl, order=2),
     Divergence("l1_probs", l1_probs, _tangent_l1_probs),
     Divergence("l2_probs", l2_probs, _tangent_l2_probs),
     Divergence("l1_logits", l1_logits, l1_logits),

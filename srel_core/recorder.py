@@ -146,10 +146,13 @@ class SrelRecorder:
         keeps its own predictions before the step: they are in float64 throughout where some
         sample asked for it, and may differ in their last digits from those of another rule.
         in_float64 (step, rule, sample); same_input (probe, sample) marks x' = x; class labels as
-        coordinates. ValueError before the first measurement.
+        coordinates. ValueError before the first measurement; ModuleNotFoundError without xarray.
         """
-        import xarray as xr
-
+        try:
+            import xarray as xr
+        except ModuleNotFoundError:
+            lacks = "to_xarray gives an xarray.Dataset, and xarray is not there: pip install xarray"
+            raise ModuleNotFoundError(lacks, name="xarray") from None
         if not self._kept:
             raise ValueError("nothing has been measured yet: call measure(step) first")
         steps = sorted(self._kept)

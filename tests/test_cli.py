@@ -1,15 +1,25 @@
 """`srel` as its users call it: what it prints, and the exit codes that scripts rely on."""
 
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
+import h5py
 import pytest
 
 import srel_core
 from srel_core.cli import main
-from srel_core.experiments import result_files
+from srel_core.experiments import netcdf, result_files
+from tests.support.book import ROOT
+from tests.support.results import small_result
 
 SMALL = [
     "run", "--model", "linear", "--images-per-class", "12", "--probes-per-class", "2",
@@ -79,9 +89,136 @@ def test_check_tells_whole_from_damaged(computed, tmp_path):
     assert srel("check", tmp_path / "absent.nc").exit_code == 1
 
 
+def test_one_bad_file_does_not_end_the_list(tmp_path):
+    result_files.save(small_result(), tmp_path / "a.nc")
+    odd = {"config": "[" * 20000, "commit": "\x1b[2J\nb.nc  forged", "device": "\u202e"}
+    result_files.save(small_result().assign_attrs(odd), tmp_path / "b.nc")
+    result_files.save(small_result(), tmp_path / "c.nc")
+    with h5py.File(tmp_path / "c.nc", "r+") as file:
+        file.attrs["commit"] = [1, 2]
+    (tmp_path / "d.nc").write_text("junk")
+    os.mkfifo(tmp_path / "e.nc")
+    (tmp_path / "f.nc").mkdir()
+    (tmp_path / "g.nc").symlink_to("/proc/self/mem")
+    (tmp_path / "h.nc").symlink_to("nowhere")
+    done = srel("list", "--results-dir", tmp_path)
+    assert done.exit_code == 0 and all(line.isprintable() for line in done.stdout.splitlines())
+    assert [line[:6] + line.split("  ")[1] for line in done.stdout.splitlines()] == [
+        "a.nc  digits", "b.nc  small", *(f"{name}.nc  UNREADABLE" for name in "cdefgh"),
+    ]  # fmt: skip
+    assert r"commit \x1b[2J\nb.nc  forged  \u202e" in done.stdout
+
+
+def test_list_reads_no_more_than_the_headers(tmp_path):
+    path = tmp_path / "bomb.nc"
+    result_files.save(small_result(), path)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("bomb", (300_000_000,), "f8", chunks=(100_000,), compression="gzip")
+    assert path.stat().st_size < 100_000
+    script = (
+        "from srel_core.cli import main\ntry: main()\n"
+        "finally: print(*[line for line in open('/proc/self/status') if 'VmHWM' in line])"
+    )
+    done = program(script, "list", "--results-dir", tmp_path)
+    line, peak = done.stdout.split("\n", 1)
+    assert line.startswith("bomb.nc  digits  mlp  seed 0") and int(peak.split()[1]) < 200_000  # kB
+    done = program(MAIN, "check", path)
+    assert done.returncode == 1 and "bytes cannot hold the 2.4e+09 bytes" in done.stderr
+
+
+def test_check_says_whether_anything_vouches_for_the_content(tmp_path):
+    path = tmp_path / "small.nc"
+    odd = small_result().assign_attrs(commit="\x1b[31m\n")
+    result_files.save(odd, path)
+    done = srel("check", path)
+    assert "small.nc: whole (step 3, rule 2), as its digest says" in done.stdout
+    assert r"  commit: \x1b[31m\n" in done.stdout.splitlines()
+    path.write_bytes(netcdf.encode(small_result()).getvalue())
+    assert "but without a digest, so that nothing vouches" in srel("check", path).stdout
+
+
+MAIN = "from srel_core.cli import main; main()"
+
+
+def program(script, *arguments, **settings):
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
+    return subprocess.run(command, text=True, timeout=120, **settings)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["env"], ["list", "--results-dir", "results"]])
+def test_an_output_that_cannot_be_written_gets_one_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        done = program(MAIN, *arguments, stdout=full, cwd=ROOT)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert "error: the output cannot be written: No space left on device" in done.stderr
+        assert program(MAIN, "bad", stdout=full, stderr=full).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "--results-dir", "a" * 300], f"srel: error: {'a' * 300}: File name too long"),
+        (["check", "a" * 300], "File name too long"),
+        (["list", "--results-dir", "pyproject.toml"], "pyproject.toml: Not a directory"),
+        (["run", "--profile", "smoke", "--results-dir", "a" * 300], "File name too long"),
+        (["check", "srel_core"], "srel_core is not a file"),
+    ],
+)
+def test_paths_that_cannot_be_get_one_line(arguments, said, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = srel(*arguments)
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1 and said in done.stderr
+
+
+def test_without_memory_there_is_one_line():
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20, -1)); {MAIN}"
+    done = program(limited, "env")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "srel: error: not enough memory (" in done.stderr
+
+
+def test_a_user_without_a_home_is_told_what_to_set(tmp_path):
+    ids = {entry.pw_uid for entry in pwd.getpwall()}
+    nobody = next(uid for uid in range(54321, 60000) if uid not in ids)
+    homeless = f"import os; os.getuid = lambda: {nobody}; {MAIN}"
+    environment = {n: v for n, v in os.environ.items() if n[:4] not in ("HOME", "SREL", "XDG_")}
+    done = program(homeless, "list", env=environment | {"PYTHONPATH": str(ROOT)}, cwd="/")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "no place for results" in done.stderr and "--results-dir or SREL_RESULTS" in done.stderr
+
+
+def test_an_interruption_while_libraries_are_loaded_gets_one_line(tmp_path):
+    command = [sys.executable, "-c", MAIN, "env"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while "torch" not in Path(f"/proc/{process.pid}/maps").read_text():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130 and said.strip().count("\n") == 0
+    assert "srel: error: interrupted" in said
+
+
 def test_env_and_version():
     assert "torch: " in srel("env").stdout
     assert srel_core.__version__ in srel("--version").stdout
+
+
+def test_ratios_that_are_undefined_are_counted_by_rule(tmp_path):
+    rules = ["--rules", "sgd:1e-300,sgd:1e-4", "--divergences", "kl,l2_logits"]
+    for _ in ("computed", "loaded"):
+        done = srel(*SMALL, *rules, "--results-dir", tmp_path)
+        assert done.exit_code == 0
+        lines = done.stderr.splitlines()
+        # 1 step × 2 divergences × 6 probes × 6 samples; of them only KL, a square, underflows
+        assert [line.partition(": the step")[0] for line in lines] == [
+            f"srel: warning: seed {seed}, rule sgd:1e-300: 36 of 72 ratios S_rel are undefined"
+            for seed in (0, 1)
+        ]
+    result = result_files.load(tmp_path / done.stdout.splitlines()[0])
+    assert (result.own.sel(rule="sgd:1e-4") > 0).all()
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["list"], ["check"], ["env"]])
@@ -98,6 +235,9 @@ BAD = {
     "divergence": (["--divergences", "klx"], 2, "unknown divergence 'klx'"),
     "no seeds": (["--seeds", ""], 2, "expected whole numbers such as 0,1,2, not ''"),
     "no rules": (["--rules", ""], 2, "expected names such as a,b,c, not ''"),
+    "a seed below zero": (["--seeds", "0,-1"], 2, "numbers such as 0,1,2, not '0,-1'"),
+    "a number below zero": (["--batch-size", "-5"], 2, "at least 1, not -5"),
+    "a rate below zero": (["--rules", "sgd:-1e-4"], 2, "positive, finite number, not -0.0001"),
     "seeds": (["--seeds", "one"], 2, "expected whole numbers such as 0,1,2, not 'one'"),
     "option": (["--epoch", "3"], 2, "--epochs"),
     "epochs": (["--epochs", "0"], 2, "epochs must be a whole number of at least 1, not 0"),

@@ -71,8 +71,8 @@ if find_spec("srel_core") is None:
     if not fetched.exists():
         clone = ["git", "clone", "--depth", "1", "--branch", branch, repository]
         subprocess.run(clone, check=True)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--editable", str(fetched)]
-    subprocess.run(install, check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--editable"]
+    subprocess.run([*install, f"{{fetched}}[experiments]"], check=True)
     sys.path.insert(0, str(fetched.resolve()))  # this kernel was started before
 if (fetched / "_toc.yml").exists():
     os.chdir(fetched / "chapters")  # the committed results are found from here

@@ -73,10 +73,12 @@ def prepare(out: Path, notebook: Path) -> None:
         fail(f"cannot write {out}: choose a file in a folder that can be written to", 2)
 
 
-def use_own_kernel() -> None:
-    """Make `python3` mean this interpreter, whatever kernels the user has installed elsewhere."""
+def prepare_kernel() -> None:
+    """Make `python3` mean this interpreter, whatever kernels the user has installed elsewhere, and
+    its threads leave their core to other processes while they wait."""
     os.environ["JUPYTER_PATH"] = str(Path(sys.prefix, "share", "jupyter"))
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or the debugger warns in each kernel
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def execute(notebook: Path, out: Path, values: dict[str, Any]) -> str | None:
@@ -143,7 +145,7 @@ def main() -> None:
     except ParameterError as error:
         fail(f"{options.notebook}: {error}", 2)
     prepare(options.out, options.notebook)
-    use_own_kernel()
+    prepare_kernel()
     given = ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
     print(f"run_chapter: {options.notebook} with {given or 'its defaults'}", file=sys.stderr)
     start = time.monotonic()

@@ -10,20 +10,22 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
 
 from srel_core.choices import check_known
-from srel_core.divergence import DIVERGENCES, find_divergences
-from srel_core.experiments import datasets, result_files
+from srel_core.divergence import find_divergences
+from srel_core.experiments import checkpoints, datasets, result_files
+from srel_core.experiments.code_digest import Registry, Sources, code_digest
 from srel_core.experiments.datasets.by_name import fingerprint, stored_name
+from srel_core.experiments.datasets.catalogue import RECORDS
+from srel_core.experiments.device import choose_device
+from srel_core.experiments.expected import class_result
 from srel_core.experiments.networks import MODELS, build_model
-from srel_core.experiments.provenance import code_digest, provenance
+from srel_core.experiments.provenance import provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
 from srel_core.recorder import SrelRecorder
 from srel_core.rules import parse_rule
@@ -31,20 +33,11 @@ from srel_core.rules import parse_rule
 if TYPE_CHECKING:
     import xarray as xr
 
-_CODE = (
-    "divergence", "engine/layers/affine_change", "engine/layers/compaction",
-    "engine/layers/compiled", "engine/layers/fixed_size_conv",
-    "engine/layers/per_sample_gradients", "engine/layers/sgd_steps", "engine/methods",
-    "engine/propagation/buffers", "engine/propagation/elementwise", "engine/propagation/graph",
-    "engine/propagation/operations", "engine/propagation/propagate", "engine/setup/checks",
-    "engine/setup/memory", "engine/setup/problem", "engine/setup/threads",
-    "experiments/class_experiment", "experiments/datasets/archives",
-    "experiments/datasets/by_name", "experiments/datasets/draws",
-    "experiments/datasets/image_file", "experiments/datasets/image_folder",
-    "experiments/datasets/image_set", "experiments/datasets/load",
-    "experiments/datasets/regular_file", "experiments/datasets/root",
-    "experiments/datasets/store",
-    "experiments/networks", "experiments/training", "measurement", "recorder", "rules", "tangent",
+# Messages, summaries of what was measured, and files.
+_NO_NUMBERS = (
+    "choices", "statistics", "terminal", "experiments.code_digest", "experiments.digest",
+    "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
+    "experiments.result_files",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 
@@ -56,7 +49,8 @@ class ClassExperiment:
     The seed fixes the weights, the augmentation, the probes and the batches. `images_per_class`
     None takes all there are. The probes are drawn from the training images as they are trained
     on, `probes_per_class` from each class, and serve as samples too: x and x' are the same set.
-    `rules` are "sgd:LR", "adam:LR" or "tangent"; each is measured in every divergence.
+    `rules` are "sgd:LR", "adam:LR" or "tangent"; each is measured in every one of `divergences`,
+    and the result holds the predictions, from which any other divergence can be computed.
     """
 
     dataset: str = "digits"
@@ -68,7 +62,9 @@ class ClassExperiment:
     probes_per_class: int = 20
     schedule: Schedule = dataclasses.field(default_factory=Schedule)
     rules: tuple[str, ...] = ("adam:1e-4", "sgd:1e-4", "tangent")
-    divergences: tuple[str, ...] = tuple(n for n, d in DIVERGENCES.items() if not d.scalar)
+    divergences: tuple[str, ...] = (
+        "kl", "reverse_kl", "l1_probs", "l2_probs", "l1_logits", "l2_logits",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_known("model", self.model, MODELS)
@@ -76,6 +72,8 @@ class ClassExperiment:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
         if not self.rules:
             raise ValueError("rules is empty: name at least one, such as 'sgd:1e-4'")
         if len({parse_rule(rule) for rule in self.rules}) < len(self.rules):
@@ -88,10 +86,39 @@ class ClassExperiment:
         stored = {**dataclasses.asdict(self), "dataset": stored_name(self.dataset)}
         return json.dumps(stored, sort_keys=True)
 
-    @cached_property
+    @property
+    def sources(self) -> Sources:
+        """What its numbers depend on in this package: the whole engine, but of the networks, the
+        divergences and the records of data sets only its own."""
+        of_this_package = [record.name for record in RECORDS]
+        return Sources(
+            "experiments.class_experiment",
+            packages=("engine",),
+            left_out=_NO_NUMBERS,
+            registries=(
+                Registry("divergence", "_ALL", self.divergences),
+                Registry("experiments.networks", "_BUILDERS", (self.model,)),
+                Registry(
+                    "experiments.datasets.catalogue",
+                    "RECORDS",
+                    tuple(name for name in of_this_package if name == self.dataset),
+                ),
+            ),
+        )
+
+    @property
     def code(self) -> str:
         """The digest of the code that this experiment runs on, as it was when first asked."""
-        return code_digest(_CODE)
+        return code_digest(self.sources)
+
+    @property
+    def name(self) -> str:
+        """Data set and network, for names of files: "cifar10" with the published network,
+        "cifar10-mlp" with another one, "folder-NAME" for an image folder, whatever its path."""
+        kind, _, path = stored_name(self.dataset).rpartition(":")
+        parts = [kind, Path(path).name, self.model if self.model != type(self).model else ""]
+        words = "-".join(part for part in parts if part)
+        return "".join(c if c.isalnum() or c == "_" else "-" for c in words)[-40:]
 
     @property
     def file_name(self) -> str:
@@ -99,8 +126,7 @@ class ClassExperiment:
         folder, with what is in its files. DataError if that folder is not there."""
         parts = self.config + self.code + fingerprint(self.dataset)
         key = hashlib.sha256(parts.encode()).hexdigest()[:12]
-        dataset = "".join(c if c.isalnum() or c == "_" else "-" for c in stored_name(self.dataset))
-        return f"class_srel-{dataset[-40:]}-seed{self.seed}-{key}.nc"
+        return f"class_srel-{self.name}-seed{self.seed}-{key}.nc"
 
     def run(
         self,
@@ -108,7 +134,8 @@ class ClassExperiment:
         device: str = "auto",
         progress: bool = True,
     ) -> "xr.Dataset":
-        """Load this experiment's result, or compute and keep it.
+        """Load this experiment's result, or compute and keep it; if another process is computing
+        it, wait for that one, with a warning.
 
         Dimensions (step, rule, divergence, probe, sample, output) as `SrelRecorder.to_xarray`, with
         the epoch of each step; train_loss and train_accuracy (train_step) of each batch; test_loss
@@ -120,50 +147,36 @@ class ClassExperiment:
         """
         place = choose_device(device)
         path = result_files.results_dir(results_dir) / self.file_name
-        kept = result_files.load_kept(path)
+        state = checkpoints.state_path(path)
+        expected = class_result(self.config, self.code, self.schedule, self.rules, self.divergences)
+        kept = result_files.load_kept(path, expected, state)
         if kept is not None:
             return kept
-        dataset = self._begin(path, place).complete(progress)
-        result_files.save(dataset, path)
-        _state_path(path).unlink(missing_ok=True)
-        return dataset
-
-    def _begin(self, path: Path, device: torch.device) -> "_Run":
-        """A run at its beginning, or where an interrupted one was saved."""
-        run = _Run(self, path, device)
+        run = _Run(self, path, place)  # finds bad data before anything is written, a lock included
         if self.file_name != path.name:
             raise datasets.DataError(
                 f"{stored_name(self.dataset)}: images changed while they were read: run again"
             )
-        result_files.require_writable(path.parent)
-        try:
-            run.restore()
-        except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
-            aside = result_files.set_aside(_state_path(path))
-            reason = " ".join(str(error).split())[:200]
-            warnings.warn(
-                f"the saved state of an interrupted run is damaged ({reason}): set aside as "
-                f"{aside.name}, starting from the beginning",
-                stacklevel=3,
-            )
-            run = _Run(self, path, device)
-        return run
+        waiting = f"waiting for another process that computes {path.name}"
+        with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
+            # From the process that was waited for.
+            kept = result_files.load_kept(path, expected, state)
+            if kept is not None:
+                return kept
+            run = checkpoints.begin(run, lambda: _Run(self, path, place))
+            dataset = run.complete(progress)
+            result_files.save(dataset, path, expected)
+            state.unlink(missing_ok=True)
+            return dataset
 
 
-def choose_device(name: str) -> torch.device:
-    """ "auto" is the GPU if there is one; ValueError for a device this machine does not have."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device {name!r} is not to be had here: use 'auto' or 'cpu'") from error
-    return device
-
-
-def _state_path(path: Path) -> Path:
-    return path.with_suffix(".state.safetensors")
+def undefined_ratios(result: "xr.Dataset") -> dict[str, tuple[int, int]]:
+    """By rule, how many ratios S_rel of a result are undefined, as own = 0 there, and how many
+    ratios there are, over all steps, divergences, probes and samples."""
+    undefined = (result.own == 0).sum(("step", "divergence", "sample")) * result.sizes["probe"]
+    ratios = result.change.isel(rule=0).size
+    by_rule = zip(result.rule.values, undefined.values.tolist(), strict=True)
+    return {str(rule): (count, ratios) for rule, count in by_rule}
 
 
 class _Run:
@@ -225,38 +238,10 @@ class _Run:
                     self.test_curves.append(test)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     now = time.monotonic()
-                    self._save(self.seconds + now - started)
+                    checkpoints.save(self, self.seconds + now - started)
                     saved = time.monotonic()
         self.seconds += time.monotonic() - started
         return self._dataset()
-
-    def _save(self, seconds: float) -> None:
-        from safetensors.torch import save_file
-
-        state = {f"trainer/{name}": t for name, t in self.trainer.state().items()}
-        state |= {f"recorder/{name}": t for name, t in self.recorder.state().items()}
-        state["test_curves"] = torch.tensor(self.test_curves, dtype=torch.float64).reshape(-1, 2)
-        state["seconds"] = torch.tensor(seconds, dtype=torch.float64)
-        whole = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-        result_files.write_atomically(_state_path(self.path), lambda file: save_file(whole, file))
-
-    def restore(self) -> None:
-        """Go on from the saved state, if there is one."""
-        from safetensors.torch import load_file
-
-        path = _state_path(self.path)
-        if not path.exists():
-            return
-        state = load_file(path)
-
-        def part(name: str) -> dict[str, Tensor]:
-            prefix = f"{name}/"
-            return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
-
-        self.trainer.restore(part("trainer"))
-        self.recorder.restore(part("recorder"))
-        self.test_curves = [tuple(row) for row in state["test_curves"].tolist()]
-        self.seconds = float(state["seconds"])
 
     def _dataset(self) -> "xr.Dataset":
         dataset = self.recorder.to_xarray()

@@ -18,7 +18,7 @@ def resnet18(n_classes: int) -> nn.Module:
     """The published ResNet-18: torchvision's, with every normalisation layer the identity.
 
     Stem of 7×7 at stride 2 and max-pool, widths 64, 128, 256, 512, Kaiming fan-out
-    initialisation; (N, 3, 32, 32) → (N, n_classes). It holds no buffers and treats each sample
+    initialisation; (N, 3, 32, 32) → (N, n_classes). It holds no buffers and treats each input
     on its own.
     """
     from torchvision.models.resnet import BasicBlock, ResNet
@@ -32,7 +32,7 @@ def mlp(
     """A fully connected network, (N, …) flattened to (N, in_features) → (N, n_outputs).
 
     Args:
-        in_features: numbers in one sample.
+        in_features: numbers in one input.
         widths: hidden units of each hidden layer; none of them makes a linear model.
         n_outputs: outputs, without an activation.
         activation: "relu" or "tanh", after each hidden layer.

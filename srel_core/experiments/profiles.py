@@ -21,8 +21,8 @@ def class_experiments(
     """The class-based experiment of a profile on a data set, one for each seed.
 
     smoke   an MLP on a few images: seconds
-    laptop  the published network on at most 500 images a class, 8 probes a class: minutes
-    paper   the published settings (7 epochs, 20 probes a class): hours on a CPU
+    laptop  the published network on at most 500 images and 8 probes per class: minutes
+    paper   the published settings (7 epochs, 20 probes per class): hours on a CPU
     changes: fields of `ClassExperiment` or of its `Schedule` to set otherwise; None leaves the
     profile's value. ValueError for an unknown profile or field.
     """

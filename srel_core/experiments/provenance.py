@@ -1,11 +1,10 @@
 """Where a result comes from: code, packages, machine."""
 
-import ast
-import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
-from collections.abc import Iterable
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,8 +58,11 @@ def _processor() -> str:
 
 def commit() -> str:
     """The checked-out commit of this package's repository, or "unknown"; "+changes" if the package
-    or a benchmark has been edited since."""
-    head = _git("rev-parse", "--short=12", "HEAD")
+    or a benchmark has been edited since.
+
+    "unknown" too where the package is installed, or copied into another repository.
+    """
+    head = _git("rev-parse", "--short=12", "HEAD") if _in_its_own_repository() else ""
     if not head:
         return "unknown"
     return head + (
@@ -68,39 +70,26 @@ def commit() -> str:
     )
 
 
+def _in_its_own_repository() -> bool:
+    """Whether the package is tracked at the top of a repository whose project it is."""
+    try:
+        project = tomllib.loads((_HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    is_its_project = project.get("project", {}).get("name") == "srel-core"
+    at_the_top = _git("rev-parse", "--show-prefix") == f"{_HERE.name}/"
+    return is_its_project and at_the_top and bool(_git("ls-files", "--", "."))
+
+
 def _git(*arguments: str) -> str:
+    # Set where git itself runs a program, for the repository that it runs it for.
+    for_another = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    environment = {name: v for name, v in os.environ.items() if name not in for_another}
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=_HERE, capture_output=True, text=True, timeout=10
-        )
+            ["git", *arguments],
+            cwd=_HERE, env=environment, capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def code_digest(modules: Iterable[str]) -> str:
-    """A hash of what these modules of srel_core do: comments, docstrings and layout left out."""
-    digest = hashlib.sha256()
-    for name in sorted(modules):
-        tree = ast.parse((_HERE / f"{name}.py").read_text(encoding="utf-8"))
-        digest.update(f"{name}\n{_essence(tree)}\n".encode())
-    return digest.hexdigest()
-
-
-def _essence(node: object) -> object:
-    """A syntax tree as nested tuples, without docstrings, and the same for every Python: later
-    versions add fields, empty for code of older ones, and print trees in another way."""
-    if isinstance(node, list):
-        return tuple(_essence(item) for item in node if not _is_docstring(item))
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = ((name, getattr(node, name, None)) for name in node._fields)
-    return type(node).__name__, *((n, _essence(v)) for n, v in fields if v not in (None, []))
-
-
-def _is_docstring(statement: object) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )

@@ -1,189 +1,155 @@
-"""Results on disk: NetCDF files written at once or not at all, and checked when read."""
+"""Results on disk: NetCDF files written at once or not at all, and checked when read.
+
+A result carries a digest of its content (`srel_core.experiments.digest`), which every load compares
+with what it finds. What is damaged, or is not the result that is asked for, is set aside and
+computed anew; what cannot be read is left as it is, since it may be whole.
+"""
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from io import BytesIO
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
+from srel_core.experiments import digest, netcdf
+from srel_core.experiments.files import (
+    DamagedError,
+    ResultError,
+    alone,
+    clear_away,
+    exists,
+    read,
+    require_writable,
+    set_aside,
+    unreadable,
+    write_atomically,
+)
 from srel_core.experiments.provenance import SCHEMA
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from srel_core.experiments.expected import Expected
+
+__all__ = [
+    "SCHEMA", "DamagedError", "NoDigestError", "ResultError", "alone", "attributes", "load",
+    "load_kept", "require_writable", "results_dir", "save", "set_aside", "write_atomically",
+]  # fmt: skip
+
 _REQUIRED_ATTRIBUTES = ("schema", "kind", "config", "code_digest", "commit", "created")
 
 
-class ResultError(RuntimeError):
-    """A result file that cannot be read or written: one line, with what to do."""
+class NoDigestError(DamagedError):
+    """A result that nothing vouches for: it was written before results had digests."""
 
 
 def results_dir(given: str | Path | None = None) -> Path:
     """Where results are kept: `given`, else SREL_RESULTS, else the book's `_build/results`.
 
     The book's folder is the nearest one above the working directory that holds a `_toc.yml`;
-    outside any book it is `~/.cache/srel_core/results`.
+    outside any book it is `~/.cache/srel_core/results`. ResultError where there is no such place.
     """
-    if given:
-        return Path(given).expanduser()
-    if os.environ.get("SREL_RESULTS"):
-        return Path(os.environ["SREL_RESULTS"]).expanduser()
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "_toc.yml").is_file():
-            return folder / "_build" / "results"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    named = given or os.environ.get("SREL_RESULTS")
+    try:
+        if named:
+            return Path(named).expanduser()
+        for folder in (Path.cwd(), *Path.cwd().parents):
+            if (folder / "_toc.yml").is_file():
+                return folder / "_build" / "results"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except (OSError, RuntimeError) as error:  # the working directory is gone; there is no home
+        raise ResultError(
+            f"no place for results ({error}): name a folder with --results-dir or SREL_RESULTS"
+        ) from error
     return cache / "srel_core" / "results"
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, and put it in place once it is whole.
+def save(dataset: "xr.Dataset", path: Path, expected: "Expected | None" = None) -> None:
+    """Write a result as compressed NetCDF with the digest of its content, atomically.
 
-    ResultError, and nothing left behind, if the folder cannot be written or the disk is full.
+    ResultError, and nothing written, for one that is not as `expected`: it would be set aside when
+    it is asked for again.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise ResultError(
-            f"cannot write {path.name} in {path.parent}: {_one_line(error)}; nothing was written: "
-            "make room, or choose another results directory"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def require_writable(folder: Path) -> None:
-    """ResultError, before any work is done, if nothing can be written in this folder."""
-    write_atomically(folder / ".writable", lambda partial: partial.write_bytes(b""))
-    (folder / ".writable").unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(path: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Let one process at a time compute the result at `path`: the next calls `wait`, and waits.
-
-    The system lifts the lock of a process that dies. Where it has no such locks, nobody waits.
-    ResultError if there is no result yet and none can be written.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    if path.exists():
-        yield
-        return
-    require_writable(path.parent)
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        with lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                wait()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks
-                pass
-            if not _is_at(file.fileno(), lock):
-                continue  # removed by the process that was waited for
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def save(dataset: "xr.Dataset", path: Path) -> None:
-    """Write a result as compressed NetCDF, atomically."""
-    encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
-    # Made in memory: HDF5 crashes the process when a disk fills up under a file it has open.
-    whole = BytesIO()
-    dataset.to_netcdf(whole, engine="h5netcdf", encoding=encoding)
+    if expected and (fault := expected.fault(dataset)):
+        raise ResultError(f"{path.name} is not written, since no use could be made of it: {fault}")
+    stamped = dataset.assign_attrs({digest.ATTRIBUTE: digest.of_dataset(dataset)})
+    whole = netcdf.encode(stamped)
     write_atomically(path, lambda partial: partial.write_bytes(whole.getbuffer()))
 
 
-def load(path: Path) -> "xr.Dataset":
-    """Read a result whole. ResultError if it is absent, damaged, or not a result of srel_core."""
-    import xarray as xr
+def load(path: Path, needs_digest: bool = False) -> "xr.Dataset":
+    """Read a result whole, without the digest that it carries.
 
-    if not path.is_file():
-        raise ResultError(f"no result file {path}: run the experiment, or check the path")
+    ResultError if it is absent or cannot be read, DamagedError if it is damaged, or not a result of
+    srel_core. Files of earlier versions have no digest: NoDigestError if one is needed.
+    """
+    return _decoded(path, read(path), needs_digest)
+
+
+def load_kept(path: Path, expected: "Expected", *state: Path) -> "xr.Dataset | None":
+    """The result that is kept there, or None if it is still to be computed.
+
+    A file that is damaged, has no digest, or is not as `expected` is set aside, with a warning at
+    the caller's caller. What killed processes left of it is cleared away, and so is the `state` of
+    the run that made it.
+    """
     try:
-        dataset = xr.load_dataset(path, engine="h5netcdf")
-    except Exception as error:
+        if not exists(path):
+            return None
+        dataset = load(path, needs_digest=True)
+        if fault := expected.fault(dataset):
+            raise DamagedError(f"{path} is not the result of this experiment ({fault})", "")
+        return dataset
+    except DamagedError as error:
+        aside = set_aside(path)
+        warnings.warn(f"{error.fault}: set aside as {aside.name}, computing anew", stacklevel=3)
+        return None
+    finally:
+        clear_away(path, *state)
+
+
+def _decoded(path: Path, raw: bytes, needs_digest: bool) -> "xr.Dataset":
+    try:
+        dataset = netcdf.decode(raw)
+    except netcdf.Damaged as error:
         raise _damaged(path, error) from error
+    except MemoryError as error:
+        raise unreadable(path, error) from error
     _check_attributes(path, dataset.attrs)
+    stored = dataset.attrs.pop(digest.ATTRIBUTE, None)
+    if stored is None and needs_digest:
+        raise NoDigestError(
+            f"{path} has no digest, so that nothing vouches for its content",
+            "it was made by an earlier version; compute it anew",
+        )
+    if stored is not None and str(stored) != digest.of_dataset(dataset):
+        raise DamagedError(
+            f"{path} is damaged: its content is not that of its digest", "remove it and run again"
+        )
     return dataset
 
 
-def load_kept(path: Path) -> "xr.Dataset | None":
-    """The result that is kept there, or None if it is still to be computed.
-
-    A damaged file is set aside, with a warning at the caller's caller.
-    """
-    if not path.exists():
-        return None
-    try:
-        return load(path)
-    except ResultError as error:
-        aside = set_aside(path)
-        warnings.warn(f"{error}; set aside as {aside.name}, computing anew", stacklevel=3)
-        return None
-
-
-def _damaged(path: Path, error: Exception) -> ResultError:
-    return ResultError(
-        f"{path} is damaged or not NetCDF ({_one_line(error)}): remove it and run again"
-    )
+def _damaged(path: Path, error: Exception) -> DamagedError:
+    return DamagedError(f"{path} is damaged or not NetCDF ({error})", "remove it and run again")
 
 
 def _check_attributes(path: Path, attributes: Mapping[Any, Any]) -> None:
-    missing = [name for name in _REQUIRED_ATTRIBUTES if name not in attributes]
+    missing = [n for n in _REQUIRED_ATTRIBUTES if not isinstance(attributes.get(n), str)]
     if missing or attributes["schema"] != SCHEMA:
-        found = attributes.get("schema", f"no {missing[0] if missing else 'schema'}")
-        raise ResultError(f"{path} is not a {SCHEMA!r} file ({found}): made by something else?")
+        found = f"no {missing[0]}" if missing else attributes["schema"]
+        raise DamagedError(f"{path} is not a {SCHEMA!r} file ({found})", "made by something else?")
 
 
 def attributes(path: Path) -> dict[str, Any]:
-    """The attributes of a result, without reading its arrays. ResultError as for `load`."""
-    import xarray as xr
-
+    """The attributes of a result, without reading anything else. ResultError as for `load`."""
+    if not exists(path):
+        raise ResultError(f"no result file {path}: run the experiment, or check the path")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            found = dict(dataset.attrs)
-    except Exception as error:
+        with path.open("rb") as file:
+            found = netcdf.root_attributes(file)
+    except netcdf.Damaged as error:
         raise _damaged(path, error) from error
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, error) from error
     _check_attributes(path, found)
     return found
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file so that it is neither read again nor lost; its new path."""
-    aside = path.with_name(f"{path.name}.damaged")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged{number}")
-    path.replace(aside)
-    return aside
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -44,7 +44,7 @@ class Schedule:
             raise ValueError(f"weight_decay must be 0 or positive, not {self.weight_decay!r}")
 
     def steps_per_epoch(self, n_images: int) -> int:
-        """Whole batches an epoch; ValueError if there is none."""
+        """Whole batches per epoch; ValueError if there is none."""
         if n_images < self.batch_size:
             raise ValueError(
                 f"batch_size is {self.batch_size} but there are only {n_images} training images: "

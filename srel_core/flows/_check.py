@@ -1,17 +1,26 @@
 """Inputs of the flows: converted to float64, or one ValueError that says what to do."""
 
-import difflib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from srel_core.scaling import scaled, unscaled
+
 FloatArray = NDArray[np.float64]
 
+LARGEST = 1e300  # of an input: small multiples of such still are float64
+LARGEST_DEGREE = 10**6
 
-def array(name: str, value: ArrayLike, shape: str, ndim: int | tuple[int, ...]) -> FloatArray:
-    """A float64 copy of `value`; ValueError unless finite and of `ndim` dimensions.
+
+def array(
+    name: str,
+    value: ArrayLike,
+    shape: str,
+    ndim: int | tuple[int, ...],
+    largest: float = LARGEST,
+) -> FloatArray:
+    """A float64 copy of `value`; ValueError unless finite, within ±`largest`, of `ndim` dimensions.
 
     `shape` is how an error names the shape that was expected, "(N, p)" say.
     """
@@ -27,6 +36,11 @@ def array(name: str, value: ArrayLike, shape: str, ndim: int | tuple[int, ...]) 
         raise ValueError(f"{name} must not be empty, but has shape {result.shape}: pass data")
     if not np.isfinite(result).all():
         raise ValueError(f"{name} must be finite, but has NaN or Inf entries: remove them")
+    if np.abs(result).max() > largest:
+        raise ValueError(
+            f"{name} must be within ±{largest:g}, but has an entry of size "
+            f"{np.abs(result).max():.3g}: take another unit"
+        )
     return result
 
 
@@ -46,7 +60,7 @@ def samples(name: str, value: ArrayLike, dimension: int) -> FloatArray:
     if result.shape[1] != dimension:
         raise ValueError(
             f"{name} must have shape (m, {dimension}), not {result.shape}: "
-            "one row a sample, as long as the flow's own vectors"
+            "one row per sample, as long as the flow's own vectors"
         )
     return result
 
@@ -58,7 +72,7 @@ def pairs(
     both = samples(names[0], probe, dimension), samples(names[1], sample, dimension)
     if len(both[0]) != len(both[1]):
         raise ValueError(
-            f"{names[0]} and {names[1]} must have one row a pair, but have "
+            f"{names[0]} and {names[1]} must have one row per pair, but have "
             f"{len(both[0])} and {len(both[1])} rows: repeat the shorter one"
         )
     return both
@@ -69,7 +83,7 @@ def labels(name: str, value: ArrayLike, count: int, n_classes: int) -> NDArray[n
     result = np.array(value)
     if result.shape != (count,) or result.dtype.kind not in "iu":
         raise ValueError(
-            f"{name} must be {count} integers, one a sample, not {result.dtype} of shape "
+            f"{name} must be {count} integers, one per sample, not {result.dtype} of shape "
             f"{result.shape}: convert it with .astype(int) or pass as many labels as samples"
         )
     if result.min() < 0 or result.max() >= n_classes:
@@ -90,7 +104,7 @@ def freeze(instance: object, **values: Any) -> None:
 
 def times(t: ArrayLike) -> FloatArray:
     """`t` as an array (T,); a scalar becomes (1,)."""
-    result = np.atleast_1d(array("t", t, "() or (T,)", (0, 1)))
+    result = np.atleast_1d(array("t", t, "() or (T,)", (0, 1), largest=np.inf))
     if result.min() < 0:
         raise ValueError(
             f"t must not be negative, but its least entry is {result.min():g}: "
@@ -104,16 +118,31 @@ def like_times(t: ArrayLike, values: FloatArray) -> Any:
     return values[0] if np.ndim(t) == 0 else values
 
 
+def half_square(difference: FloatArray) -> FloatArray:
+    """½‖·‖² of vectors (..., p), infinite where it is beyond float64."""
+    size, exponent = scaled(difference, axis=-1)
+    return unscaled(0.5 * (size**2).sum(-1), 2 * exponent[..., 0])
+
+
+def outcome(name: str, t: ArrayLike, values: FloatArray, undefined: bool = False) -> Any:
+    """`like_times`, or ValueError if some of `values` (T, ...) are beyond float64.
+
+    NaN is a value that has no definition if `undefined`, else what is left of infinite parts.
+    """
+    beyond = np.isinf(values) if undefined else ~np.isfinite(values)
+    if beyond.any():
+        first = times(t)[beyond.reshape(len(values), -1).any(1)][0]
+        raise ValueError(
+            f"{name} at t = {first:g} is beyond the largest float64, 1.8e+308: "
+            "take inputs whose sizes differ less, or another unit"
+        )
+    return like_times(t, values)
+
+
 def degree(value: int) -> int:
     """A degree of homogeneity d = 1, 2, 3, …"""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"degree must be an integer ≥ 1, not {value!r}: use 1, 2, 3, …")
+    if value > LARGEST_DEGREE:
+        raise ValueError(f"degree must be at most {LARGEST_DEGREE}, not {value}: use a smaller one")
     return int(value)
-
-
-def choice(name: str, value: object, known: Sequence[str]) -> None:
-    """ValueError with the nearest known word unless `value` is one of `known`."""
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"unknown {name} {value!r}{hint}: use one of {', '.join(known)}")

@@ -11,7 +11,8 @@ explicit for every d,
 
     ρ^{−d} cosh^{d²} z = ρ(0)^{−d} cosh^{d²} z(0) + (d²/B) ∫_{z(0)}^{z} cosh^{d²},
 
-and time is one integral, t = (1/B) ∫ ρ^{2−d} dz, which for d = 2 is z = z(0) + Bt.
+and time is one integral, t = (1/B) ∫ ρ^{2−d} dz, which for d = 2 is z = z(0) + Bt. With
+q = Bρ^{−d} and τ = B^{2−2/d} t, which have no unit: dq/dz = d²(1 − q tanh z), τ = ∫ q^{1−2/d} dz.
 
 Source: Dan, Mukherjee, Das, Gampa, arXiv 2111.01166, §5, Theorems 5.1–5.3. Proofs: the
 book's chapter closed_form_flows, eq-radial-orbit.
@@ -22,12 +23,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaln
 
 from srel_core.flows import _check
 from srel_core.flows._check import FloatArray
-from srel_core.flows._inverse import upper_limit
-from srel_core.flows.power import coordinate
+from srel_core.flows._coordinate import coordinate, log_decay, log_size
+from srel_core.flows._cosh_power import log_memory
+from srel_core.flows._inverse import log_difference, upper_limit
+from srel_core.scaling import scaled, unscaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +41,12 @@ class RadialFlow:
     target : (p,), β*; it may be 0.
     w0 : (p,), w(0) ≠ 0.
     degree : d ≥ 1. d = 1 and d = 2 are in closed form; d ≥ 3 inverts the integral above, to a
-        relative error of about 1e-12. The work grows with d² times the number of terms, d².
+        relative error of about 1e-12 in t or in w, times d/100 for larger d.
 
     A scalar t gives results without the leading axis T.
 
-    Raises ValueError for w(0) = 0, unequal lengths, a degree that is no integer ≥ 1, NaN or Inf.
+    Raises ValueError for w(0) = 0, unequal lengths, a degree that is no integer ≥ 1, entries beyond
+    1e300, NaN or Inf, and for results that no float64 holds.
     """
 
     target: FloatArray
@@ -71,21 +74,16 @@ class RadialFlow:
         ρ² = cosh⁴(Bt + c) / (cosh⁴(c)/ρ(0)² + (4/B) ∫_c^{Bt+c} cosh⁴).  A w(0) parallel to β* up
         to rounding stays so, and ρ^d moves as a coordinate of `PowerFlow` does.
         """
-        radius, cosine, sine = self._polar(_check.times(t))
-        return _check.like_times(t, self._vectors(radius * cosine, radius * sine))
+        return _check.outcome("w", t, self._vectors(1, t))
 
     def beta(self, t: ArrayLike) -> Any:
         """β(t) = ρ^d ŵ, (T, p)."""
-        radius, cosine, sine = self._polar(_check.times(t))
-        size = radius**self.degree
-        return _check.like_times(t, self._vectors(size * cosine, size * sine))
+        return _check.outcome("β", t, self._vectors(self.degree, t))
 
     def loss(self, t: ArrayLike) -> Any:
-        """½‖β(t) − β*‖² = ½[(ρ^d − B u)² + B²(1 − u²)], (T,)."""
-        radius, cosine, sine = self._polar(_check.times(t))
-        full = np.linalg.norm(self.target)
-        along = radius**self.degree - full * cosine
-        return _check.like_times(t, 0.5 * (along**2 + (full * sine) ** 2))
+        """½‖β(t) − β*‖², (T,)."""
+        difference = self._vectors(self.degree, t) - self.target
+        return _check.outcome("loss", t, _check.half_square(difference))
 
     def s_rel(self, t: ArrayLike, x_probe: ArrayLike, x_sample: ArrayLike) -> Any:
         """Infinitesimal S_rel(x', x) = |x'ᵀA x| / (xᵀA x), (T, m): a function of ŵ alone,
@@ -96,6 +94,8 @@ class RadialFlow:
         `np.isnan(...).sum()`.
         """
         probe, sample = _check.pairs(("x_probe", "x_sample"), x_probe, x_sample, self.w0.size)
+        probe, of_probe = scaled(probe, axis=1)
+        sample, of_sample = scaled(sample, axis=1)
         _, cosine, sine = self._polar(_check.times(t))
         at_probe, at_sample = (
             np.outer(cosine, x @ self._axis) + np.outer(sine, x @ self._normal)
@@ -105,38 +105,70 @@ class RadialFlow:
         own = (sample**2).sum(1) + extra * at_sample**2
         change = np.abs((probe * sample).sum(1) + extra * at_probe * at_sample)
         ratio = np.divide(change, own, out=np.full(own.shape, np.nan), where=own > 0)
-        return _check.like_times(t, ratio)
+        return _check.outcome(
+            "S_rel", t, unscaled(ratio, (of_probe - of_sample)[:, 0]), undefined=True
+        )
 
-    def _vectors(self, along: FloatArray, across: FloatArray) -> FloatArray:
-        """(T, p) vectors with these coordinates (T,) in the plane."""
-        return np.outer(along, self._axis) + np.outer(across, self._normal)
+    def _vectors(self, power: int, t: ArrayLike) -> FloatArray:
+        """ρ^power ŵ, (T, p), infinite where that is beyond float64."""
+        log_radius, cosine, sine = self._polar(_check.times(t))
+        with np.errstate(over="ignore"):
+            size = np.exp(power * log_radius)[:, None]
+        beyond = np.isinf(size)
+        size[beyond] = 0
+        along, across = cosine[:, None] * self._axis, sine[:, None] * self._normal
+        return np.where(beyond, np.inf, size * along + size * across)
 
     def _polar(self, times: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """ρ, u and √(1 − u²), each (T,)."""
-        along, across = float(self._axis @ self.w0), float(self._normal @ self.w0)
-        full, degree = float(np.linalg.norm(self.target)), self.degree
+        """ln ρ, u and √(1 − u²), each (T,)."""
+        w0, exponent = scaled(self.w0)
+        along, across = float(self._axis @ w0), float(self._normal @ w0)
+        degree, log_full = self.degree, _log_norm(self.target)
         if degree == 1:
-            x, y = coordinate(along, full, 1, times), coordinate(across, 0.0, 1, times)
-            radius = np.hypot(x, y)
-            safe = np.where(radius > 0, radius, 1.0)  # w may pass through 0, where u jumps
-            return radius, x / safe, y / safe
-        start = np.hypot(along, across)
+            return _straight(unscaled(np.array([along, across]), exponent), np.exp(log_full), times)
+        log_start = _log_norm(self.w0)
+        sign = np.sign(along) if self.target.any() else 1.0
+        constant = np.full(times.shape, sign), np.zeros(times.shape)
+        if not self.target.any():
+            log_radius = log_start + log_decay(degree * log_start, degree, times) / degree
+            return log_radius, *constant
+        with np.errstate(divide="ignore"):  # t = 0
+            log_times = (2 - 2 / degree) * log_full + np.log(times)
+        log_q0 = log_full - degree * log_start
         if across == 0:
-            sign = np.sign(along)
-            size = coordinate(start**degree, sign * full, degree, times)
-            return size ** (1 / degree), np.full(times.shape, sign), np.zeros(times.shape)
+            log_y = log_size(-log_q0, sign, degree, 2 * np.log(degree) + log_times)
+            return (log_full + log_y) / degree, *constant
         # sinh z = u/√(1 − u²) keeps its digits for |u| near 1, where artanh u has none.
-        z0 = np.arcsinh(along / across)
-        with np.errstate(over="ignore"):
-            scaled = full ** (2 - 2 / degree) * times
-        moved, log_size = _orbit(z0, np.log(start) - np.log(full) / degree, degree, scaled)
-        radius, z = full ** (1 / degree) * np.exp(log_size), z0 + moved
-        return radius, np.tanh(z), 1 / np.cosh(np.minimum(z, 700))
+        z0 = float(np.arcsinh(along / across))
+        moved, log_q = _orbit(z0, log_q0, degree, log_times)
+        z = z0 + moved
+        return (log_full - log_q) / degree, np.tanh(z), 1 / np.cosh(np.minimum(z, 700))
+
+
+def _straight(
+    start: FloatArray, full: float, times: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """ln ρ, u and √(1 − u²) for d = 1, from the parts of w(0) along and across β*."""
+    x = coordinate(float(start[0]), full, 1, times)
+    y = coordinate(float(start[1]), 0.0, 1, times)
+    radius = np.hypot(x, y)
+    safe = np.where(radius > 0, radius, 1.0)  # w may pass through 0, where u jumps
+    with np.errstate(divide="ignore"):
+        return np.log(radius), x / safe, y / safe
+
+
+def _log_norm(vector: FloatArray) -> float:
+    """ln ‖·‖, −∞ for 0."""
+    if not vector.any():
+        return -np.inf
+    mantissas, exponent = scaled(vector)
+    return float(np.log(np.linalg.norm(mantissas)) + exponent[0] * np.log(2))
 
 
 def _plane(target: FloatArray, w0: FloatArray) -> tuple[FloatArray, FloatArray]:
     """β̂* (or ŵ(0) if β* = 0) and v̂, each (p,); v̂ = 0 where w(0) is parallel to β*."""
-    axis = target if target.any() else w0
+    w0, _ = scaled(w0)
+    axis, _ = scaled(target) if target.any() else (w0, None)
     axis = axis / np.linalg.norm(axis)
     along = axis @ w0
     sideways = w0 - along * axis
@@ -147,40 +179,47 @@ def _plane(target: FloatArray, w0: FloatArray) -> tuple[FloatArray, FloatArray]:
     return axis, sideways / size
 
 
+_HEAD = -41.0  # ln q, and ln d²(z − z(0)): below it q = q(0) + d²(z − z(0)) to float64
+
+
 def _orbit(
-    start: float, log_start: float, degree: int, times: FloatArray
+    start: float, log_q0: float, degree: int, log_times: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """z − z(0) and ln σ, each (T,), for d ≥ 2, in the units σ = ρ/B^{1/d} and B^{2−2/d} t."""
-    square = degree**2
-    # From here on σ = 1 to float64: the memory of σ(0) fades as e^{−d² z}, 1 − tanh z as e^{−2z}.
-    settled = max(20.0, abs(start) + 1 + (40 + max(0.0, -degree * log_start)) / square) - start
-    k = np.arange(square + 1)
-    binomials = -betaln(square - k + 1, k + 1) - np.log(square + 1)
+    """z − z(0) and ln q, each (T,), at times τ for d ≥ 2."""
+    n, shape, log_n = degree**2, 1 - 2 / degree, 2 * np.log(degree)
+    # From here on q = 1 to float64: the memory of q(0) fades as e^{−d² z}, 1 − tanh z as e^{−2z}.
+    settled = max(20.0, abs(start) + 1 + (40 + max(0.0, log_q0)) / n) - start
 
-    def log_size(moved: FloatArray) -> FloatArray:
-        """ln σ = −(1/d) ln(σ^{−d}) at z − z(0), by the orbit.
-
-        cosh^{d²} is the sum of C(d², k) e^{nz}/2^{d²}, n = d² − 2k, and the integral of each
-        term is positive: nothing cancels, and in logarithms nothing overflows.
-        """
-        moved = np.minimum(moved, settled)
-        z = start + moved
-        total = -degree * log_start + square * np.logaddexp(start, -start)
-        with np.errstate(divide="ignore"):  # the integral is 0, its logarithm −∞, at the start
-            for n, binomial in zip(square - 2.0 * k, binomials, strict=True):
-                length = -np.expm1(-abs(n) * moved) / abs(n) if n else moved
-                top = n * (z if n > 0 else start)
-                total = np.logaddexp(total, np.log(square * length) + binomial + top)
-        return (square * np.logaddexp(z, -z) - total) / degree
+    def log_q(log_moved: FloatArray) -> FloatArray:
+        log_moved = np.minimum(log_moved, np.log(settled))
+        return log_memory(start, log_q0, n, np.exp(log_moved), log_moved)
 
     if degree == 2:
-        return times, log_size(times)
-    # σ^{−d} vanishes in the complex plane at distances of about π/d², and, if σ(0) is large, of
-    # σ(0)^{−d}/d² from the start.
-    step = 1 / square
-    near = step * np.exp(-np.clip(degree * log_start, 0, 700))
-    graded = near * 2.0 ** np.arange(np.ceil(np.log2(step / near)) + 1)
-    even = np.arange(graded[-1] + step, settled + step, step)
-    edges = np.concatenate([[0.0], graded, even])
-    moved = upper_limit(lambda moved: (2 - degree) * log_size(moved), edges, times)
-    return moved, log_size(moved)
+        with np.errstate(over="ignore"):
+            return np.exp(log_times), log_q(log_times)
+    # In x, d²(z − z(0)) = c(e^x − 1): so the pieces are short at the start, where q rises in a
+    # time of q(0)/d² from q(0), and long at the end.
+    log_c, first, log_head = min(max(log_q0, _HEAD), 0.0), 0.0, -np.inf
+    power = shape + 1
+    if log_q0 < _HEAD:
+        first = np.log(2)
+        end = np.logaddexp(log_q0, _HEAD)
+        log_head = float(log_difference(power * end, power * log_q0)) - log_n - np.log(power)
+
+    def log_moved(x: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):  # ln 0 at the start
+            return log_c - log_n + np.where(x > 30, x, np.log(np.expm1(np.minimum(x, 30))))
+
+    last = float(np.logaddexp(0, log_n + np.log(settled) - log_c))
+    x = upper_limit(
+        lambda x: shape * log_q(log_moved(x)) + log_c - log_n + x,
+        first, last, log_difference(log_times, log_head), slope=1.0,
+    )  # fmt: skip
+    log_z = log_moved(x)
+    log_result = log_q(log_z)
+    early = log_times < log_head
+    head = np.logaddexp(power * log_q0, log_n + np.log(power) + log_times[early]) / power
+    log_result[early] = head
+    log_z[early] = log_difference(head, log_q0) - log_n
+    with np.errstate(over="ignore"):
+        return np.exp(log_z), log_result

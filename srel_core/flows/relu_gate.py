@@ -16,8 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from srel_core.choices import check_known
 from srel_core.flows import _check
 from srel_core.flows._check import FloatArray
+from srel_core.scaling import scaled, unscaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ class ReluGateFlow:
     A scalar t gives results without the leading axis T.
 
     Raises ValueError for a zero teacher, unequal lengths, a covariance that is not symmetric
-    positive semidefinite (or not the identity under "gradient"), an unknown flow, NaN or Inf.
+    positive semidefinite (or not the identity under "gradient"), an unknown flow, entries beyond
+    1e300, NaN or Inf, and for results that no float64 holds.
     """
 
     teacher: FloatArray
@@ -48,7 +51,7 @@ class ReluGateFlow:
     def __post_init__(self) -> None:
         teacher = _check.array("teacher", self.teacher, "(p,)", 1)
         w0 = _check.same_shape("w0", self.w0, "teacher", teacher)
-        _check.choice("flow", self.flow, ("glm_tron", "gradient"))
+        check_known("flow", self.flow, ("glm_tron", "gradient"))
         if not teacher.any():
             raise ValueError(
                 "teacher must not be zero: it gives no labels to learn; pass some w* ≠ 0"
@@ -93,15 +96,17 @@ class ReluGateFlow:
         """
         times = _check.times(t)[:, None]
         with np.errstate(over="ignore"):  # σ t = ∞ is a mode that has ended
-            decay = np.exp(-0.5 * times * self._rates)
+            exponent = -0.5 * times * self._rates
+        kept, gained = np.exp(exponent), -np.expm1(exponent)
         if self.flow == "glm_tron":
-            start = (self.w0 - self.teacher) @ self._basis
-            return _check.like_times(t, self.teacher + (decay * start) @ self._basis.T)
+            parts = kept * (self.w0 @ self._basis) + gained * (self.teacher @ self._basis)
+            return _check.outcome("w", t, parts @ self._basis.T)
         opening = _angle(self.w0, -self.teacher)  # π − θ(0)
         if opening <= _STRAIGHT:
-            return _check.like_times(t, decay * self.w0)
-        v = decay * self.w0 / opening + (1 - decay) * self.teacher / np.pi
-        return _check.like_times(t, _angle(v, -self.teacher)[:, None] * v)
+            return _check.outcome("w", t, kept * self.w0)
+        # (π − θ(0)) v: of the direction of v, and of the size of the weights however small π − θ(0)
+        v = kept * self.w0 + gained * (opening / np.pi) * self.teacher
+        return _check.outcome("w", t, _angle(v, -self.teacher)[:, None] / opening * v)
 
     def loss(self, t: ArrayLike) -> Any:
         """½ E[(f_w(x) − y)²] for x ~ N(0, Σ), (T,).
@@ -110,14 +115,19 @@ class ReluGateFlow:
         ¼(s − s*)² + s s* [½ − ((π − θ) cos θ + sin θ)/2π]. The weights of the GLM-Tron flow need
         no normal law; this does. It never rises if Σ = I; under another Σ it may.
         """
-        root = np.sqrt(self._rates)
-        w = (np.atleast_2d(self.weights(t)) @ self._basis) * root
-        teacher = (self.teacher @ self._basis) * root
+        w, teacher = np.atleast_2d(self.weights(t)), self.teacher
+        _, unit = scaled(np.concatenate([w, teacher[None]]))
+        root, square_unit = scaled(self._rates)
+        root = np.sqrt(root)
+        w, teacher = (np.ldexp(part, -unit[0]) @ self._basis * root for part in (w, teacher))
         size, full = np.linalg.norm(w, axis=1), np.linalg.norm(teacher)
         angle = _angle(w, teacher)
         # ½ − (…)/2π, with 1 − cos θ = 2 sin²(θ/2) so that it is right for small θ.
         gap = np.sin(angle / 2) ** 2 - (np.sin(angle) - angle * np.cos(angle)) / (2 * np.pi)
-        return _check.like_times(t, 0.25 * (size - full) ** 2 + size * full * gap)
+        loss = 0.25 * (size - full) ** 2 + size * full * gap
+        return _check.outcome(
+            "loss", t, unscaled(loss, 2 * int(unit.item()) + int(square_unit.item()))
+        )
 
     def s_rel(self, t: ArrayLike, x_probe: ArrayLike, x_sample: ArrayLike) -> Any:
         """Infinitesimal S_rel(x', x), (T, m), for m pairs x' `x_probe`, x `x_sample` (m, p).
@@ -126,13 +136,17 @@ class ReluGateFlow:
         is 0: a step on it changes nothing. Count those with `np.isnan(...).sum()`.
         """
         probe, sample = _check.pairs(("x_probe", "x_sample"), x_probe, x_sample, self.w0.size)
-        w = np.atleast_2d(self.weights(t))
+        w, _ = scaled(np.atleast_2d(self.weights(t)), axis=1)
+        probe, of_probe = scaled(probe, axis=1)
+        sample, of_sample = scaled(sample, axis=1)
         square = (sample**2).sum(1)
         kernel = np.divide(
             np.abs((probe * sample).sum(1)), square, out=np.zeros(len(sample)), where=square > 0
         )
-        active = w @ sample.T > 0
-        return _check.like_times(t, np.where(active, (w @ probe.T > 0) * kernel, np.nan))
+        kernel = unscaled(kernel, (of_probe - of_sample)[:, 0])
+        crossed, active = w @ probe.T > 0, w @ sample.T > 0
+        ratio = np.where(active, np.where(crossed, kernel, 0), np.nan)
+        return _check.outcome("S_rel", t, ratio, undefined=True)
 
     def crossing_times(self, x: ArrayLike) -> FloatArray:
         """When w(t) crosses the hyperplane of each x (m, p), as (m,); NaN if it never does.
@@ -148,16 +162,19 @@ class ReluGateFlow:
                 "crossing_times has a closed form if covariance is the identity alone: look for "
                 "changes of sign in weights(t) @ x instead"
             )
-        x = _check.samples("x", x, self.w0.size)
-        start, end = x @ self.w0, x @ self.teacher
+        x, _ = scaled(_check.samples("x", x, self.w0.size), axis=1)
+        (w0, of_start), (teacher, of_end) = scaled(self.w0), scaled(self.teacher)
+        start, end = x @ w0, x @ teacher
         if self.flow == "gradient":
             opening = _angle(self.w0, -self.teacher)
             if opening <= _STRAIGHT:
                 return np.full(len(x), np.nan)
             start = start * np.pi / opening
-        crosses = start * end < 0
-        ratio = np.divide(start, end, out=np.zeros_like(end), where=crosses)
-        return np.where(crosses, 2 * np.log1p(-ratio), np.nan)
+        crosses = np.sign(start) * np.sign(end) < 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_ratio = np.log(np.abs(start)) - np.log(np.abs(end))
+        log_ratio = log_ratio + (of_start - of_end)[0] * np.log(2)
+        return np.where(crosses, 2 * np.logaddexp(0, log_ratio), np.nan)
 
 
 _STRAIGHT = 8 * np.finfo(float).eps  # an angle that is rounding alone
@@ -165,6 +182,7 @@ _STRAIGHT = 8 * np.finfo(float).eps  # an angle that is rounding alone
 
 def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
     """The angle of vectors (..., p) with b (p,), by Kahan's formula: exact for small ones too."""
+    a, b = scaled(a, axis=-1)[0], scaled(b)[0]
     a, b = a * np.linalg.norm(b), b * np.linalg.norm(a, axis=-1, keepdims=True)
     near, far = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)
     angle: FloatArray = 2 * np.arctan2(near, far)

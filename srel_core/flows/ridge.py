@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from srel_core.flows import _check
+from srel_core.flows._blocks import in_blocks
 from srel_core.flows._check import FloatArray
+from srel_core.scaling import scaled, unscaled
 
-_BLOCK = 2**17  # numbers held at once, 1 MiB: about a core's own cache
+LARGEST_FEATURE = 1e150  # the rates are squares of features
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,8 @@ class RidgeFlow:
     p ε times the largest (ε = 2.2e-16), μ has no component: the weights there decay with
     e^{−λt/K}, and stay as they are if λ = 0.
 
-    Raises ValueError for λ < 0, labels out of range, unequal shapes, and NaN or Inf.
+    Raises ValueError for λ < 0, labels out of range, unequal shapes, features beyond 1e150, other
+    entries beyond 1e300, NaN or Inf, and for results that no float64 holds.
     """
 
     features: FloatArray = field(repr=False)
@@ -61,15 +64,17 @@ class RidgeFlow:
     rates: FloatArray = field(init=False, repr=False)
     basis: FloatArray = field(init=False, repr=False)
     limit: FloatArray = field(init=False, repr=False)
-    _mean: FloatArray = field(init=False, repr=False)  # Vᵀμ, (p, K)
+    _unit: int = field(init=False, repr=False)  # M = 4^unit V diag(_rates) Vᵀ, _rates near 1
+    _rates: FloatArray = field(init=False, repr=False)
+    _pull: FloatArray = field(init=False, repr=False)  # (VᵀMV)⁻¹ Vᵀμ, (p, K); 0 where nothing moves
 
     def __post_init__(self) -> None:
-        features = _check.array("features", self.features, "(N, p)", 2)
+        features = _check.array("features", self.features, "(N, p)", 2, LARGEST_FEATURE)
         w0 = _check.array("w0", self.w0, "(p, K) or (R, p, K)", (2, 3))
         n, p = features.shape
         if w0.shape[-2] != p:
             raise ValueError(
-                f"w0 must have {p} rows, one a feature, but has shape {w0.shape}: "
+                f"w0 must have {p} rows, one per feature, but has shape {w0.shape}: "
                 "pass (p, K) or (R, p, K)"
             )
         n_classes = w0.shape[-1]
@@ -78,23 +83,36 @@ class RidgeFlow:
         if penalty < 0:
             raise ValueError(f"penalty must be ≥ 0, not {penalty:g}: pass the λ of the loss")
 
-        rates, basis = np.linalg.eigh(features.T @ features / n)
+        near_one, exponent = scaled(features)
+        of_features, shrink = int(exponent.item()), penalty / n_classes
+        unit = max(of_features, (int(np.frexp(shrink)[1]) + 1) // 2) if shrink else of_features
+        rates, basis = np.linalg.eigh(near_one.T @ near_one / n)
         null = rates <= p * np.finfo(float).eps * rates[-1]
-        rates = np.where(null, 0.0, rates) + penalty / n_classes
+        rates = np.ldexp(np.where(null, 0.0, rates), 2 * (of_features - unit))
+        rates = rates + np.ldexp(shrink, -2 * unit)
         # Along a null direction Vᵀμ is 0, in floats not quite: at large t that would count.
-        mean = np.where(null[:, None], 0.0, basis.T @ (features.T @ one_hot(labels, n_classes) / n))
+        mean = basis.T @ (near_one.T @ one_hot(labels, n_classes) / n)
+        mean = np.where(null[:, None], 0.0, mean)
         moving = rates[:, None] > 0
-        limit = np.where(moving, mean / np.where(moving, rates[:, None], 1.0), basis.T @ w0)
+        pull = mean / np.where(moving, rates[:, None], 1.0)
+        pull = unscaled(pull, of_features - 2 * unit)
+        if not np.isfinite(pull).all():
+            raise ValueError(
+                "the weights as t → ∞ are beyond the largest float64, 1.8e+308: "
+                "take features in another unit"
+            )
         _check.freeze(
             self,
             features=features,
             labels=labels,
             penalty=penalty,
             w0=w0,
-            rates=rates,
+            rates=np.ldexp(rates, 2 * unit),
             basis=basis,
-            limit=basis @ limit,
-            _mean=mean,
+            limit=basis @ np.where(moving, pull, basis.T @ w0),
+            _unit=unit,
+            _rates=rates,
+            _pull=pull,
         )
 
     @property
@@ -105,12 +123,13 @@ class RidgeFlow:
     def weights(self, t: ArrayLike) -> Any:
         """W(t), (T, p, K) or (T, R, p, K), with w_l(t) = e^{−Mt} w_l(0) + M⁻¹(1 − e^{−Mt}) μ_l.
 
-        In the eigenbasis M⁻¹(1 − e^{−Mt}) is (1 − e^{−mt})/m, whose limit for m → 0 is t.
+        In the eigenbasis both are diagonal, e^{−mt} of the start and 1 − e^{−mt} of the limit.
         """
-        decay, growth = _modes(self.rates, _check.times(t))
+        kept, gained = self._modes(_check.times(t))
         shape = (-1, *(1 for _ in self.w0.shape[:-2]), self.rates.size, 1)
-        start = decay.reshape(shape) * (self.basis.T @ self.w0)
-        return _check.like_times(t, self.basis @ (start + growth.reshape(shape) * self._mean))
+        start = kept.reshape(shape) * (self.basis.T @ self.w0)
+        weights = self.basis @ (start + gained.reshape(shape) * self._pull)
+        return _check.outcome("w", t, weights)
 
     def outputs(self, t: ArrayLike, h: ArrayLike) -> Any:
         """The predictions W(t)ᵀh, (T, m, K) or (T, R, m, K), for m feature vectors h (m, p).
@@ -123,7 +142,7 @@ class RidgeFlow:
             return np.moveaxis(predict(times), 0, -1)
 
         result = in_blocks(last_classes, _check.times(t), width)
-        return _check.like_times(t, self._drop_start(result))
+        return _check.outcome("the prediction", t, self._drop_start(result))
 
     def loss(self, t: ArrayLike) -> Any:
         """L(W(t)), (T,) or (T, R): L(∞) + ½ Σ_j m_j e^{−2 m_j t} ‖v_jᵀ(W(0) − W(∞))‖².
@@ -131,11 +150,15 @@ class RidgeFlow:
         v_j are the eigenvectors of M. Every term falls with t, and nothing cancels.
         """
         residual = self.features @ self.limit - one_hot(self.labels, self.n_classes)
-        floor = (residual**2).sum((-2, -1)) / (2 * len(self.features))
-        floor = floor + self.penalty / (2 * self.n_classes) * (self.limit**2).sum((-2, -1))
-        distance = ((self.basis.T @ (self.w0 - self.limit)) ** 2).sum(-1)  # (p,) or (R, p)
-        decay = _modes(self.rates, _check.times(t))[0] ** 2
-        return _check.like_times(t, floor + decay @ (0.5 * self.rates * distance).T)
+        floor = _check.half_square(residual).sum(-1) / len(self.features)
+        shrunk = np.sqrt(self.penalty / self.n_classes) * self.limit
+        floor = floor + _check.half_square(shrunk).sum(-1)
+        distance = self.basis.T @ (self.w0 - self.limit)  # (p, K) or (R, p, K)
+        distance, exponent = scaled(np.sqrt(self._rates)[:, None] * distance)
+        kept = self._modes(_check.times(t))[0] ** 2
+        moved = kept @ (0.5 * (distance**2).sum(-1)).T
+        moved = unscaled(moved, 2 * (int(exponent.item()) + self._unit))
+        return _check.outcome("loss", t, floor + moved)
 
     def s_rel(
         self, t: ArrayLike, h_probe: ArrayLike, h_sample: ArrayLike, y_sample: ArrayLike
@@ -165,32 +188,47 @@ class RidgeFlow:
         probe, sample = _check.pairs(("h_probe", "h_sample"), h_probe, h_sample, self.rates.size)
         classes = _check.labels("y_sample", y_sample, len(sample), self.n_classes)
         target = one_hot(classes, self.n_classes).T[:, None, None]  # (K, 1, 1, m)
+        probe, of_probe = scaled(probe, axis=1)
+        sample, of_sample = scaled(sample, axis=1)
         inner, square = (probe * sample).sum(1), (sample**2).sum(1)
-        shrink = self.penalty / self.n_classes
+        # δ of rows near 1, over 2^{largest}: the error's part weighs `fit`, the penalty's `shrink`.
+        up, down = of_probe[:, 0], of_sample[:, 0]
+        penalty, of_penalty = np.frexp(self.penalty / self.n_classes)
+        largest = np.maximum(down, of_penalty) if self.penalty else down
+        fit, shrink = np.ldexp(1.0, down - largest), np.ldexp(penalty, of_penalty - largest)
         predict, width = self._predictor(np.concatenate([probe, sample]))
 
         def ratio(times: FloatArray) -> FloatArray:
             at_probe, at_sample = np.split(predict(times), 2, axis=-1)
-            change = inner * (probe_scale * at_sample - target) + shrink * at_probe
-            own = square * (at_sample - target) + shrink * at_sample
-            size = np.sqrt((own**2).sum(0))
-            return np.divide(
-                np.sqrt((change**2).sum(0)), size, out=np.full(size.shape, np.nan), where=size > 0
-            )
+            prediction = np.ldexp(at_sample, down)
+            change = fit * inner * (probe_scale * prediction - target) + shrink * at_probe
+            own = fit * square * (prediction - target) + shrink * at_sample
+            above, below = _norm(change), _norm(own)
+            found = np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0)
+            found[~np.isfinite(above + below)] = np.inf
+            return np.ldexp(found, up - down)
 
-        result = in_blocks(ratio, _check.times(t), width)
-        return _check.like_times(t, self._drop_start(result))
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = in_blocks(ratio, _check.times(t), width)
+        return _check.outcome("S_rel", t, self._drop_start(result), undefined=True)
+
+    def _modes(self, times: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """e^{−mt} and 1 − e^{−mt}, each (T, p)."""
+        with np.errstate(over="ignore"):  # m t = ∞ is a mode that has ended
+            times = np.minimum(unscaled(times, 2 * self._unit), np.finfo(float).max)
+            exponent = -times[:, None] * self._rates
+        return np.exp(exponent), -np.expm1(exponent)
 
     def _predictor(self, h: FloatArray) -> tuple[Callable[[FloatArray], FloatArray], int]:
         """The map from times to W(t)ᵀh, (K, T, R, m), and the numbers it needs for each time."""
         h = h @ self.basis
-        starts = (self.basis.T @ self.w0).reshape(-1, *self._mean.shape)
+        starts = (self.basis.T @ self.w0).reshape(-1, *self._pull.shape)
         moved = np.einsum("mj,rjk->kjrm", h, starts)
-        pulled = np.einsum("mj,jk->kjm", h, self._mean)[:, :, None]
+        pulled = np.einsum("mj,jk->kjm", h, self._pull)[:, :, None]
 
         def predict(times: FloatArray) -> FloatArray:
-            decay, growth = _modes(self.rates, times)
-            return _product(decay, moved) + _product(growth, pulled)
+            kept, gained = self._modes(times)
+            return _product(kept, moved) + _product(gained, pulled)
 
         return predict, 3 * len(h.T) + 3 * moved[:, 0].size
 
@@ -199,13 +237,13 @@ class RidgeFlow:
         return result[:, 0] if self.w0.ndim == 2 else result
 
 
-def _modes(rates: FloatArray, times: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """e^{−mt} and (1 − e^{−mt})/m, each (T, p); the second is t where m = 0."""
-    with np.errstate(over="ignore"):  # m t = ∞ is a mode that has ended
-        exponent = -times[:, None] * rates
-    moving = rates > 0
-    ended = -np.expm1(exponent) / np.where(moving, rates, 1.0)
-    return np.exp(exponent), np.where(moving, ended, times[:, None])
+def _norm(vectors: FloatArray) -> FloatArray:
+    """‖·‖ along the first axis, at one pass where no square is near the ends of float64."""
+    square = (vectors**2).sum(0)
+    if square.min() > 1e-280 and square.max() < 1e280:
+        return np.sqrt(square)
+    vectors, exponent = scaled(vectors, axis=0)
+    return np.ldexp(np.sqrt((vectors**2).sum(0)), exponent[0])
 
 
 def _product(modes: FloatArray, coefficients: FloatArray) -> FloatArray:
@@ -219,11 +257,3 @@ def one_hot(labels: NDArray[np.intp], n_classes: int) -> FloatArray:
     """(N,) labels as rows e_k, (N, K)."""
     result: FloatArray = np.eye(n_classes)[labels]
     return result
-
-
-def in_blocks(
-    function: Callable[[FloatArray], FloatArray], times: FloatArray, width: int
-) -> FloatArray:
-    """function(times), for as many times at once as keeps `width` numbers a time in bounds."""
-    step = max(128, _BLOCK // width)  # fewer rows would make the matrix products slow
-    return np.concatenate([function(times[i : i + step]) for i in range(0, len(times), step)])

@@ -1,4 +1,4 @@
-"""Class structure of S_rel: the class matrix, the same-class AUC, and bootstrap intervals.
+"""Class structure of S_rel: the class matrix and the same-class AUC.
 
 For probes x' of class c' and samples x of class c, x' ≠ x, the class matrix S[c', c] is an
 aggregate of S_rel(x', x):
@@ -11,13 +11,15 @@ and the AUC needs no denominator at all: for each x, the chance that a same-clas
 more than a probe of another class (ties count one half); 0.5 means no class structure.
 
 Every summary takes `weights`, how often each sample counts: ones for the estimate itself,
-bootstrap multiplicities (`resample_samples`) for its interval, all resamples in one call.
+bootstrap multiplicities (`intervals.resample_samples`) for its interval, all resamples in one call.
 """
 
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from srel_core.scaling import mean, scaled, unscaled
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -38,15 +40,18 @@ def class_matrix(
 
     change (P, S), own (S,), probe_classes (P,), sample_classes (S,); `exclude` (P, S) marks the
     pairs to leave out (x' = x). Samples with own = 0 have no S_rel and are left out of `mean`
-    and `median`. A cell without pairs is NaN.
+    and `median`. A cell without pairs is NaN, and so is one with a NaN among its pairs.
+
+    Units do not matter: no sum over- or underflows. ValueError where a cell itself does, for
+    changes or own changes below 0, and for shapes that do not fit.
     """
-    _check_shapes(change, own, probe_classes, sample_classes, exclude)
+    _check_pairs(change, own, probe_classes, sample_classes, exclude)
     if reduce not in get_args(Reduce):
         raise ValueError(f"unknown reduce {reduce!r}; known: {', '.join(get_args(Reduce))}")
     weight = np.ones((1, len(own))) if weights is None else np.atleast_2d(weights)
     kept = np.ones(change.shape, bool) if exclude is None else ~exclude
     if reduce != "ratio_of_means":
-        kept = kept & (own > 0)
+        kept = kept & (own != 0)
     n_classes = 1 + max(int(probe_classes.max()), int(sample_classes.max()))
     matrix = np.full((len(weight), n_classes, n_classes), np.nan)
     for c_probe in range(n_classes):
@@ -56,6 +61,11 @@ def class_matrix(
             matrix[:, c_probe, c_sample] = _aggregate(
                 change[cell], own[columns], kept[cell], weight[:, columns], reduce
             )
+    if np.isinf(matrix).any():
+        raise ValueError(
+            "S_rel or its mean over some pair of classes is beyond the largest float64, 1.8e+308: "
+            "take another reduce, or leave out the samples that change least"
+        )
     return matrix[0] if weights is None or weights.ndim == 1 else matrix
 
 
@@ -64,13 +74,19 @@ def _aggregate(
 ) -> Array:
     """One cell of the class matrix for every row of `weight` (B, S): (B,)."""
     if reduce == "ratio_of_means":
-        above = weight @ np.where(kept, change, 0).sum(0)
-        below = weight @ (kept.sum(0) * own)
-        return _divide(above, below)
-    ratio = np.divide(change, own, out=np.zeros_like(change), where=kept)
+        pairs = kept.sum(0)
+        change, of_change = scaled(np.where(kept, change, 0))
+        own, of_own = scaled(np.where(pairs > 0, own, 0))
+        found = _divide(weight @ change.sum(0), weight @ (pairs * own))
+        return unscaled(found, int(of_change.item()) - int(of_own.item()))
+    with np.errstate(over="ignore"):
+        ratio = np.divide(change, own, out=np.zeros_like(change), where=kept)
+    ratio, exponent = scaled(ratio)
     if reduce == "mean":
-        return _divide(weight @ ratio.sum(0), weight @ kept.sum(0))
-    return _weighted_median(ratio[kept], weight[:, np.nonzero(kept)[1]])
+        found = _divide(weight @ ratio.sum(0), weight @ kept.sum(0))
+    else:
+        found = _weighted_median(ratio[kept], weight[:, np.nonzero(kept)[1]])
+    return unscaled(found, int(exponent.item()))
 
 
 def _divide(above: Array, below: Array) -> Array:
@@ -79,7 +95,7 @@ def _divide(above: Array, below: Array) -> Array:
 
 def _weighted_median(values: Array, weight: Array) -> Array:
     """Medians of values (n,) counted weight (B, n) times, (B,): the middle one or two, averaged."""
-    if not values.size:
+    if not values.size or np.isnan(values).any():
         return np.full(len(weight), np.nan)
     order = np.argsort(values)
     values, counted = values[order], weight[:, order].cumsum(1)
@@ -95,7 +111,7 @@ def same_and_other(matrix: Array) -> tuple[Array, Array]:
     if n_classes < 2:
         raise ValueError("a class matrix of one class has no other class to compare with")
     on_diagonal = np.eye(n_classes, dtype=bool)
-    return matrix[..., on_diagonal].mean(-1), matrix[..., ~on_diagonal].mean(-1)
+    return mean(matrix[..., on_diagonal], -1), mean(matrix[..., ~on_diagonal], -1)
 
 
 def same_class_auc(
@@ -110,7 +126,7 @@ def same_class_auc(
     Shapes as in `class_matrix`. NaN for a sample that lacks probes of either kind, or has a NaN
     among its changes.
     """
-    _check_shapes(change, np.zeros(change.shape[1]), probe_classes, sample_classes, exclude)
+    _check_pairs(change, np.zeros(change.shape[1]), probe_classes, sample_classes, exclude)
     kept = np.ones(change.shape, bool) if exclude is None else ~exclude
     same = probe_classes[:, None] == sample_classes
     auc = np.full(change.shape[1], np.nan)
@@ -119,44 +135,20 @@ def same_class_auc(
         outside = change[~same[:, i] & kept[:, i], i]
         known = not (np.isnan(inside).any() or np.isnan(outside).any())
         if inside.size and outside.size and known:
-            difference = inside[:, None] - outside
-            auc[i] = (difference > 0).mean() + 0.5 * (difference == 0).mean()
+            auc[i] = (inside[:, None] > outside).mean() + 0.5 * (inside[:, None] == outside).mean()
     return auc
 
 
-def resample_samples(sample_classes: Labels, n_resamples: int, seed: int) -> Array:
-    """Bootstrap multiplicities of the samples, drawn within each class: (n_resamples, S)."""
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
-    rng = np.random.default_rng(seed)
-    counts = np.zeros((n_resamples, len(sample_classes)))
-    for label in np.unique(sample_classes):
-        members = np.flatnonzero(sample_classes == label)
-        even = np.full(len(members), 1 / len(members))
-        counts[:, members] = rng.multinomial(len(members), even, size=n_resamples)
-    return counts
+def mean_of_known(values: Array, weights: Array) -> Array:
+    """Means (B,) of the samples' values (S,) that are not NaN, counted `weights` (B, S) times.
 
-
-def interval_over_seeds(resampled: Array, seed: int, level: float = 0.95) -> Array:
-    """Percentile interval of a statistic's mean over runs, (2, ...), by a two-level bootstrap.
-
-    `resampled` (R, B, ...) holds B bootstrap values of the statistic for each of R independent
-    runs. Each two-level resample draws R runs with replacement, one bootstrap value from each.
-    With few runs the percentile interval is somewhat too short: the spread over R runs is
-    estimated with R in the denominator, not R − 1.
+    NaN for a row of weights that counts none of them.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    rng = np.random.default_rng(seed)
-    n_runs, n_resamples = resampled.shape[:2]
-    runs = rng.integers(n_runs, size=(n_resamples, n_runs))
-    draws = rng.integers(n_resamples, size=(n_resamples, n_runs))
-    means = resampled[runs, draws].mean(1)
-    tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0)
+    counted = weights * ~np.isnan(values)
+    return _divide(counted @ np.nan_to_num(values), counted.sum(1))
 
 
-def _check_shapes(
+def _check_pairs(
     change: Array,
     own: Array,
     probe_classes: Labels,
@@ -175,3 +167,8 @@ def _check_shapes(
         )
     if exclude is not None and exclude.shape != change.shape:
         raise ValueError(f"exclude must be {change.shape} like change, not {exclude.shape}")
+    for name, values in (("change", change), ("own", own)):
+        if (values < 0).any() or np.isinf(values).any():
+            raise ValueError(
+                f"{name} must be finite and not negative, or NaN where it is not known"
+            )

@@ -1,18 +1,24 @@
 """From raw measurements to what a figure shows: class-level values with bootstrap intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from srel_core.statistics import by_class
+from srel_core.statistics.intervals import (
+    BOUNDS,
+    Finish,
+    Variables,
+    check_comparable,
+    log_ratio,
+    mean_over_epochs,
+    over_runs,
+    sample_weights,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
-
-BOUNDS = ("low", "high")
-Variables = dict[str, tuple[tuple[str, ...], by_class.Array]]
-Finish = Callable[[by_class.Array], by_class.Array]
 
 
 def class_summary(
@@ -26,7 +32,7 @@ def class_summary(
 
     runs: results of `ClassExperiment.run`. Each quantity Q below is the mean over runs, and
     Q_interval (bound, …) its two-level bootstrap interval, over runs and over samples within
-    each class (`classes.interval_over_seeds`).
+    each class (`intervals.interval_over_seeds`).
 
     matrix      (rule, divergence, step, probe_class, sample_class)   S[c', c]
     preference  (rule, divergence, step)   mean S[c, c] / mean S[c' ≠ c, c]: above 1, a step moves
@@ -47,7 +53,7 @@ def class_summary(
     aggregates = (reduce,) if isinstance(reduce, str) else tuple(reduce)
     first = runs[0]
     dims = ("rule", "divergence", "step")
-    # for each run, one (1 + n_resamples, …) array for each cell of `dims`
+    # per run, one (1 + n_resamples, …) array per cell of `dims`
     matrices: dict[str, list[list[by_class.Array]]] = {a: [[] for _ in runs] for a in aggregates}
     aucs: list[list[by_class.Array]] = [[] for _ in runs]
     for r, run in enumerate(runs):
@@ -64,8 +70,7 @@ def class_summary(
                 )  # fmt: skip
                 matrices[aggregate][r].append(matrix)
             auc = by_class.same_class_auc(changes[cell], *labels, exclude=exclude)
-            counted = weights * np.isfinite(auc)
-            aucs[r].append(counted @ np.nan_to_num(auc) / counted.sum(1))
+            aucs[r].append(by_class.mean_of_known(auc, weights))
     auc = np.array(aucs)
     data: Variables = {
         **over_runs("auc", auc, dims, tuple(first.sizes[d] for d in dims), (), level),
@@ -135,52 +140,6 @@ def _over_epochs(
     return over_runs(name, flat, dims, values.shape[1:4], (), level, finish)
 
 
-def mean_over_epochs(run: "xr.Dataset", values: by_class.Array, axis: int = 0) -> by_class.Array:
-    """Means over the checkpoints of each epoch, along an axis of values that holds the steps."""
-    epochs = [np.flatnonzero(run.epoch_of_step.values == epoch) for epoch in run.epoch.values]
-    return np.stack([np.take(values, steps, axis).mean(axis) for steps in epochs], axis)
-
-
-def sample_weights(sample_classes: by_class.Labels, n_resamples: int, seed: int) -> by_class.Array:
-    """Ones, for the estimate, above the multiplicities of its bootstrap: (1 + n_resamples, S)."""
-    resampled = by_class.resample_samples(sample_classes, n_resamples, seed)
-    return np.concatenate([np.ones((1, len(sample_classes))), resampled])
-
-
-def log_ratio(same: by_class.Array, other: by_class.Array) -> by_class.Array:
-    """log(same / other), NaN or infinite where there is nothing to divide."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # no change at all: the ratio is NaN
-        return np.log(same) - np.log(other)
-
-
-def over_runs(
-    name: str,
-    values: by_class.Array | list[list[by_class.Array]],
-    dims: tuple[str, ...],
-    shape: tuple[int, ...],
-    extra: tuple[str, ...],
-    level: float,
-    finish: Finish = np.asarray,
-) -> Variables:
-    """Mean over runs, and its interval, of a quantity: two variables of a dataset.
-
-    values   for each run and each cell of `shape`, the estimate and its B resamples, (1 + B, …)
-    finish   is applied to the mean and to the bounds
-    """
-    stacked = np.asarray(values)  # (R, cells, 1 + B, …)
-    per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
-    tail = per_run.shape[3:]
-    estimate = finish(per_run[:, 0].mean(0)).reshape(*shape, *tail)
-    interval = by_class.interval_over_seeds(per_run[:, 1:], seed=len(values), level=level)
-    return {
-        name: ((*dims, *extra), estimate),
-        f"{name}_interval": (
-            ("bound", *dims, *extra),
-            finish(interval).reshape(2, *shape, *tail),
-        ),
-    }
-
-
 def learning_curves(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
     """Accuracy and loss, (seed, epoch): train_ averaged over the epoch's batches, and test_."""
     import xarray as xr
@@ -198,24 +157,3 @@ def learning_curves(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
     dims = ("seed", "epoch")
     data = {name: (dims, values) for name, values in {**train, **test}.items()}
     return xr.Dataset(data, {"epoch": runs[0].epoch.values})
-
-
-def side_of(interval: Sequence[float], threshold: float) -> str:
-    """Where an interval (low, high) lies: "above", "below", or "undecided" if it holds both."""
-    low, high = (float(bound) for bound in interval)
-    if low > threshold:
-        return "above"
-    return "below" if high < threshold else "undecided"
-
-
-def check_comparable(runs: "Sequence[xr.Dataset]") -> None:
-    """ValueError for no runs, or runs that differ in more than their seeds."""
-    if not runs:
-        raise ValueError("no runs to summarise: at least one is needed")
-    for run in runs[1:]:
-        for name in ("step", "rule", "divergence", "class_name", "sample_class"):
-            if not np.array_equal(run[name].values, runs[0][name].values):
-                raise ValueError(
-                    f"these runs do not belong together: they differ in {name}, "
-                    "and only their seeds may differ"
-                )

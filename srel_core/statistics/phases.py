@@ -23,6 +23,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from srel_core.scaling import scaled, unscaled
 from srel_core.statistics.hinge import Floats, Hinges, Knot
 
 LEVEL = 0.95  # of the interval
@@ -32,6 +33,8 @@ MIN_STEPS = 8
 MIN_CURVES = 3
 # Values this close to a straight line, relative to the largest, differ from it by rounding only.
 ROUNDING = 1e-12
+# Of a squared hinge on steps scaled to [0, 1]: its square is still a float64.
+LEAST_NORM = 1e-140
 
 
 class NoBreakError(ValueError):
@@ -81,8 +84,9 @@ def fit_two_phase(
 ) -> TwoPhaseFit:
     """Fit a continuous line of two segments, with the interval of its break and a test.
 
-    steps   (T,), finite, increasing, T ≥ 8; spaced in any way. Each point counts alike, so pass
-            log(steps) for phases that are straight in the logarithm of the step
+    steps   (T,), finite, increasing, T ≥ 8; spaced in any way but for three within 1e-70 of their
+            range. Each point counts alike, so pass log(steps) for phases that are straight in the
+            logarithm of the step
     values  (T,), one curve, or (R, T), R ≥ 3 curves of independent seeds on the same steps; their
             mean is fitted (that of the logarithms if `log`)
     log     fit log(values), which must be positive
@@ -97,21 +101,30 @@ def fit_two_phase(
       own. The interval is that of the break in the mean over all possible seeds (not of the next
       seed's own break), also where that mean is no exact hinge. The p-value is on the safe side.
 
-    The break is looked for where it leaves three points on each side. On a curve that bends
+    Units do not matter: steps and values times powers of two give the same bits, times them. The
+    break is looked for where it leaves three points on each side. On a curve that bends
     smoothly the fit is the best hinge, no more: see `residual_autocorrelation`.
 
     Raises NoBreakError (a ValueError) for a constant or exactly straight curve, ValueError for
     anything else that cannot be fitted.
     """
     s, curves = _checked(steps, values, log)
+    # The fit does not depend on the units: the grid is on [0, 1], and the largest value near 1.
+    (s, of_steps), (curves, of_values) = scaled(s), scaled(curves)
+    step_unit, value_unit = int(of_steps.item()), int(of_values.item())
     y = curves.mean(axis=0)
-    # The grid on [0, 1]: the fit does not depend on the unit of the steps.
     start, length = s[0], s[-1] - s[0]
     x = (s - start) / length
     hinges = Hinges.on_grid(x)
+    if hinges.norm.min() < LEAST_NORM:
+        raise ValueError(
+            "steps are spaced too unevenly: three of them lie within 1e-70 of their whole range; "
+            "pass their logarithm, or leave some out"
+        )
     bend = hinges.off_line(y)
     # A relative error ε of a value is an absolute error ε of its logarithm, however small that is.
-    rounding = ROUNDING * max(np.abs(curves).max(), 1.0 if log else 0.0)
+    largest = np.abs(curves).max()
+    rounding = ROUNDING * (max(largest, np.ldexp(1.0, -value_unit)) if log else largest)
     if np.ptp(y) <= rounding:
         raise NoBreakError("all values are equal: no change at all, so no break to find")
     if np.abs(bend).max() <= rounding:
@@ -142,13 +155,23 @@ def fit_two_phase(
     plateau = break_value + late * (1 - kappa) / 2
     residuals = y - shape @ (break_value, early, late)
     exact = np.abs(residuals).max() <= rounding
+    at_break, level = (float(unscaled(v, value_unit)) for v in (break_value, plateau))
+    slopes = [float(unscaled(slope / length, value_unit - step_unit)) for slope in (early, late)]
+    if not np.isfinite([*slopes, at_break, level]).all():
+        raise ValueError(
+            "the values change by more than 1.8e+308, the largest float64, in a step or beyond the "
+            "data: take another unit of values or steps"
+        )
     return TwoPhaseFit(
-        break_step=float(start + length * kappa),
-        interval=(float(start + length * interval[0]), float(start + length * interval[1])),
-        slope_early=float(early / length),
-        slope_late=float(late / length),
-        break_value=float(np.exp(break_value) if log else break_value),
-        plateau=float(np.exp(plateau) if log else plateau),
+        break_step=float(np.ldexp(start + length * kappa, step_unit)),
+        interval=(
+            float(np.ldexp(start + length * interval[0], step_unit)),
+            float(np.ldexp(start + length * interval[1], step_unit)),
+        ),
+        slope_early=slopes[0],
+        slope_late=slopes[1],
+        break_value=float(np.exp(at_break)) if log else at_break,
+        plateau=float(np.exp(level)) if log else level,
         p_value=p_value,
         residual_autocorrelation=0.0 if exact else _autocorrelation(residuals),
         log=log,

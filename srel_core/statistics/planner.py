@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
+from srel_core.scaling import scaled, unscaled
+from srel_core.statistics.by_class import Array
 from srel_core.statistics.variance_components import (
-    Array,
     Components,
     Pilot,
     estimate_components,
@@ -54,10 +55,11 @@ class MeasurementCost:
                 "fixed, per_sample and per_pair need three timings or more that tell them apart: "
                 "vary the number of samples and, at one of them, the number of inputs"
             )
-        if not (seconds > 0).all():
-            raise ValueError("seconds must be positive")
+        if not ((seconds > 0) & np.isfinite(seconds)).all():
+            raise ValueError("seconds must be positive and finite")
+        seconds, exponent = scaled(seconds)
         terms, _ = nnls(rows / seconds[:, None], np.ones(len(rows)))
-        return cls(*(float(term) for term in terms))
+        return cls(*(float(term) for term in unscaled(terms, exponent)))
 
     def seconds(self, samples: Array, inputs: Array) -> Array:
         """For so many samples and inputs in all."""
@@ -70,7 +72,7 @@ class MeasurementCost:
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """What to measure: `runs` runs of so many samples and probes a class.
+    """What to measure: `runs` runs of so many samples and probes per class.
 
     `width` is the predicted width of the summary's interval at `level`, `seconds` the predicted
     time of all runs on one machine, one after the other. `paired` says that the probes are the
@@ -137,7 +139,7 @@ def cheapest(
     if not 0 < width < np.inf or not 0 < level < 1:
         raise ValueError(f"width must be positive and level between 0 and 1: {width}, {level}")
     if max_per_class < 2 or max_runs < 1:
-        raise ValueError(f"nothing to choose from: {max_per_class} a class, {max_runs} runs")
+        raise ValueError(f"nothing to choose from: {max_per_class} per class, {max_runs} runs")
     wanted = (width / interval_width(1.0, level)) ** 2
     runs = range(1, 1 + (1 if components.runs is None else max_runs))
     samples, best = np.arange(2.0, max_per_class + 1), None
@@ -156,14 +158,14 @@ def cheapest(
     if best is None:
         most = float(components.variance(samples[-1:], samples[-1:], runs[-1], paired)[0])
         raise ValueError(
-            f"no measurement of up to {max_per_class} a class in {runs[-1]} runs has an interval "
+            f"no measurement of up to {max_per_class} per class in {runs[-1]} runs has an interval "
             f"of {width:g}: the largest has one of {interval_width(most, level):.3g}"
         )
     return best
 
 
 def _probes_needed(components: Components, samples: Array, runs: int, wanted: float) -> Array:
-    """The fewest probes a class for each number of samples; infinite where none are enough."""
+    """The fewest probes per class for each number of samples; infinite where none are enough."""
     left = wanted * runs - (components.runs or 0.0) - components.samples / samples
     per_probe = components.probes + components.pairs / samples
     needed = np.divide(per_probe, left, out=np.full_like(left, np.inf), where=left > 0)

@@ -4,7 +4,7 @@ A class-level summary T averages over pairs of a probe and a sample, and is to f
 over cells (c', c) of means of scores z[j, i], one for each pair of a probe j of class c' and a
 sample i of class c (the delta method). In a crossed design a score has a part of its probe, a part
 of its sample and a rest, z[j, i] = μ + a_j + b_i + e_ji within each cell, so that with S samples
-and P probes a class and R runs
+and P probes per class and R runs
 
     Var T = (V_runs + V_samples / S + V_probes / P + V_pairs / (S P)) / R,
 
@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srel_core.choices import check_known
-from srel_core.statistics.by_class import class_matrix, same_and_other, same_class_auc
-
-Array = NDArray[np.float64]
+from srel_core.scaling import scaled
+from srel_core.statistics.by_class import Array, class_matrix, same_and_other, same_class_auc
 
 # A variance from fewer is worth nothing.
 _LEAST_PER_CLASS = 4
@@ -68,8 +67,11 @@ class Pilot:
                 "some probes are samples and some are not: plan from a pilot in which all are, in "
                 "the same order, or none"
             )
-        if not (np.isfinite(self.change).all() and (self.change >= 0).all() and self.own.any()):
-            raise ValueError("a pilot needs changes that are finite and not negative, not all zero")
+        known = [(np.isfinite(v) & (v >= 0)).all() for v in (self.change, self.own)]
+        if not (all(known) and self.own.any()):
+            raise ValueError(
+                "a pilot needs change and own finite and not negative, and own not all zero"
+            )
 
     @property
     def paired(self) -> bool:
@@ -97,7 +99,7 @@ class Components:
     runs: float | None
 
     def variance(self, samples: Array, probes: Array, runs: int, paired: bool) -> Array:
-        """Var T for so many samples and probes a class, and runs."""
+        """Var T for so many samples and probes per class, and runs."""
         both = self.together / samples + self.mutual / samples**2 if paired else 0.0
         within = self.samples / samples + self.probes / probes + self.pairs / (samples * probes)
         return ((self.runs or 0.0) + within + both) / runs
@@ -195,17 +197,18 @@ def _log_preference(pilot: Pilot) -> tuple[float, Array]:
     """The derivative of log(mean same / mean other) by each pair's change and own, M = A / O."""
     labels, probe = np.unique(pilot.probe_classes, return_inverse=True)
     sample = np.searchsorted(labels, pilot.sample_classes)
+    (change, _), (own, _) = scaled(pilot.change), scaled(pilot.own)  # their units cancel
     matrix = class_matrix(
-        pilot.change, pilot.own, probe, sample, exclude=pilot.same_input, reduce="ratio_of_means"
+        change, own, probe, sample, exclude=pilot.same_input, reduce="ratio_of_means"
     )
     same, other = same_and_other(matrix)
     if not (np.isfinite(matrix).all() and same > 0 and other > 0):
         raise ValueError("this pilot has a class without change, and so no log preference")
     n = len(labels)
     gain = np.where(np.eye(n, dtype=bool), 1 / (n * same), -1 / (n * (n - 1) * other))
-    mean_own = np.array([pilot.own[sample == c].mean() for c in range(n)])
+    mean_own = np.array([own[sample == c].mean() for c in range(n)])
     cell = np.ix_(probe, sample)
-    excess = pilot.change - matrix[cell] * pilot.own
+    excess = change - matrix[cell] * own
     return float(np.log(same / other)), gain[cell] * excess / mean_own[sample]
 
 
@@ -219,8 +222,8 @@ def _auc(pilot: Pilot) -> tuple[float, Array]:
     z = np.zeros_like(pilot.change)
     for i in range(len(auc)):
         inside, outside = same[:, i] & kept[:, i], ~same[:, i]
-        difference = pilot.change[inside, i][:, None] - pilot.change[outside, i]
-        wins = (difference > 0) + 0.5 * (difference == 0)
+        first, second = pilot.change[inside, i][:, None], pilot.change[outside, i]
+        wins = (first > second) + 0.5 * (first == second)
         z[inside, i] = wins.mean(1) / n_classes
         z[outside, i] = (wins.mean(0) - auc[i]) / (n_classes * (n_classes - 1))
     return float(auc.mean()), z

@@ -104,6 +104,7 @@ def test_a_commit_is_marked_if_the_package_or_a_benchmark_was_edited(tmp_path, m
     for file in files:
         file.parent.mkdir(exist_ok=True)
         file.write_text("old")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "srel-core"\n')
     as_someone = ["-c", "user.name=n", "-c", "user.email=e"]
     for arguments in (["init", "-q"], ["add", "."], [*as_someone, "commit", "-qm", "m"]):
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True)

@@ -18,6 +18,7 @@ from srel_core.book.published import ladder
 from srel_core.book.published.definitions import published_class_curves, published_kl
 from srel_core.book.published.ladder import LADDERS, ladders
 from srel_core.experiments import provenance, result_files
+from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
 from srel_core.statistics import by_class
@@ -201,22 +202,25 @@ def test_altered_numbers_contradict_others_and_are_not_vouched_for(file, name):
 
 def test_another_network_or_folder_has_a_file_of_its_own(summary, tmp_path):
     names = [
-        files.file_name(*given)
-        for given in (
-            ("cifar10",), ("cifar10", "mlp"), ("folder:/home/me/birds", "resnet18", "0123456789"),
+        files.file_name(ClassExperiment(dataset, model=model).name, *images)
+        for dataset, model, *images in (
+            ("cifar10", "resnet18"), ("cifar10", "mlp"),
+            ("folder:/home/me/birds", "resnet18", "0123456789"),
             ("folder:/home/you/birds", "resnet18", "9876543210"), ("folder:/a/../b c", "mlp", "01"),
+            ("folder:été-seed3", "resnet18", "0123456789"),
         )
     ]  # fmt: skip
     assert names == [
         "class_srel-cifar10.nc", "class_srel-cifar10-mlp.nc", "class_srel-folder-birds-01234567.nc",
-        "class_srel-folder-birds-98765432.nc", "class_srel-folder-b-c-01-mlp.nc",
+        "class_srel-folder-birds-98765432.nc", "class_srel-folder-b-c-mlp-01.nc",
+        "class_srel-folder-été-seed3-01234567.nc",
     ]  # fmt: skip
     for name in names:
         result_files.save(summary, tmp_path / name)
     result_files.save(summary, tmp_path / "class_srel-digits-seed0-0123456789ab.nc")  # a run
     assert list(files.load_all(tmp_path)) == [
-        "cifar10", "cifar10-mlp", "folder-b-c-01-mlp", "folder-birds-01234567",
-        "folder-birds-98765432",
+        "cifar10", "cifar10-mlp", "folder-b-c-mlp-01", "folder-birds-01234567",
+        "folder-birds-98765432", "folder-été-seed3-01234567",
     ]  # fmt: skip
 
 
@@ -304,14 +308,14 @@ def test_summarise_and_verify_from_the_command_line(kept, tmp_path):
 
 
 def test_standing_follows_the_code(file, monkeypatch):
-    monkeypatch.setattr(standing, "present_code", lambda kind: "new code")
+    monkeypatch.setattr(standing, "present_code", lambda _: "new code")
     assert standing.standing(files.load_summary(file)) == "stale"
     agreement = verify.verify(file, "cpu", progress=False)
     assert agreement == "S_rel and own to 0.0e+00, losses to 0.0e+00"
     stamped = files.load_summary(file)
     assert standing.standing(stamped) == "verified"
     assert stamped.attrs["verified_commit"] == COMMIT and stamped.attrs["verified_on"] > "2026"
-    monkeypatch.setattr(standing, "present_code", lambda kind: "newer code")
+    monkeypatch.setattr(standing, "present_code", lambda _: "newer code")
     assert standing.standing(stamped) == "stale"
 
 
@@ -374,4 +378,3 @@ def test_results_belong_to_a_book(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "chapters")
     assert files.committed_dir() == tmp_path / "results"
     assert files.load_all() == {}
-    assert provenance.code_digest(["choices"]) != standing.present_code(schema.KIND)

@@ -58,7 +58,7 @@ def test_what_is_harmless_stays_readable():
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_result_is_a_page_of_text(text, monkeypatch):
-    monkeypatch.setattr(standing, "present_code", lambda kind: "new")
+    monkeypatch.setattr(standing, "present_code", lambda _: "new")
     run = {
         "config": json.dumps({
             "seed": text, "images_per_class": text, "probes_per_class": text,

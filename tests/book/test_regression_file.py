@@ -75,7 +75,7 @@ def test_verify_runs_some_settings_again_and_stamps_the_file(file, monkeypatch):
     table = regression_file.load_file(file)
     assert table.attrs["verified_commit"] == COMMIT
     assert standing.standing(table) == "current"
-    monkeypatch.setattr(standing, "present_code", lambda kind: "newer")
+    monkeypatch.setattr(standing, "present_code", lambda _: "newer")
     assert standing.standing(table) == "stale"
 
 

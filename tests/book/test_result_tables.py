@@ -31,7 +31,7 @@ def summary(**attributes):
 
 @pytest.fixture(autouse=True)
 def code(monkeypatch):
-    monkeypatch.setattr(standing, "present_code", lambda kind: "new")
+    monkeypatch.setattr(standing, "present_code", lambda _: "new")
 
 
 def test_each_standing_has_its_badge():

@@ -15,7 +15,7 @@ import xarray as xr
 from safetensors.torch import save_file
 
 import srel_core as sc
-from srel_core.experiments import class_experiment, datasets, provenance, result_files
+from srel_core.experiments import class_experiment, datasets, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.networks import build_model
 from srel_core.experiments.profiles import class_experiments
@@ -73,8 +73,28 @@ def test_a_result_is_computed_once_and_says_where_it_comes_from(tmp_path, monkey
 def test_the_name_changes_with_the_config_and_the_code(monkeypatch):
     names = {TINY.file_name, dataclasses.replace(TINY, seed=1).file_name,
              dataclasses.replace(TINY, probes_per_class=3).file_name}  # fmt: skip
-    monkeypatch.setattr(class_experiment, "code_digest", lambda modules: "other")
+    monkeypatch.setattr(class_experiment, "code_digest", lambda sources: "other")
     assert len(names | {dataclasses.replace(TINY).file_name}) == 4
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "name"),
+    [
+        ("cifar10", "resnet18", "cifar10"),
+        ("cifar10", "mlp", "cifar10-mlp"),
+        ("svhn", "linear", "svhn-linear"),
+        ("folder:/home/me/cats & dogs", "resnet18", "folder-cats---dogs"),
+        ("folder:mine", "mlp", "folder-mine-mlp"),
+        ("folder:mine/", "resnet18", "folder-mine"),
+        ("folder:" + 50 * "x", "mlp", 36 * "x" + "-mlp"),
+    ],
+)
+def test_the_name_says_data_set_and_network(dataset, model, name):
+    assert ClassExperiment(dataset, model=model).name == name
+
+
+def test_the_name_of_the_file_has_the_network():
+    assert TINY.file_name.startswith("class_srel-digits-linear-seed0-")
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
@@ -174,6 +194,7 @@ BAD = {
     "same divergence": (dict(divergences=("kl", "kl")), "divergences names 'kl' twice"),
     "divergence": (dict(divergences=("kll",)), "unknown divergence 'kll': the nearest is 'kl'"),
     "probes": (dict(probes_per_class=13), "class 0 has 12 samples, 13 asked"),
+    "seed": (dict(seed=-1), "seed must be 0 or more, not -1"),
     "no probes": (dict(probes_per_class=0), "probes_per_class must be at least 1"),
 }
 
@@ -181,7 +202,7 @@ BAD = {
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_gets_one_clear_line_and_writes_nothing(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        _run(tmp_path, dataclasses.replace(TINY, **changes))
+        _run(tmp_path / "results", dataclasses.replace(TINY, **changes))
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
@@ -214,36 +235,6 @@ def test_cifar10_runs_from_real_images(tmp_path):
     assert np.isfinite(dataset.change).all() and dataset.attrs["data_source"].startswith("cifar10")
 
 
-def test_every_module_that_a_result_depends_on_is_in_its_key():
-    """The import closure of the experiments, less what cannot change a number."""
-    script = (
-        "import sys, srel_core.experiments.class_experiment, srel_core.experiments.profiles;"
-        "print(*[m for m, found in sys.modules.items() if not hasattr(found, '__path__')])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    loaded = {m.removeprefix("srel_core.") for m in done.stdout.split() if "srel_core." in m}
-    no_number = {
-        "statistics.by_class", "choices", "experiments.datasets.catalogue", "experiments.profiles",
-        "experiments.provenance", "experiments.result_files",
-    }  # fmt: skip
-    assert {m.replace(".", "/") for m in loaded - no_number} == set(class_experiment._CODE)
-
-
-def test_the_code_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "_HERE", tmp_path)
-
-    def digest(source):
-        (tmp_path / "module.py").write_text(source)
-        return provenance.code_digest(["module"])
-
-    plain = digest("def f(x):\n    return x + 1\n")
-    assert (
-        digest('"""New."""\n\n\ndef f(x):  # same\n    """Does."""\n    return (x + 1)\n') == plain
-    )
-    assert digest("def f(x):\n    return x + 2\n") != plain
-    assert digest("def f(x, y=None):\n    return x + 1\n") != plain
-
-
 @pytest.fixture
 def images(tmp_path):
     """A folder of a user's own images."""
@@ -264,7 +255,7 @@ def test_other_images_in_a_users_folder_are_another_experiment(images):
 def test_a_result_says_nothing_of_the_folders_of_this_machine(images, tmp_path):
     experiment = dataclasses.replace(TINY, dataset=f"folder:{images}")
     result = _run(tmp_path / "results", experiment)
-    assert experiment.file_name.startswith("class_srel-folder-my-images-seed0-")
+    assert experiment.file_name.startswith("class_srel-folder-my-images-linear-seed0-")
     assert json.loads(result.attrs["config"])["dataset"] == "folder:my images"
     assert result.attrs["data_source"] == "folder:my images (image folder)"
     said = json.dumps(result.attrs, default=str) + experiment.file_name

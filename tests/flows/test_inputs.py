@@ -67,7 +67,7 @@ def test_bad_times(name, t, message):
 def test_bad_pairs(name):
     flow, (_, _, *rest) = FLOWS[name]
     for probe, sample, message in [
-        (PAIR, PAIR[:2], "one row a pair"),
+        (PAIR, PAIR[:2], "one row per pair"),
         (PAIR[:, :1], PAIR, "shape"),
         (PAIR, ONE, "shape"),
         (PAIR * np.nan, PAIR, "finite"),
@@ -101,7 +101,7 @@ BAD = {
     "label of a sample": (lambda: ridge().s_rel(0, PAIR, PAIR, [0, 1, 2]), r"0\.\.1"),
     "teacher zero": (lambda: RELU(0 * ONE, ONE), "teacher must not be zero"),
     "lengths of gate": (lambda: RELU(ONE, np.ones(3)), "3 entries"),
-    "flow unknown": (lambda: RELU(ONE, ONE, flow="gradiant"), "did you mean 'gradient'"),
+    "flow unknown": (lambda: RELU(ONE, ONE, flow="gradiant"), "the nearest is 'gradient'"),
     "Σ not symmetric": (lambda: RELU(ONE, ONE, [[1, 1], [0, 1]]), "symmetric"),
     "Σ indefinite": (lambda: RELU(ONE, ONE, [[1, 2], [2, 1]]), "semidefinite"),
     "Σ of other size": (lambda: RELU(ONE, ONE, np.eye(3)), "shape"),
@@ -115,6 +115,10 @@ BAD = {
     "power below 0": (lambda: POWER(ONE, [1.0, -1.0], 4), "must be positive at even degree"),
     "degree 0": (lambda: POWER(ONE, ONE, 0), "degree must be an integer"),
     "degree 1.5": (lambda: RADIAL(ONE, ONE, 1.5), "degree must be an integer"),
+    "degree beyond": (lambda: RADIAL(ONE, ONE, 10**6 + 1), "degree must be at most 1000000"),
+    "w0 beyond": (lambda: RADIAL(ONE, 1e301 * ONE), r"w0 must be within ±1e\+300"),
+    "features beyond": (lambda: ridge(1e151 * np.eye(2)), r"features must be within ±1e\+150"),
+    "no limit": (lambda: ridge(1e-310 * np.eye(2), penalty=0.0), "weights as t → ∞ are beyond"),
     "degree a bool": (lambda: RADIAL(ONE, ONE, True), "degree must be an integer"),
     "lengths of power": (lambda: POWER(ONE, np.ones(3)), "3 entries"),
     "radial at 0": (lambda: RADIAL(ONE, 0 * ONE), "w0 must not be zero"),

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srel_core.flows import RidgeFlow
-from srel_core.flows import ridge as ridge_module
+from srel_core.flows import RidgeFlow, _blocks
 from tests.flows.reference import integrate, order_of_descent, relative_error
 
 TIMES = np.array([0.01, 0.1, 0.5, 1.0, 2.0, 5.0])
@@ -173,5 +172,5 @@ def test_blocks_of_times_change_nothing(monkeypatch):
     flow, (probe, sample, k) = problem(8), pairs(8)
     times = np.linspace(0, 3, 300)
     whole = flow.s_rel(times, probe, sample, k)
-    monkeypatch.setattr(ridge_module, "_BLOCK", 1)
+    monkeypatch.setattr(_blocks, "_BLOCK", 1)
     np.testing.assert_allclose(flow.s_rel(times, probe, sample, k), whole, rtol=1e-14)

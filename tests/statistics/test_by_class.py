@@ -1,4 +1,4 @@
-"""Class summaries against plain loops over pairs, and intervals against what they promise."""
+"""Class matrices and AUC against plain loops over pairs."""
 
 import math
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from srel_core.statistics import by_class
+from srel_core.statistics.intervals import resample_samples
 
 REDUCES = ["ratio_of_means", "mean", "median"]
 
@@ -61,7 +62,7 @@ def test_matrix_and_its_resamples_equal_a_loop_over_pairs(reduce, seed):
     got = by_class.class_matrix(*arrays, exclude=exclude, reduce=reduce)
     want = _slow_matrix(*problem, reduce, np.ones(len(arrays[1])))
     np.testing.assert_allclose(got, want, rtol=1e-12)
-    weights = by_class.resample_samples(arrays[3], 4, seed)
+    weights = resample_samples(arrays[3], 4, seed)
     resampled = by_class.class_matrix(*arrays, exclude=exclude, reduce=reduce, weights=weights)
     for counts, matrix in zip(weights, resampled, strict=True):
         np.testing.assert_allclose(matrix, _slow_matrix(*problem, reduce, counts), rtol=1e-12)
@@ -89,23 +90,86 @@ def test_same_and_other():
         by_class.same_and_other(np.ones((1, 1)))
 
 
-def test_resamples_keep_the_size_of_each_class():
-    labels = np.array([0, 1, 1, 2, 2, 2])
-    counts = by_class.resample_samples(labels, 50, seed=0)
-    for label in range(3):
-        assert (counts[:, labels == label].sum(1) == (labels == label).sum()).all()
-    assert np.array_equal(counts, by_class.resample_samples(labels, 50, seed=0))
+@pytest.mark.parametrize("reduce", REDUCES)
+@given(
+    seed=st.integers(0, 2**20), of_change=st.integers(-1000, 1000), of_own=st.integers(-1000, 1000)
+)
+def test_the_units_of_change_and_own_change_no_bit(reduce, seed, of_change, of_own):
+    change, own, *labels, exclude = _problem(seed)
+    weights = resample_samples(labels[1], 3, seed)
+    plain = by_class.class_matrix(
+        change, own, *labels, exclude=exclude, reduce=reduce, weights=weights
+    )
+    far = np.ldexp(change, of_change), np.ldexp(own, of_own)
+    if abs(of_change - of_own) < 1000:
+        matrix = by_class.class_matrix(
+            *far, *labels, exclude=exclude, reduce=reduce, weights=weights
+        )
+        np.testing.assert_array_equal(matrix, np.ldexp(plain, of_change - of_own))
+        for a, b in zip(
+            by_class.same_and_other(matrix), by_class.same_and_other(plain), strict=True
+        ):
+            np.testing.assert_array_equal(a, np.ldexp(b, of_change - of_own))
+    np.testing.assert_array_equal(
+        by_class.same_class_auc(far[0], *labels, exclude=exclude),
+        by_class.same_class_auc(change, *labels, exclude=exclude),
+    )
 
 
-def test_the_interval_covers_a_known_mean_as_often_as_it_promises():
-    """A statistic that is a mean of 40 normal samples, in each of 8 runs that differ."""
-    rng, covered, trials = np.random.default_rng(0), 0, 300
-    for trial in range(trials):
-        runs = rng.normal(size=(8, 1)) + rng.normal(size=(8, 40))
-        weights = by_class.resample_samples(np.zeros(40, dtype=int), 200, seed=trial)
-        low, high = by_class.interval_over_seeds((runs @ weights.T / 40), seed=trial)
-        covered += low <= 0 <= high
-    assert 0.86 <= covered / trials <= 0.97  # nominal 0.95, a little short at 8 runs
+LARGEST, SMALLEST = np.finfo(float).max, np.finfo(float).smallest_subnormal
+
+
+@pytest.mark.parametrize("reduce", REDUCES)
+@pytest.mark.parametrize("size", [LARGEST, 1e-310, SMALLEST])
+def test_sums_beyond_float64_and_numbers_at_its_end(reduce, size):
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    change, own = np.full((6, 6), size), np.full(6, size)
+    matrix = by_class.class_matrix(change, own, labels, labels, reduce=reduce)
+    np.testing.assert_array_equal(matrix, np.ones((2, 2)))
+    assert by_class.same_and_other(np.full((3, 3), size)) == (size, size)
+    ties = by_class.same_class_auc(change, labels, labels)
+    np.testing.assert_array_equal(ties, np.full(6, 0.5))
+    change[:3] /= 2 if size > 1 else np.inf  # the next smaller number is 0
+    np.testing.assert_array_equal(
+        by_class.same_class_auc(change, labels, labels), [0, 0, 0, 1, 1, 1]
+    )
+
+
+def test_an_s_rel_beyond_float64_is_refused_where_it_counts():
+    labels = np.array([0, 0, 0, 1])
+    change, own = np.ones((4, 4)), np.array([SMALLEST, 1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="beyond the largest float64.*take another reduce"):
+        by_class.class_matrix(change, own, labels, labels, reduce="mean")
+    for reduce, want in (("median", 1.0), ("ratio_of_means", 1.5)):
+        matrix = by_class.class_matrix(change, own, labels, labels, reduce=reduce)
+        assert matrix[0, 0] == want and matrix[1, 0] == want
+
+
+@pytest.mark.parametrize("reduce", REDUCES)
+def test_nan_is_seen_in_its_own_cell_alone(reduce):
+    labels = np.array([0, 0, 1, 1])
+    exclude = np.eye(4, dtype=bool)
+    for where in ("change", "own"):
+        change, own = np.ones((4, 4)), np.ones(4)
+        if where == "change":
+            change[1, 0] = np.nan
+        else:
+            own[0] = np.nan
+        matrix = by_class.class_matrix(
+            change, own, labels, labels, exclude=exclude, reduce=reduce, weights=np.eye(4) + 1
+        )
+        lost = [[True, False], [where == "own", False]]
+        np.testing.assert_array_equal(np.isnan(matrix), np.tile(lost, (4, 1, 1)))
+        change[0, 0] = np.nan  # an excluded pair is not looked at
+        again = by_class.class_matrix(
+            change, own, labels, labels, exclude=exclude, reduce=reduce, weights=np.eye(4) + 1
+        )
+        np.testing.assert_array_equal(again, matrix)
+
+
+def test_the_mean_of_known_values_counts_what_is_there():
+    values, weights = np.array([1.0, np.nan, 4.0]), np.array([[1.0, 1, 1], [0, 5, 0], [2, 0, 1]])
+    np.testing.assert_array_equal(by_class.mean_of_known(values, weights), [2.5, np.nan, 2.0])
 
 
 def test_bad_input_gets_one_clear_line():
@@ -118,7 +182,8 @@ def test_bad_input_gets_one_clear_line():
         by_class.class_matrix(change, own, sample_classes, probe_classes)
     with pytest.raises(ValueError, match=r"exclude must be \(9, 8\)"):
         by_class.class_matrix(change, own, probe_classes, sample_classes, exclude=exclude[1:])
-    with pytest.raises(ValueError, match="n_resamples must be at least 1, not 0"):
-        by_class.resample_samples(sample_classes, 0, seed=0)
-    with pytest.raises(ValueError, match="level must lie between 0 and 1, not 95"):
-        by_class.interval_over_seeds(np.zeros((1, 3)), seed=0, level=95)
+    for bad in (-1.0, np.inf):
+        with pytest.raises(ValueError, match="own must be finite and not negative, or NaN"):
+            by_class.class_matrix(change, own + bad, probe_classes, sample_classes)
+        with pytest.raises(ValueError, match="change must be finite and not negative, or NaN"):
+            by_class.same_class_auc(change + 10 * bad, probe_classes, sample_classes)

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from srel_core.book.figures import classification
 from srel_core.book.figures.style import style
 from srel_core.statistics import by_class
-from srel_core.statistics.class_summary import class_summary, learning_curves, side_of
+from srel_core.statistics.class_summary import class_summary, learning_curves
 from tests.experiments.test_class_experiment import TINY, _run
 
 
@@ -72,14 +72,6 @@ def test_learning_curves_average_the_batches_of_an_epoch(runs):
     first = runs[0].train_loss.values.reshape(2, -1)
     np.testing.assert_allclose(curves.train_loss.values[0], first.mean(1))
     assert curves.sizes == {"seed": 3, "epoch": 2}
-
-
-def test_side_of():
-    assert side_of((0.6, 0.9), 0.5) == "above"
-    assert side_of((0.1, 0.4), 0.5) == "below"
-    assert side_of((0.4, 0.6), 0.5) == "undecided"
-    assert side_of((0.5, 0.6), 0.5) == "undecided"
-    assert side_of((float("nan"), float("nan")), 0.5) == "undecided"
 
 
 def test_runs_must_belong_together(runs):

@@ -38,6 +38,12 @@ def draw(rng, samples, probes, paired=False, of_run=0.0):
     return Pilot(change.clip(0), own, probe, sample, twins)
 
 
+PILOTS = {
+    (paired, n): [draw(np.random.default_rng(i), 6, 5, paired, 0.1 * (-1) ** i) for i in range(n)]
+    for paired in (False, True)
+    for n in (1, 3)
+}
+
 TRUE = Components(
     0.2**2 / C, 0.15**2 / C, 0.3**2 / C * (1 + 1 / (C - 1)), together=0.0, mutual=0.0, runs=None
 )
@@ -72,6 +78,31 @@ def test_predicted_widths_are_those_of_repeated_measurements(summary, paired):
     seen = np.std([estimate_components([pilot], summary)[0] for pilot in again], ddof=1)
     # 400 draws know a deviation to 1 in 28, 150 pilots a mean variance a little worse
     assert np.sqrt(np.mean(variances)) == pytest.approx(seen, rel=0.15)
+
+
+@pytest.mark.parametrize("summary", ["log_preference", "auc"])
+@pytest.mark.parametrize("paired", [False, True])
+@given(of_change=st.integers(-1010, 1010), of_own=st.integers(-1010, 1010))
+def test_components_do_not_know_the_units_of_a_pilot(summary, paired, of_change, of_own):
+    pilot = PILOTS[paired, 1][0]
+    far = dataclasses.replace(
+        pilot, change=np.ldexp(pilot.change, of_change), own=np.ldexp(pilot.own, of_own)
+    )
+    value, found = estimate_components([pilot], summary)
+    far_value, far_found = estimate_components([far], summary)
+    assert far_value == pytest.approx(value, rel=1e-9, abs=1e-12)
+    for name in ("samples", "probes", "pairs", "together", "mutual"):
+        expected = pytest.approx(getattr(found, name), rel=1e-6, abs=1e-12)
+        assert getattr(far_found, name) == expected, name
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+def test_a_cost_does_not_know_the_unit_of_time(scale):
+    sizes = [(3, 3), (3, 30), (30, 30), (10, 20)]
+    fitted = MeasurementCost.fit([(s, i, scale * float(COST.seconds(s, i))) for s, i in sizes])
+    assert fitted.seconds(60, 60) == pytest.approx(scale * COST.seconds(60, 60), rel=1e-6)
+    with pytest.raises(ValueError, match="positive and finite"):
+        MeasurementCost.fit([(s, i, np.inf) for s, i in sizes])
 
 
 def test_runs_are_a_component_of_their_own_and_the_plan_is_kept():
@@ -111,13 +142,6 @@ def brute_force(found, paired, width, most, runs):
     return least
 
 
-PILOTS = {
-    (paired, n): [draw(np.random.default_rng(i), 6, 5, paired, 0.1 * (-1) ** i) for i in range(n)]
-    for paired in (False, True)
-    for n in (1, 3)
-}
-
-
 @given(st.sampled_from(list(PILOTS)), st.floats(0.3, 1.5))
 def test_no_cheaper_measurement_is_as_precise(which, width):
     paired, n = which
@@ -126,7 +150,7 @@ def test_no_cheaper_measurement_is_as_precise(which, width):
     least = brute_force(components, paired, width, most, runs)
     limits = {"max_per_class": most, "max_runs": 3}
     if least == np.inf:
-        with pytest.raises(ValueError, match="no measurement of up to 12 a class"):
+        with pytest.raises(ValueError, match="no measurement of up to 12 per class"):
             plan_measurement(PILOTS[which], COST, width, **limits)
         return
     plan = plan_measurement(PILOTS[which], COST, width, **limits)
@@ -162,7 +186,7 @@ def test_a_cost_is_recovered_from_its_timings(fixed, per_sample, per_pair):
 def test_timings_that_do_not_tell_the_terms_apart_are_refused():
     with pytest.raises(ValueError, match="need three timings or more that tell them apart"):
         MeasurementCost.fit([(1, 10, 1.0), (2, 10, 2.0), (3, 10, 3.0)])
-    with pytest.raises(ValueError, match="seconds must be positive"):
+    with pytest.raises(ValueError, match="seconds must be positive and finite"):
         MeasurementCost.fit([(1, 10, 1.0), (2, 10, 0.0), (3, 30, 3.0)])
     with pytest.raises(ValueError, match="not negative, nor all zero"):
         MeasurementCost(1.0, -1.0, 0.0)
@@ -181,6 +205,8 @@ def test_pilots_that_are_too_small_or_odd_are_refused():
         dataclasses.replace(good, same_input=some[:, :-1])
     with pytest.raises(ValueError, match="finite and not negative"):
         dataclasses.replace(good, change=-good.change)
+    with pytest.raises(ValueError, match="finite and not negative"):
+        dataclasses.replace(good, own=good.own * np.nan)
     with pytest.raises(ValueError, match="a class without change"):
         estimate_components([dataclasses.replace(good, change=0 * good.change)])
     with pytest.raises(ValueError, match="no pilot"):

@@ -171,7 +171,7 @@ def test_elsewhere_the_cell_gets_the_book_with_its_results(book, tmp_path):
             command, cwd=tmp_path / "home", env=there, capture_output=True, text=True, check=True
         )
         assert done.stdout.count("git clone --depth 1 --branch published " + PLACE) == times
-        assert done.stdout.count("-m pip install --quiet --editable a.book") == 1
+        assert done.stdout.count("-m pip install --quiet --editable a.book[experiments]") == 1
         library = tmp_path / "home/a.book/srel_core/__init__.py"
         assert done.stdout.count(f"now in a.book/chapters {library}") == 2
     assert (tmp_path / "home/a.book/results/kept.nc").exists()

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from srel_core.statistics.class_summary import side_of
+from srel_core.statistics.intervals import side_of
 
 Word = Literal["holds", "does not hold", "depends", "cannot be told", "not examined"]
 

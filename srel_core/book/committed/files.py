@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from srel_core.experiments import result_files
 if TYPE_CHECKING:
     import xarray as xr
 
-PUBLISHED_MODEL = "resnet18"
-_NAME = re.compile(r"class_srel-(?!.*-seed\d)([A-Za-z0-9_-]+)\.nc")  # kept runs name their seed
+# Kept runs name their seed, and end in their key.
+_NAME = re.compile(r"class_srel-(?!.*-seed\d+-[0-9a-f]{12}\.nc)([\w-]+)\.nc")
 
 
 def committed_dir(given: str | Path | None = None) -> Path:
@@ -29,14 +29,10 @@ def committed_dir(given: str | Path | None = None) -> Path:
     raise result_files.ResultError("no book here, so no results/: name the folder to use")
 
 
-def file_name(dataset: str, model: str = PUBLISHED_MODEL, checksum: str = "") -> str:
-    """The name of the file of a data set, and of the network if it is another than the published
-    one; of a folder of images by its last part and the checksum of its content."""
-    name = dataset
-    if dataset.startswith("folder:"):
-        name = f"folder-{PurePath(dataset.removeprefix('folder:')).name}-{checksum[:8]}"
-    name += "" if model == PUBLISHED_MODEL else f"-{model}"
-    return f"class_srel-{re.sub(r'[^A-Za-z0-9_]+', '-', name)}.nc"
+def file_name(name: str, checksum: str = "") -> str:
+    """The name of the file of an experiment, `name` being that of `ClassExperiment`; of a folder of
+    images with the checksum of its content, as others may be called the same."""
+    return f"class_srel-{name}{'-' if checksum else ''}{checksum[:8]}.nc"
 
 
 def refuse_changes(commits: Iterable[str]) -> None:

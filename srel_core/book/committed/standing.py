@@ -1,13 +1,13 @@
 """Whether a committed file comes from the present code, has been verified with it, or is stale."""
 
 import dataclasses
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from srel_core.book.committed import regression_file
+from srel_core.book.committed.files import runs_of
 from srel_core.experiments import result_files
 from srel_core.experiments.class_experiment import ClassExperiment
-from srel_core.experiments.regression import experiment
+from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.training import Schedule
 
 if TYPE_CHECKING:
@@ -28,12 +28,15 @@ def experiment_of(config: dict[str, Any]) -> ClassExperiment:
     return ClassExperiment(**given | {"schedule": Schedule(**config["schedule"])})
 
 
-@cache
-def present_code(kind: str) -> str:
-    """The digest of the code that experiments behind files of this kind would run on now."""
-    if kind == regression_file.KIND:
-        return experiment._code()  # private to a module whose every change makes results stale
-    return ClassExperiment().code
+def present_code(committed: "xr.Dataset") -> str:
+    """The digest of the code that the experiment behind a committed file would run on now; "" if
+    there is no such experiment any more."""
+    if committed.attrs["kind"] == regression_file.KIND:
+        return RegressionExperiment().code
+    try:
+        return experiment_of(runs_of(committed)[0]["config"]).code
+    except (result_files.ResultError, ValueError):
+        return ""
 
 
 Standing = Literal["current", "verified", "stale"]
@@ -42,7 +45,7 @@ Standing = Literal["current", "verified", "stale"]
 def standing(committed: "xr.Dataset") -> Standing:
     """ "current": made by the present code; "verified": that code has recomputed a part of it with
     the same outcome; "stale": neither."""
-    attributes, code = committed.attrs, present_code(committed.attrs["kind"])
+    attributes, code = committed.attrs, present_code(committed)
     if attributes["code_digest"] == code:
         return "current"
     return "verified" if attributes.get("verified_code_digest") == code else "stale"

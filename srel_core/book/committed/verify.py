@@ -41,7 +41,7 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> str:
         committed = files.load_summary(path)
         agreement = _verify_summary(path.name, committed, device, progress)
     stamp = {
-        "verified_code_digest": standing.present_code(kind),
+        "verified_code_digest": standing.present_code(committed),
         "verified_on": datetime.now(UTC).isoformat(timespec="seconds"),
         "verified_commit": provenance.commit(),
     }
@@ -74,7 +74,7 @@ def _verify_summary(name: str, summary: "xr.Dataset", device: str, progress: boo
 
 def _verify_regression(name: str, table: "xr.Dataset") -> str:
     settings = some_settings.settings_of(table)
-    again = some_settings.chosen(settings, standing.present_code(regression_file.KIND))
+    again = some_settings.chosen(settings, standing.present_code(table))
     difference = some_settings.largest_difference(table, again)
     words = f"{len(again)} of {len(settings)} settings to {difference:.1e}"
     if not difference <= some_settings.TOLERANCE:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srel_core.book.committed import schema
-from srel_core.book.committed.files import committed_dir, file_name, refuse_changes
+from srel_core.book.committed.files import committed_dir, file_name, refuse_changes, runs_of
 from srel_core.book.committed.first_epoch import slice_of
 from srel_core.book.committed.schema import AGGREGATES, VARIABLES
+from srel_core.book.committed.standing import experiment_of
 from srel_core.book.published.definitions import (
     QUANTITIES,
     published_class_curves,
@@ -204,8 +205,9 @@ def write_summary(
     runs = [result_files.load(path) for path in paths]
     refuse_changes([commit or provenance.commit(), *(run.attrs["commit"] for run in runs)])
     summary = summary_of(runs)
-    config, checksum = json.loads(summary.attrs["config"]), runs[0].attrs["data_checksum"]
-    path = committed_dir(folder) / file_name(config["dataset"], config["model"], checksum)
+    experiment = experiment_of(runs_of(summary)[0]["config"])
+    images = runs[0].attrs["data_checksum"] if experiment.dataset.startswith("folder:") else ""
+    path = committed_dir(folder) / file_name(experiment.name, images)
     result_files.save(summary, path)
     return path
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from srel_core.book.published.definitions import QUANTITIES, Quantity, published_l2
 from srel_core.statistics import by_class
-from srel_core.statistics.class_summary import (
+from srel_core.statistics.intervals import (
     BOUNDS,
     log_ratio,
     mean_over_epochs,

@@ -15,8 +15,9 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from srel_core.flows import _check
+from srel_core.flows._blocks import in_blocks
 from srel_core.flows._check import FloatArray
-from srel_core.flows.ridge import RidgeFlow, in_blocks, one_hot
+from srel_core.flows.ridge import RidgeFlow, one_hot
 
 THETA = 1e-3
 N_ITERATIONS = 8001

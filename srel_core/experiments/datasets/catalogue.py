@@ -54,7 +54,7 @@ class DataSet:
         return sorted(file for file in wanted if not (root / file).exists())
 
 
-_RECORDS = (
+RECORDS = (
     # A mirrored digit is another sign or none: they are taken as they are.
     DataSet("digits", ("0", "2", "4"), read_digits, augment=False, swept=("smoke", "laptop")),
     DataSet(
@@ -70,4 +70,4 @@ _RECORDS = (
         files=("{split}_32x32.mat",), images_per_class=4000, swept=("paper",),
     ),
 )  # fmt: skip
-DATA_SETS = {record.name: record for record in _RECORDS}
+DATA_SETS = {record.name: record for record in RECORDS}

@@ -8,23 +8,27 @@ import dataclasses
 import hashlib
 import json
 import time
+import warnings
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from srel_core.choices import check_known
 from srel_core.experiments import result_files
+from srel_core.experiments.code_digest import Registry, Sources, code_digest
+from srel_core.experiments.expected import regression_result
 from srel_core.experiments.networks import mlp
-from srel_core.experiments.provenance import code_digest, provenance
+from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
 from srel_core.experiments.regression.network_stack import Stack
 from srel_core.experiments.regression.problems import DIMENSION, INPUTS, TARGETS, RegressionData
+from srel_core.experiments.regression.training import pairs_of, train
 from srel_core.experiments.training import stream
 from srel_core.rules import Rule, Tangent, parse_rule
 
@@ -35,13 +39,17 @@ if TYPE_CHECKING:
 
 FAMILIES = ("linear", "relu_gate", "mlp")
 TRAININGS = ("sgd", "gd", "adam")
-BATCH_SIZE = 16  # of "sgd" and "adam"; "gd" takes all points at every step
-_CODE = (
-    "engine/layers/compiled", "engine/layers/fixed_size_conv", "engine/propagation/elementwise",
-    "experiments/networks", "experiments/regression/experiment",
-    "experiments/regression/network_stack", "experiments/regression/problems",
-    "experiments/training", "rules",
+SOURCES = Sources(
+    "experiments.regression.experiment",
+    # Messages, closed forms to compare with, and files.
+    left_out=(
+        "choices", "flows", "terminal", "experiments.code_digest", "experiments.digest",
+        "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
+        "experiments.result_files",
+    ),
+    registries=(Registry("experiments.networks", "_BUILDERS"),),
 )  # fmt: skip
+"""What the numbers depend on in this package; of the networks only `mlp`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class RegressionExperiment:
     """S_rel of held-out pairs while a network learns a scalar target: one setting, all its seeds.
 
     family      "linear" (with a bias), "relu_gate" (max(w·x, 0)), or "mlp"
-    depth, width, activation   of an "mlp": layers of weights, hidden units a layer, "relu" or
+    depth, width, activation   of an "mlp": layers of weights, hidden units per layer, "relu" or
                 "tanh"
     gain        the first weights over torch's own; for "relu_gate" torch has no say, ‖w‖ = gain
     target, inputs   see `srel_core.experiments.regression.problems`; a gate learns gates alone
@@ -128,9 +136,14 @@ class RegressionExperiment:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @property
+    def code(self) -> str:
+        """The digest of the code that it runs on, as it was when first asked."""
+        return code_digest(SOURCES)
+
+    @property
     def file_name(self) -> str:
         """The name of the result's file: it changes with the config and the code."""
-        key = hashlib.sha256((self.config + _code()).encode()).hexdigest()[:12]
+        key = hashlib.sha256((self.config + self.code).encode()).hexdigest()[:12]
         return f"regression-{self.family}-{self.target}-{key}.nc"
 
     def data(self) -> list[RegressionData]:
@@ -145,7 +158,7 @@ class RegressionExperiment:
 
         return problems.draw(
             self.inputs, self.target, self.n_train, self.n_pairs, seed, predict,
-            as_it_is=self.family == "relu_gate",
+            standardise=self.family != "relu_gate",
         )  # fmt: skip
 
     def networks(self) -> Stack:
@@ -178,7 +191,8 @@ class RegressionExperiment:
         return [ReluGateFlow(w.numpy(), w0.numpy(), flow="gradient") for w, w0 in pairs]
 
     def run(self, results_dir: str | Path | None = None) -> "xr.Dataset":
-        """Load this experiment's result, or compute and keep it.
+        """Load this experiment's result, or compute and keep it; if another process is computing
+        it, wait for that one, with a warning.
 
         s_rel (rule, seed, step, pair), NaN where a step changes nothing at its own sample;
         s_rel_linear (seed, pair), that of a linear model (without bias, for a gate), which never
@@ -189,23 +203,30 @@ class RegressionExperiment:
         diverges. A damaged file is set aside, with a warning.
         """
         path = result_files.results_dir(results_dir) / self.file_name
-        kept = result_files.load_kept(path)
+        rules, steps = list(self.rules), self.measured_steps.tolist()
+        expected = regression_result(self.config, self.code, rules, self.seeds, steps)
+        kept = result_files.load_kept(path, expected)
         if kept is not None:
             return kept
-        result_files.require_writable(path.parent)
-        dataset = self._compute()
-        result_files.save(dataset, path)
-        return dataset
+        waiting = f"waiting for another process that computes {path.name}"
+        with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
+            kept = result_files.load_kept(path, expected)  # from the process that was waited for
+            if kept is not None:
+                return kept
+            result_files.require_writable(path.parent)
+            dataset = self._compute()
+            result_files.save(dataset, path, expected)
+            return dataset
 
     def _compute(self) -> "xr.Dataset":
         import xarray as xr
 
         begun = time.monotonic()
         data = self.data()
-        measured, steps = self._train(data), self.measured_steps
-        sample, probe = _pairs_of(data)
-        one = 0.0 if self.family == "relu_gate" else 1.0
-        linear = ((sample * probe).sum(-1) + one).abs() / ((sample**2).sum(-1) + one)
+        measured, steps = train(self, data), self.measured_steps
+        sample, probe = pairs_of(data)
+        bias = 0.0 if self.family == "relu_gate" else 1.0
+        linear = ((sample * probe).sum(-1) + bias).abs() / ((sample**2).sum(-1) + bias)
         dataset = xr.Dataset(
             {
                 "s_rel": (("rule", "seed", "step", "pair"), measured["s_rel"]),
@@ -221,77 +242,6 @@ class RegressionExperiment:
         )  # fmt: skip
         everything = np.concatenate([np.c_[d.x, d.y].ravel() for d in data])
         return dataset.assign_attrs(
-            provenance("regression", self.config, _code(), time.monotonic() - begun)
+            provenance("regression", self.config, self.code, time.monotonic() - begun)
             | {"data_checksum": hashlib.sha256(everything.tobytes()).hexdigest()}
         )
-
-    def _train(self, data: list[RegressionData]) -> dict[str, NDArray[np.float64]]:
-        """Train all seeds, measuring on the way: (rule, seed, step, pair) and (seed, step)."""
-        network, steps = self.networks(), set(self.measured_steps.tolist())
-        x, y = _stacked([d.x for d in data]), _stacked([d.y for d in data])
-        x_held, y_held = _stacked([d.x_held for d in data]), _stacked([d.y_held for d in data])
-        (sample, probe), y_sample = _pairs_of(data), _stacked([d.y_held[d.sample] for d in data])
-        batches, each = self._batches(), torch.arange(len(data))[:, None]
-        rule = parse_rule(f"{'adam' if self.training == 'adam' else 'sgd'}:{self.lr!r}")
-        assert not isinstance(rule, Tangent)
-        optimizer = rule.optimizer(network.parameters())
-        s_rel, train_loss, held_loss = [], [], []
-        for step in range(self.n_steps + 1):
-            if step in steps:
-                train_loss.append(_loss(network, x, y))
-                held_loss.append(_loss(network, x_held, y_held))
-                if not train_loss[-1].isfinite().all():
-                    raise ValueError(
-                        f"training has diverged by step {step}: take a smaller lr than {self.lr:g}"
-                    )
-                pairs = [
-                    network.pair_changes(sample, y_sample, probe, rule)
-                    for rule in self.rules.values()
-                ]
-                s_rel.append(torch.stack([_ratio(*changes) for changes in pairs]))
-            if step < self.n_steps:
-                at = slice(None) if self.training == "gd" else (each, batches[:, step])
-                gradients = network.gradients(x[at], y[at])
-                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-                    parameter.grad = gradient
-                optimizer.step()
-        return {
-            "s_rel": torch.stack(s_rel, 2).numpy(),
-            "train_loss": torch.stack(train_loss, 1).numpy(),
-            "held_loss": torch.stack(held_loss, 1).numpy(),
-        }
-
-    def _batches(self) -> Tensor:
-        """The rows of each seed's batches, (R, steps, 16), whatever seeds are beside it."""
-        shape = (self.n_steps, BATCH_SIZE)
-        return torch.stack([
-            torch.randint(
-                self.n_train, shape,
-                generator=torch.Generator().manual_seed(stream(seed, "batches")),
-            )
-            for seed in self.seeds
-        ])  # fmt: skip
-
-
-@cache
-def _code() -> str:
-    """The digest of the code that the experiments run on, as it was when first asked."""
-    return code_digest(_CODE)
-
-
-def _stacked(arrays: list[NDArray[np.float64]]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays))
-
-
-def _pairs_of(data: list[RegressionData]) -> tuple[Tensor, Tensor]:
-    """The samples and probes of all seeds, (R, P, 10) each."""
-    sample = _stacked([d.x_held[d.sample] for d in data])
-    return sample, _stacked([d.x_held[d.probe] for d in data])
-
-
-def _loss(network: Stack, x: Tensor, y: Tensor) -> Tensor:
-    return 0.5 * ((network.forward(x).output - y) ** 2).mean(1)
-
-
-def _ratio(change: Tensor, own: Tensor) -> Tensor:
-    return torch.where(own > 0, change / own, torch.nan)

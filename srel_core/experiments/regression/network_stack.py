@@ -1,6 +1,6 @@
 """Dense networks of several seeds as one: every weight has a leading seed axis R.
 
-R networks of one shape are trained, and their S_rel measured, by one batched product a layer in
+R networks of one shape are trained, and their S_rel measured, by one batched product per layer in
 place of R small ones. Everything is in float64, with derivatives in closed form: with a_l what
 layer l receives, z_l = W_l a_l + b_l and δ_l = ∂f/∂z_l, a step on (x, y) with loss ½(f(x) − y)²
 has the gradients r δ_l a_lᵀ and r δ_l, r = f(x) − y. What it changes at another input is
@@ -28,16 +28,17 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 class Pass(NamedTuple):
     """One pass through all R networks at N inputs each.
 
-    received[l] (R, N, fan_in) is a_l and sums[l] (R, N, fan_out) is z_l. After the last layer
-    received has one more, the output; f (R, N).
+    inputs[l] (R, N, fan_in) is a_l and preactivations[l] (R, N, fan_out) is z_l. After the inputs
+    of the last layer comes the output of the network, (R, N, 1).
     """
 
-    received: list[Tensor]
-    sums: list[Tensor]
+    inputs: list[Tensor]
+    preactivations: list[Tensor]
 
     @property
     def output(self) -> Tensor:
-        return self.received[-1][..., 0]
+        """f, (R, N)."""
+        return self.inputs[-1][..., 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,31 +94,33 @@ class Stack:
 
     def forward(self, x: Tensor) -> Pass:
         """All networks at x (R, N, fan_in), each at inputs of its own."""
-        received, sums = [x], []
+        inputs, preactivations = [x], []
         for i, weight in enumerate(self.weights):
-            z = torch.bmm(received[-1], weight.mT)
+            z = torch.bmm(inputs[-1], weight.mT)
             if self.biases:
                 z += self.biases[i][:, None]
-            sums.append(z)
-            received.append(self._active(z) if self._activated(i) else z)
-        return Pass(received, sums)
+            preactivations.append(z)
+            inputs.append(self._activation(z) if self._is_activated(i) else z)
+        return Pass(inputs, preactivations)
 
-    def slopes(self, at: Pass) -> list[Tensor]:
+    def output_gradients(self, at: Pass) -> list[Tensor]:
         """δ_l = ∂f/∂z_l for each layer l, (R, N, fan_out)."""
-        last = at.received[-1]
-        slopes = [self._derivative(last) if self.gated else torch.ones_like(last)]
-        for weight, active in zip(self.weights[:0:-1], at.received[-2:0:-1], strict=True):
-            slopes.append(torch.bmm(slopes[-1], weight) * self._derivative(active))
-        return slopes[::-1]
+        output = at.inputs[-1]
+        deltas = [self._derivative(output) if self.gated else torch.ones_like(output)]
+        for weight, active in zip(self.weights[:0:-1], at.inputs[-2:0:-1], strict=True):
+            deltas.append(torch.bmm(deltas[-1], weight) * self._derivative(active))
+        return deltas[::-1]
 
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """Of each network's mean of ½(f(x) − y)² over x (R, N, fan_in), y (R, N): one tensor for
-        each of `parameters`."""
+        """The gradients of each network's mean of ½(f(x) − y)² over x (R, N, fan_in), y (R, N): one
+        tensor for each of `parameters`."""
         at = self.forward(x)
-        pull = ((at.output - y) / y.shape[1])[..., None]
-        pulled = [slope * pull for slope in self.slopes(at)]
-        by_weight = [torch.bmm(p.mT, a) for p, a in zip(pulled, at.received[:-1], strict=True)]
-        return by_weight + [p.sum(1) for p in pulled[: len(self.biases)]]
+        residual = ((at.output - y) / y.shape[1])[..., None]
+        loss_gradients = [residual * delta for delta in self.output_gradients(at)]
+        by_weight = [
+            torch.bmm(g.mT, a) for g, a in zip(loss_gradients, at.inputs[:-1], strict=True)
+        ]
+        return by_weight + [g.sum(1) for g in loss_gradients[: len(self.biases)]]
 
     def pair_changes(
         self, x: Tensor, y: Tensor, probes: Tensor, rule: Rule | Tangent
@@ -129,54 +132,65 @@ class Stack:
         Θ(x, x)|r(x)|.
         """
         at_x, at_probes = self.forward(x), self.forward(probes)
-        slopes, residual = self.slopes(at_x), at_x.output - y
+        deltas_x, residual = self.output_gradients(at_x), at_x.output - y
         if isinstance(rule, Tangent):
-            seen = [(at_probes, self.slopes(at_probes)), (at_x, slopes)]
-            kernels = [self._kernel(at, own, at_x, slopes) for at, own in seen]
+            passes = [(at_probes, self.output_gradients(at_probes)), (at_x, deltas_x)]
+            kernels = [self._kernel(at, deltas, at_x, deltas_x) for at, deltas in passes]
             change, own = (kernel * residual for kernel in kernels)
         else:
-            pulled = [slope * residual[..., None] for slope in slopes]
-            change, own = (self._moved(at, at_x, pulled, rule) for at in (at_probes, at_x))
+            loss_gradients = [residual[..., None] * delta for delta in deltas_x]
+            change, own = (
+                self._change_by_a_step(at, at_x, loss_gradients, rule) for at in (at_probes, at_x)
+            )
         return change.abs(), own.abs()
 
-    def _kernel(self, at: Pass, slopes: list[Tensor], at_x: Pass, slopes_x: list[Tensor]) -> Tensor:
+    def _kernel(self, at: Pass, deltas: list[Tensor], at_x: Pass, deltas_x: list[Tensor]) -> Tensor:
         """The tangent kernel of paired inputs, (R, P), layer by layer."""
-        parts = zip(slopes, slopes_x, at.received[:-1], at_x.received[:-1], strict=True)
-        one = float(bool(self.biases))
+        layers = zip(deltas, deltas_x, at.inputs[:-1], at_x.inputs[:-1], strict=True)
+        bias = float(bool(self.biases))
         return torch.stack(
-            [(s * s_x).sum(-1) * ((a * a_x).sum(-1) + one) for s, s_x, a, a_x in parts]
+            [(d * d_x).sum(-1) * ((a * a_x).sum(-1) + bias) for d, d_x, a, a_x in layers]
         ).sum(0)
 
-    def _moved(self, at: Pass, at_x: Pass, pulled: list[Tensor], rule: Rule) -> Tensor:
-        """Δf (R, P) at inputs paired with the samples x that the step is taken on."""
-        delta = torch.zeros_like(at.received[0])
-        for i, (weight, a, a_x, g, z) in enumerate(
-            zip(self.weights, at.received[:-1], at_x.received[:-1], pulled, at.sums, strict=True)
-        ):
-            delta_z = torch.bmm(delta, weight.mT)
+    def _change_by_a_step(
+        self, at: Pass, at_x: Pass, loss_gradients: list[Tensor], rule: Rule
+    ) -> Tensor:
+        """Δf (R, P) at inputs paired with the samples x that the step is taken on, from the
+        gradients of the loss at z_l for each layer l."""
+        layers = zip(
+            self.weights,
+            at.inputs[:-1],
+            at_x.inputs[:-1],
+            loss_gradients,
+            at.preactivations,
+            strict=True,
+        )
+        change = torch.zeros_like(at.inputs[0])
+        for i, (weight, a, a_x, g, z) in enumerate(layers):
+            change_z = torch.bmm(change, weight.mT)
             if isinstance(rule, SGD):  # ΔW = −η g aᵀ is of rank one: no need to write it out
-                along = (a_x * (a + delta)).sum(-1, keepdim=True) + float(bool(self.biases))
-                delta_z = delta_z - rule.lr * g * along
+                along = (a_x * (a + change)).sum(-1, keepdim=True) + float(bool(self.biases))
+                change_z = change_z - rule.lr * g * along
             else:
                 step = rule.change("weight", weight, g[..., None] * a_x[..., None, :])
-                delta_z = delta_z + (step @ (a + delta)[..., None])[..., 0]
+                change_z = change_z + (step @ (a + change)[..., None])[..., 0]
                 if self.biases:
-                    delta_z = delta_z + rule.change("bias", self.biases[i], g.clone())
-            delta = self._active_change(z, delta_z) if self._activated(i) else delta_z
-        return delta[..., 0]
+                    change_z = change_z + rule.change("bias", self.biases[i], g.clone())
+            change = self._activation_change(z, change_z) if self._is_activated(i) else change_z
+        return change[..., 0]
 
-    def _activated(self, layer: int) -> bool:
+    def _is_activated(self, layer: int) -> bool:
         return self.gated or layer < len(self.weights) - 1
 
-    def _active(self, z: Tensor) -> Tensor:
+    def _activation(self, z: Tensor) -> Tensor:
         return z.relu() if self.activation == "relu" else z.tanh()
 
     def _derivative(self, active: Tensor) -> Tensor:
         """φ'(z), from φ(z)."""
         return active.sign() if self.activation == "relu" else 1 - active * active
 
-    def _active_change(self, z: Tensor, delta: Tensor) -> Tensor:
+    def _activation_change(self, z: Tensor, change: Tensor) -> Tensor:
         """φ(z + Δz) − φ(z), without cancellation."""
         if self.activation == "relu":
-            return elementwise.OfRelu(z)(delta)
-        return elementwise.of_tanh(z, delta)
+            return elementwise.OfRelu(z)(change)
+        return elementwise.of_tanh(z, change)

@@ -54,13 +54,13 @@ def draw(
     n_pairs: int,
     seed: int,
     teacher: Predictor,
-    as_it_is: bool = False,
+    standardise: bool = True,
 ) -> RegressionData:
     """A problem with n_pairs pairs of each kind.
 
-    teacher   (n, 10) → (n,), asked for the teacher targets alone
-    as_it_is  leave a synthetic target as it is. Otherwise it is shifted and scaled to mean 0 and
-              variance 1 on the training inputs, which a last layer with a bias can make up for
+    teacher      (n, 10) → (n,), asked for the teacher targets alone
+    standardise  shift and scale a synthetic target to mean 0 and variance 1 on the training inputs,
+                 which a last layer with a bias can make up for
 
     The diabetes inputs and target are always standardised; `inputs` does not matter there.
     """
@@ -74,7 +74,7 @@ def draw(
     else:
         x, far = _inputs(inputs, n, rng)
         y = _smooth(x, stream(seed, "target")) if target == "smooth" else teacher(x)
-    if target == "diabetes" or not as_it_is:
+    if target == "diabetes" or standardise:
         y = _standardised(y, n_train)
     if target == "noisy_teacher":
         y = y + NOISE * np.random.default_rng(stream(seed, "noise")).standard_normal(n)

@@ -1,4 +1,4 @@
-"""Which regression experiments a profile runs, and which of them make up a sweep."""
+"""Which regression experiments a profile runs, and which of them differ in one thing alone."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -49,7 +49,7 @@ def bases(settings: Iterable[RegressionExperiment]) -> dict[str, RegressionExper
     return {e.activation: e for e in settings if f"adam:{ADAM_LR:g}" in e.more_rules}
 
 
-def sweep(
+def varied(
     settings: Iterable[RegressionExperiment], base: RegressionExperiment, field: str
 ) -> list[RegressionExperiment]:
     """Those settings that differ from `base` in this field alone, and `base`; by its value."""

@@ -78,7 +78,7 @@ def test_one_record_makes_it_an_experiment_without_published_figures(root, fashi
     )  # fmt: skip
     result = tiny.run(tmp_path, device="cpu", progress=False)
     assert result.class_name.values.tolist() == list(NAMES)
-    assert tiny.file_name.startswith("class_srel-fashion_mnist-seed4-")
+    assert tiny.file_name.startswith("class_srel-fashion_mnist-linear-seed4-")
 
 
 def test_other_default_classes_are_another_experiment(fashion_mnist, monkeypatch):

@@ -1,0 +1,61 @@
+"""What becomes of damaged files, kills and a machine that refuses: python benchmarks/faults.py
+
+Tries each fault and looks at what comes of it: refused, in a line, with the right numbers after it;
+harmless, the right numbers without a word; or silent, other numbers, a traceback, or work that is
+lost. Bits are flipped and ends cut off in every kind of file; forged and hostile files are put in
+the place of ours; runs and `make book` are killed, and started again by the same command. Prints
+the table and writes it, with the environment, to benchmarks/results/faults.json; exit code 1 if
+anything was silent. Takes up to 20 minutes.
+"""
+
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _results  # before all that loads torch
+
+sys.path.append(str(Path(__file__).parents[1]))  # for what the tests share with this campaign
+
+import _fault_files
+import _fault_processes
+from _processes import in_fresh_process
+
+from srel_core.experiments.provenance import environment
+
+
+def tried(module: str) -> list[tuple[dict[str, Any], list[str]]]:
+    """The rows of all faults of one kind, and what was silent of each."""
+    logging.disable()
+    suite = {"files": _fault_files, "processes": _fault_processes}[module]
+    with tempfile.TemporaryDirectory(prefix="srel-faults-") as folder:
+        return [(tally.row(), tally.silent) for tally in suite.tallies(Path(folder))]
+
+
+def main() -> None:
+    options = _results.parser(__doc__).parse_args()
+    begun = time.monotonic()
+    # Damaged files may end the process that reads them, which is to be seen.
+    found = [
+        row
+        for kind in ("files", "processes")
+        for row in in_fresh_process(tried, kind, start="spawn")
+    ]
+    rows, total = [row for row, _ in found], {"fault": "all"}
+    total |= {name: sum(row[name] for row in rows) for name in list(rows[0])[1:]}
+    for row in [*rows, total]:
+        print(" | ".join(str(value) for value in row.values()))
+    for row, silent in found:
+        for detail in silent:
+            print(f"silent: {row['fault']}: {detail}")
+    seconds = round(time.monotonic() - begun)
+    result = {"environment": environment(), "seconds": seconds, "faults": rows, "all": total}
+    _results.save(options.write_to, "faults", result)
+    if total["silent"]:
+        sys.exit("some faults were silent")
+
+
+if __name__ == "__main__":
+    main()

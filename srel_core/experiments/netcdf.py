@@ -1,0 +1,92 @@
+"""NetCDF in memory: a dataset to bytes and back, with nothing in the bytes taken on trust.
+
+A file of ours is flat: variables in the root, their values in the file itself. HDF5 can do more:
+links and values that lie in other files, groups that hold one another, and chunks never written
+that let a few kB ask for any amount of memory. A file that does any of this is none of ours.
+"""
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import h5py
+    import xarray as xr
+
+# Deflate, which our files are compressed with, makes nothing smaller than by 1032.
+_MOST_COMPRESSED = 1100
+
+
+class Damaged(ValueError):
+    """Bytes that are not a whole NetCDF file of ours: why, in one line."""
+
+
+def encode(dataset: "xr.Dataset") -> BytesIO:
+    """The dataset as a compressed NetCDF file.
+
+    In memory: HDF5 crashes the process when a disk fills up under a file it has open.
+    """
+    encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    whole = BytesIO()
+    dataset.to_netcdf(whole, engine="h5netcdf", encoding=encoding)
+    return whole
+
+
+def decode(raw: bytes) -> "xr.Dataset":
+    """The dataset, all of it. Damaged if it is not whole, MemoryError without room for it."""
+    import h5py
+    import xarray as xr
+
+    declared = 8 * len(raw)
+    try:
+        with h5py.File(BytesIO(raw)) as file:
+            declared = _size(file, len(raw))
+        return xr.load_dataset(BytesIO(raw), engine="h5netcdf")
+    except Exception as error:
+        # Without room HDF5 fails in as many ways as on a damaged file.
+        _require_room(4 * declared)
+        raise Damaged(one_line(error)) from error
+
+
+def root_attributes(file: BinaryIO) -> dict[str, Any]:
+    """The attributes of an open file; nothing else is read. Damaged if there are none to read."""
+    import h5py
+
+    try:
+        with h5py.File(file) as opened:
+            return {name: _scalar(value) for name, value in opened.attrs.items()}
+    except Exception as error:
+        _require_room(0)
+        raise Damaged(one_line(error)) from error
+
+
+def _scalar(value: Any) -> Any:
+    """NetCDF keeps a number as a list of one."""
+    return value[0] if getattr(value, "shape", None) == (1,) else value
+
+
+def _size(file: "h5py.File", size: int) -> int:
+    """Bytes of the values of all variables. Damaged unless all of them can lie in the file."""
+    import h5py
+
+    found = 0
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise Damaged(f"{name} is a link to elsewhere")
+        variable = file[name]
+        if not isinstance(variable, h5py.Dataset):
+            raise Damaged(f"{name} is not a variable")
+        if variable.external or variable.is_virtual:
+            raise Damaged(f"the values of {name} are in another file")
+        found += variable.nbytes
+    if found > _MOST_COMPRESSED * size:
+        raise Damaged(f"{size} bytes cannot hold the {found:.3g} bytes that they declare")
+    return found
+
+
+def _require_room(declared: int) -> None:
+    bytearray(declared + 2**26)
+
+
+def one_line(error: BaseException) -> str:
+    """The kind of an error and what it says, shortened."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

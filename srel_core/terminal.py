@@ -1,0 +1,41 @@
+"""What a command says on a terminal: text of others made safe, errors of the system in words."""
+
+import errno
+import os
+import sys
+from contextlib import suppress
+
+# As Python, torch and the loader of libraries put it.
+_NO_MEMORY = ("llocate memory", "failed to map", "start new thread")
+
+
+def plain(text: object) -> str:
+    r"""One line without anything that a terminal obeys: newlines, escapes, marks that turn the
+    direction of text, and halves of broken characters come out as \n, \x1b, \u202e, \udcff."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )
+
+
+def system_error(error: Exception) -> str:
+    """What this machine refuses, and what to do. An error that is not the system's is raised."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return f"not enough memory ({text or 'none left'}): free some, or raise its limit"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+        return f"the output cannot be written: {error.strerror}"
+    if isinstance(error, ImportError):
+        return f"a library cannot be loaded ({text}): install srel-core anew"
+    if isinstance(error, OSError):
+        return text
+    if "home directory" in text:
+        return f"{text} Set HOME, or name the folders with SREL_RESULTS and SREL_DATA"
+    raise error
+
+
+def drop_output() -> None:
+    """After the output could not be written, which Python would fail on again when it exits."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
