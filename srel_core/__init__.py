@@ -23,6 +23,9 @@ and behind these stand six packages, each of which imports only from those below
     engine         how one measurement is computed: the definition, and each fast way
     statistics     class matrices, AUC, intervals, components of variance, two-phase fit
     flows          gradient flows in closed form
+
+To add a divergence: a record in `divergence`; a step rule: `rules`; a data set: a record in
+`experiments.datasets.catalogue`; a network: `experiments.networks`; a figure: `book.figures`.
 """
 
 from importlib import import_module

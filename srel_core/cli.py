@@ -16,7 +16,7 @@ from typing import Any
 
 from srel_core import __version__
 from srel_core.experiments.files import ResultError
-from srel_core.terminal import drop_output, plain, system_error
+from srel_core.experiments.terminal import drop_output, plain, system_error
 
 _ABSENT = "is not installed: call pip install '.[experiments]' in a clone of srel_core's repository"
 try:

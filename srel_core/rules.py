@@ -1,4 +1,5 @@
-"""Step rules U: how one sample's gradient moves the weights.
+"""Step rules U: how one sample's gradient moves the weights, from fresh or, with the momentum and
+moments of a real optimizer, as `OptimizerStep`.
 
 A rule is anything with the two methods below: `change`, which is handed each weight tensor whole
 and once, and `optimizer`, the `torch.optim` object that the definition steps with. They must agree,
@@ -218,4 +219,4 @@ def parse_rule(text: str) -> Rule | Tangent:
         raise ValueError(
             f"rule {text!r}: expected {name}:LEARNING_RATE, such as {name}:1e-4"
         ) from None
-    return SGD(lr) if name == "sgd" else Adam(lr)
+    return {"sgd": SGD, "adam": Adam}[name](lr)

@@ -5,7 +5,7 @@ What users call is in this module, and loaded when it is asked for:
     ClassExperiment, class_experiments           S_rel between classes; those of a profile
     RegressionExperiment, regression_settings    S_rel while a network learns a scalar target
     load_images, augment, normalise, draw_per_class    images, and draws made from them
-    Schedule; results_dir, ResultError           how to train; where results are kept
+    Schedule, results_dir                        how to train; where results are kept
 """
 
 from importlib import import_module
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from srel_core.experiments.profiles import class_experiments
     from srel_core.experiments.regression.experiment import RegressionExperiment
     from srel_core.experiments.regression.settings import regression_settings
-    from srel_core.experiments.result_files import ResultError, results_dir
+    from srel_core.experiments.result_files import results_dir
     from srel_core.experiments.training import Schedule
 
 __all__ = [
     "ClassExperiment",
     "RegressionExperiment",
-    "ResultError",
     "Schedule",
     "augment",
     "class_experiments",
@@ -40,7 +39,7 @@ _MODULES = {
     "profiles": ("class_experiments",),
     "regression.experiment": ("RegressionExperiment",),
     "regression.settings": ("regression_settings",),
-    "result_files": ("ResultError", "results_dir"),
+    "result_files": ("results_dir",),
     "training": ("Schedule",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

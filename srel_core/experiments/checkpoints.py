@@ -27,9 +27,9 @@ from srel_core.experiments.files import (
     write_atomically,
 )
 from srel_core.experiments.netcdf import one_line
+from srel_core.experiments.terminal import plain
 from srel_core.experiments.training import Trainer
 from srel_core.recorder import SrelRecorder
-from srel_core.terminal import plain
 
 _SCHEMA = "srel-core state 1"
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 # Messages, summaries of what was measured, and files.
 _NO_NUMBERS = (
-    "choices", "statistics", "terminal", "experiments.code_digest", "experiments.digest",
+    "choices", "statistics", "experiments.code_digest", "experiments.digest",
     "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
-    "experiments.result_files",
+    "experiments.result_files", "experiments.terminal",
 )  # fmt: skip
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 

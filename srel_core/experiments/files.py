@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from srel_core.experiments.netcdf import one_line
-from srel_core.terminal import plain
+from srel_core.experiments.terminal import plain
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

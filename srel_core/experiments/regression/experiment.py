@@ -43,7 +43,7 @@ SOURCES = Sources(
     "experiments.regression.experiment",
     # Messages, closed forms to compare with, and files.
     left_out=(
-        "choices", "flows", "terminal", "experiments.code_digest", "experiments.digest",
+        "choices", "flows", "experiments.terminal", "experiments.code_digest", "experiments.digest",
         "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
         "experiments.result_files",
     ),

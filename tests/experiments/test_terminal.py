@@ -2,7 +2,7 @@
 
 import pytest
 
-from srel_core.terminal import plain
+from srel_core.experiments.terminal import plain
 
 
 @pytest.mark.parametrize(
