@@ -13,7 +13,7 @@ from typing import Any
 import _results
 
 from srel_core.book.committed.write import kept_runs
-from srel_core.book.published.figures import DATASETS
+from srel_core.book.published.numbers import DATASETS
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
 from srel_core.statistics.variance_components import Pilot, estimate_components

@@ -50,8 +50,8 @@ from srel_core.book.committed.write import summary_of
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import OTHERS, SAME, style
 from srel_core.book.published.definitions import QUANTITIES, range_without_change
-from srel_core.book.published.figures import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.published.ladder import LADDERS
+from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.text import result_tables
 from srel_core.book.text.markup import code, plain, varying, without_folders
 from srel_core.experiments.networks import build_model, mlp

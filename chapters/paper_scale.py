@@ -47,7 +47,7 @@ from srel_core.book.committed.schema import AGGREGATES
 from srel_core.book.committed.write import paper_summaries
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import style
-from srel_core.book.published.figures import NOT_RUN, title_of, with_published
+from srel_core.book.published.numbers import NOT_RUN, title_of, with_published
 from srel_core.book.text import result_tables
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES

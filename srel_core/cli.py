@@ -169,7 +169,7 @@ def summarise(
     the kept runs of one experiment, these are summarised.
     """
     from srel_core.book.committed.write import kept_runs, write_summary
-    from srel_core.book.published.figures import DATASETS
+    from srel_core.book.published.numbers import DATASETS
     from srel_core.experiments.profiles import class_experiments
 
     if files:

@@ -219,4 +219,5 @@ def parse_rule(text: str) -> Rule | Tangent:
         raise ValueError(
             f"rule {text!r}: expected {name}:LEARNING_RATE, such as {name}:1e-4"
         ) from None
-    return {"sgd": SGD, "adam": Adam}[name](lr)
+    by_name: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+    return by_name[name](lr)

@@ -24,7 +24,7 @@ from srel_core.book.claims.evidence import Claim, Finding
 from srel_core.book.claims.of_the_paper import claims
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import style
-from srel_core.book.published.figures import title_of
+from srel_core.book.published.numbers import title_of
 from srel_core.book.text.verdict_tables import in_brief, table
 from srel_core.choices import unknown
 

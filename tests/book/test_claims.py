@@ -16,7 +16,7 @@ from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding, ove
 from srel_core.book.committed import files, regression_file, write_regression
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import OTHERS, SAME
-from srel_core.book.published.figures import NOT_RUN, PUBLISHED
+from srel_core.book.published.numbers import NOT_RUN, PUBLISHED
 from srel_core.book.regression.rows import judged_rows
 from srel_core.book.text import result_tables, verdict_tables
 from srel_core.experiments import result_files

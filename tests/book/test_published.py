@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from srel_core.book.published import definitions
 from srel_core.book.published.definitions import QUANTITIES, published_class_curves
-from srel_core.book.published.figures import PUBLISHED
+from srel_core.book.published.numbers import PUBLISHED
 from srel_core.divergence import kl
 from tests.experiments.test_class_experiment import _run
 

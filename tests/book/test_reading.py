@@ -24,6 +24,6 @@ def test_reading_loads_neither_the_engine_nor_torch():
     assert [m for m in loaded if m.startswith(made_with)] == []
 
 
-@pytest.mark.parametrize("module", ["published.figures", "text.verdict_tables"])
+@pytest.mark.parametrize("module", ["published.numbers", "text.verdict_tables"])
 def test_facts_and_tables_need_no_torch(module):
     assert "torch" not in loaded_by(f"import srel_core.book.{module}")

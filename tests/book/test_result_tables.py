@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from srel_core.book.committed import standing
-from srel_core.book.published.figures import DATASETS
+from srel_core.book.published.numbers import DATASETS
 from srel_core.book.text import result_tables
 
 

@@ -9,8 +9,8 @@ from srel_core.book.claims import of_the_paper
 from srel_core.book.claims.evidence import digits
 from srel_core.book.committed import files
 from srel_core.book.committed.write import summary_of
-from srel_core.book.published.figures import NOT_RUN, PUBLISHED
 from srel_core.book.published.ladder import LADDERS
+from srel_core.book.published.numbers import NOT_RUN, PUBLISHED
 from srel_core.book.text.verdict_tables import details, table
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from srel_core.book.committed.files import ladder_in
-from srel_core.book.published.figures import PUBLISHED
+from srel_core.book.published.numbers import PUBLISHED
 
 if TYPE_CHECKING:
     import xarray as xr

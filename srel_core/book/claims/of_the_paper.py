@@ -9,7 +9,7 @@ from srel_core.book.claims.evidence import Claim, Count, Evidence, Exactness, Fi
 from srel_core.book.claims.flow_check import TOLERANCE, flow_errors
 from srel_core.book.committed import regression_file
 from srel_core.book.committed.files import ladder_in, load_all
-from srel_core.book.published.figures import DEFINITIONS, PUBLISHED
+from srel_core.book.published.numbers import DEFINITIONS, PUBLISHED
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srel_core.book.committed.schema import check
-from srel_core.book.published.figures import with_published
+from srel_core.book.published.numbers import with_published
 from srel_core.experiments import result_files
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from srel_core.book.published.definitions import (
     published_class_curves,
     published_without_change,
 )
-from srel_core.book.published.figures import DATASETS
 from srel_core.book.published.ladder import ladders
+from srel_core.book.published.numbers import DATASETS
 from srel_core.book.published.reading import published_reading
 from srel_core.experiments import provenance, result_files
 from srel_core.experiments.class_experiment import ClassExperiment

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from srel_core.book.claims.evidence import Finding
 from srel_core.book.committed.files import ladder_in
 from srel_core.book.figures.style import OTHERS, RULES, SAME
-from srel_core.book.published.figures import PUBLISHED
+from srel_core.book.published.numbers import PUBLISHED
 
 if TYPE_CHECKING:
     import xarray as xr

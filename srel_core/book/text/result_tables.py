@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from srel_core.book.committed.files import runs_of
 from srel_core.book.committed.standing import standing
-from srel_core.book.published.figures import DATASETS, NOT_RUN, PUBLISHED, title_of, with_published
+from srel_core.book.published.numbers import DATASETS, NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.text.markup import code, plain
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from srel_core.book.claims.evidence import Claim, Count, overall
-from srel_core.book.published.figures import NOT_RUN, PUBLISHED, title_of, with_published
+from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.choices import unknown
 
 
