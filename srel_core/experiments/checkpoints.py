@@ -66,13 +66,13 @@ def state_path(path: Path) -> Path:
     return path.with_suffix(".state.safetensors")
 
 
-def begin(new: Callable[[], AnyRun]) -> AnyRun:
-    """A run at its beginning, or where an interrupted one was saved.
+def begin(run: AnyRun, anew: Callable[[], AnyRun]) -> AnyRun:
+    """The run where an interrupted one was saved, or as it is: at its beginning; `anew` makes
+    another such one, since damage may be noticed half-way.
 
     ResultError if nothing can be written where its result will be, or a state that is there cannot
     be read, which stays as it is.
     """
-    run = new()
     require_writable(run.path.parent)
     path = state_path(run.path)
     if not exists(path):
@@ -92,7 +92,7 @@ def begin(new: Callable[[], AnyRun]) -> AnyRun:
             ),
             stacklevel=3,
         )
-        run = new()
+        return anew()
     return run
 
 

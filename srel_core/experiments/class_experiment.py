@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,8 @@ class ClassExperiment:
         kept = result_files.load_kept(path, expected, state)
         if kept is not None:
             return kept
-        dataset = checkpoints.begin(lambda: _Run(self, path, place)).complete(progress)
+        anew = partial(_Run, self, path, place)
+        dataset = checkpoints.begin(anew(), anew).complete(progress)
         result_files.save(dataset, path, expected)
         state.unlink(missing_ok=True)
         return dataset
