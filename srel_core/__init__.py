@@ -15,9 +15,10 @@ What users call is in this module, and loaded when it is asked for: `srel_core.f
     rules, divergence       steps, and the discrepancies that they are measured in
     cli                     the command `srel`
 
-and behind these stand five packages, each of which imports only from those below it:
+and behind these stand six packages, each of which imports only from those below it:
 
     book           what only the chapters and the tools of the book need
+    integrations   other people's training loops, such as the `Trainer` of transformers
     experiments    configs, data, networks, training, and results on disk with provenance
     engine         how one measurement is computed: the definition, and each fast way
     statistics     class matrices, AUC, intervals, components of variance, two-phase fit

@@ -7,11 +7,10 @@ the sample itself and the probe that has changed most.
 import torch
 from torch import Tensor
 
-from srel_core.engine.direct import drowned, rounding_of
-from srel_core.engine.directional import Derivatives
-from srel_core.engine.setup.inputs import Inputs
+from srel_core.engine.direct import instead_of_drowned, rounding_of
+from srel_core.engine.directional import Derivatives, derivative_along
 from srel_core.engine.setup.task import Task
-from srel_core.engine.stepping import Step, Stepping, can_be_wide, stepping
+from srel_core.engine.stepping import Stepping, can_be_wide, stepping
 from srel_core.rules import Rule
 
 # How far changes may be from the definition's: what the fast ways promise, with room, where the
@@ -22,6 +21,10 @@ _APART = {torch.float64: 2e-3, torch.float32: 2e-2}
 # Operations of a forward pass up to which the definition costs little in float64.
 _CHEAP = 10_000_000
 
+# Of a model that is not cheap one sample in so many is tried, so that it takes a twentieth of the
+# time.
+_ONE_IN = 60
+
 
 def disagreement(task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor) -> float:
     """How far the changes (S, I, C) of a fast way are from the definition's, relative to what is
@@ -30,43 +33,49 @@ def disagreement(task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor) 
     samples = (~drowned).nonzero().flatten()
     if not len(samples):
         return 0.0
+    cheap = task.cost.operations <= _CHEAP
+    with stepping(task, wide=cheap and can_be_wide(task)) as own:
+        found = [_of_sample(own, rule, i, delta[i]) for i in _chosen(task, delta, samples, cheap)]
+    return max(found)
+
+
+def _chosen(task: Task, delta: Tensor, samples: Tensor, cheap: bool) -> list[int]:
+    """Those of the largest, the smallest and a middle change; of a costly model one in so many, the
+    largest first."""
     of_own = delta[samples, task.own_row[samples]].norm(dim=1)
-    places = {int(of_own.argmax()), int(of_own.argmin()), len(samples) // 2}
-    chosen = sorted(int(samples[place]) for place in places)
-    wide = task.cost.operations <= _CHEAP and can_be_wide(task)
-    with stepping(task, wide) as own:
-        return max(_of_sample(own, rule, sample, delta[sample]) for sample in chosen)
+    places = dict.fromkeys([int(of_own.argmax()), int(of_own.argmin()), len(samples) // 2])
+    most = len(places) if cheap else max(1, len(samples) // _ONE_IN)
+    return [int(samples[place]) for place in list(places)[:most]]
 
 
 def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> float:
     most = int(delta[: own.task.n_probes].flatten(1).norm(dim=1).argmax())
-    rows = torch.tensor(sorted({int(own.task.own_row[sample]), most}))
-    inputs = own.inputs[rows.to(own.task.device)]
+    rows = torch.tensor(sorted({int(own.task.own_row[sample]), most}), device=own.task.device)
+    inputs, got = own.inputs[rows], delta[rows.to(delta.device)]
     gradient = own.gradient(sample)
     if rule is None:
         own.go_back()
         down = {name: -g for name, g in gradient.items()}
-        wanted = Derivatives(own, len(rows)).along(down, inputs)
-    else:
-        wanted = _after_step(own, rule, gradient, inputs)
-    got = delta[rows.to(delta.device)].to(wanted)
-    apart, size = ((t.flatten(1).norm(dim=1)) for t in (got - wanted, wanted))
-    size = torch.maximum(size, got.flatten(1).norm(dim=1))
+        return _apart(own, got, derivative_along(own, down, inputs))
+    before = own.predict(inputs, len(rows)) if own.wide else own.task.before[rows].double()
+    own.take_as_defined(rule, gradient)
+    wanted = own.predict(inputs, len(rows)) - before
+    own.go_back()
+    apart = _apart(own, got, wanted)
+    if apart <= 1:
+        return apart
+    step = own.step_of(rule, gradient)
+    if any(bool(change.any()) for change in step.values()):  # it may be the subtraction that is off
+        rounding = rounding_of(own, inputs, before)
+        derivatives = Derivatives(own, len(rows))
+        instead_of_drowned(own, derivatives, step, inputs, wanted, rounding)
+    return _apart(own, got, wanted)
+
+
+def _apart(own: Stepping, got: Tensor, wanted: Tensor) -> float:
+    """The largest relative difference at any input (B, ..., C), in units of what is allowed."""
+    got = got.to(wanted)
+    apart = (got - wanted).flatten(1).norm(dim=1)
+    size = torch.maximum(got.flatten(1).norm(dim=1), wanted.flatten(1).norm(dim=1))
     relative = torch.where(apart == 0, 0, apart / size.clamp_min(1e-300))
     return float(relative.max()) / _APART[own.precision]
-
-
-def _after_step(own: Stepping, rule: Rule, gradient: Step, inputs: Inputs) -> Tensor:
-    """The change (B, ..., C) after a step by the rule's own optimizer, or, where rounding would
-    drown it, as the derivative along the step."""
-    before = own.predict(inputs, len(inputs))
-    own.take_by_optimizer(rule, gradient)
-    wanted = own.predict(inputs, len(inputs)) - before
-    own.go_back()
-    step = own.step_of(rule, gradient)
-    lost = drowned(wanted, rounding_of(own, inputs, before))
-    if lost.any() and any(bool(change.any()) for change in step.values()):
-        own.take(step, 0.5)
-        wanted[lost] = Derivatives(own, len(inputs)).along(step, inputs[lost])
-        own.go_back()
-    return wanted

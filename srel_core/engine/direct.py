@@ -19,12 +19,15 @@ from srel_core.engine.collected import Collected
 from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import Task
-from srel_core.engine.stepping import Stepping, signs, stepping
+from srel_core.engine.stepping import Step, Stepping, signs, stepping
 from srel_core.rules import SGD, Adam, Rule
 
 # A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
 # which is of second order, asks for 5e-4 of the change, and two predictions round.
 ROUNDING_MARGIN = 2 / 5e-4
+
+# Rounding errors that a subtraction may be off by, with room: each is an estimate.
+_EXPLAINED = 64
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def measure_steps(
     """
     with stepping(task, wide) as own:
         predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
-        before = predict(own.inputs)
+        before = predict(own.inputs) if wide or one_by_one else task.before.double()
         rounding = rounding_of(own, own.inputs, before)
         derivatives = Derivatives(own, at_a_time)
         by_optimizer = one_by_one or type(rule) not in (SGD, Adam)
@@ -84,11 +87,10 @@ def measure_steps(
             own.go_back()
             if not any(bool(change.any()) for change in step.values()):
                 delta = torch.zeros_like(delta)
-            elif (lost := drowned(delta, rounding[seen.rows.to(before.device)])).any():
-                own.take(step, 0.5)
-                delta[lost] = derivatives.along(step, seen.inputs[lost])
-                own.go_back()
-                collected.by_derivative[sample] = True
+            else:
+                at = rounding[seen.rows.to(before.device)]
+                found = instead_of_drowned(own, derivatives, step, seen.inputs, delta, at)
+                collected.by_derivative[sample] = found
             collected.in_float64[sample] = wide
             seen.add(collected, sample, before, delta)
     return before
@@ -100,7 +102,8 @@ def measure_limit(
     """Fill in the limit of a vanishing SGD step, per unit of its learning rate; the predictions
     before (I, ..., C) in float64, and in which way the derivatives were taken."""
     with stepping(task, wide) as own:
-        before, derivatives = own.predict(own.inputs, at_a_time), Derivatives(own, at_a_time)
+        before = own.predict(own.inputs, at_a_time) if wide else task.before.double()
+        derivatives = Derivatives(own, at_a_time)
         for sample in range(len(task.x)):
             seen = Seen.of(own, sample)
             down = {name: -g for name, g in own.gradient(sample).items()}
@@ -117,13 +120,35 @@ def rounding_of(own: Stepping, inputs: Inputs, before: Tensor) -> Tensor:
     is moved by half a unit in its last place, up or down. Prediction by prediction no less than a
     few roundings of its own.
     """
-    some = torch.linspace(0, len(before) - 1, min(3, len(before))).long().to(before.device)
+    some = torch.linspace(0, len(before) - 1, min(2, len(before))).long().to(before.device)
     own.take({n: own.rounding_unit * signs(w) * w.abs() for n, w in own.start.items()})
     moved = own.predict(inputs[some], len(some))
     own.go_back()
     size = before.abs().flatten(1).amax(1)
     apart = (moved - before[some]).abs().flatten(1).amax(1) / size[some].clamp_min(1e-300)
     return (2 * apart.max() + 4 * own.rounding_unit) * size.maximum(size.median())
+
+
+def instead_of_drowned(
+    own: Stepping, derivatives: Derivatives, step: Step, inputs: Inputs, delta: Tensor,
+    rounding: Tensor,
+) -> bool:  # fmt: skip
+    """Put derivatives along a step in the place of those of its changes (B, ..., C) that rounding
+    (B,) drowns; whether there were any.
+
+    Not where a derivative is farther from the subtraction than rounding explains: then the step is
+    a large one, at whose middle a unit may work that is at rest at both of its ends.
+    """
+    lost = drowned(delta, rounding)
+    if not lost.any():
+        return False
+    own.take(step, 0.5)
+    found = derivatives.along(step, inputs[lost])
+    own.go_back()
+    apart = (found - delta[lost]).abs().flatten(1).amax(1)
+    explained = apart <= _EXPLAINED * rounding[lost]
+    delta[lost] = torch.where(explained.view(-1, *[1] * (delta.ndim - 1)), found, delta[lost])
+    return bool(explained.any())
 
 
 def drowned(delta: Tensor, rounding: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.model_state import left_as_it_was
 from srel_core.engine.setup.precision import in_float64, wide_dtype
 from srel_core.engine.setup.task import Task
-from srel_core.rules import Rule
+from srel_core.rules import SGD, Adam, Rule
 
 Step = dict[str, Tensor]
 """What is added to each weight, by name; a weight that is not named stays."""
@@ -92,6 +92,14 @@ class Stepping:
             parameter.grad = gradient[name].clone() if name in gradient else None
         rule.optimizer(list(self.task.weights.values())).step()
 
+    def take_as_defined(self, rule: Rule, gradient: Step) -> None:
+        """The step by the rule's optimizer, or, for the rules of this package, by themselves, which
+        the tests hold to their optimizers."""
+        if type(rule) in (SGD, Adam):
+            self.take(self.step_of(rule, {name: g.clone() for name, g in gradient.items()}))
+        else:
+            self.take_by_optimizer(rule, gradient)
+
     def go_back(self) -> None:
         """To the weights of the beginning."""
         for name, parameter in self.task.weights.items():
@@ -126,6 +134,10 @@ class Stepping:
         return torch.float64 if self.rounding_unit < 1e-15 else torch.float32
 
 
+# How far predictions in half precision may be from those in float64, relative to their size.
+_HALF_PRECISION = 0.05
+
+
 def can_be_wide(task: Task) -> bool:
     """Whether a model can compute in float64 at all, and is then the same function of its weights.
 
@@ -142,7 +154,9 @@ def can_be_wide(task: Task) -> bool:
     (own, own_moved), (wide, wide_moved) = found
     if not bool(torch.isfinite(wide).all() and torch.isfinite(wide_moved).all()):
         return False
-    rounding = 1e3 * torch.finfo(torch.float32).eps * max(float(own.abs().max()), 1e-30)
+    narrowest = {p.dtype for p in task.weights.values()} | {task.before.dtype}
+    eps = max(torch.finfo(dtype).eps for dtype in narrowest)
+    rounding = min(1e3 * eps, _HALF_PRECISION) * max(float(own.abs().max()), 1e-30)
     moved = float((wide_moved - wide).abs().max())
     apart = float((own_moved - own - wide_moved + wide).abs().max())
     return float((own - wide).abs().max()) <= rounding and apart <= rounding + 1e-2 * moved
@@ -157,7 +171,7 @@ def _seen_by(task: Task, wide: bool) -> tuple[Tensor, Tensor]:
 
 
 def signs(like: Tensor) -> Tensor:
-    """±1 at each place, as if drawn, and the same for every tensor of this shape."""
-    places = torch.arange(like.numel(), device=like.device)
-    bits = (places * 2654435761 >> 7) ^ (places * 40503 >> 3)
-    return ((bits & 1) * 2 - 1).view(like.shape).to(like.dtype)
+    """+1 and −1 by turns, in the shape of a tensor."""
+    found = torch.ones(like.numel(), dtype=like.dtype, device=like.device)
+    found[1::2] = -1
+    return found.view(like.shape)
