@@ -32,7 +32,7 @@ class_experiment._SAVE_EVERY = 0.0
 from srel_core.cli import main
 main()
 """
-# Ends itself in the middle of a file, before it is put in place, and after it.
+# Gives itself a signal when a file is filled, before it is put in place, or after it.
 AT_A_WRITE = """
 from pathlib import Path
 def dying(call, place):
@@ -42,7 +42,7 @@ def dying(call, place):
             call(*arguments)
         left[0] -= 1
         if not left[0]:
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), {signal})
         return None if place == "after" else call(*arguments)
     return until
 if "{place}" == "within":
@@ -61,7 +61,7 @@ def tallies(folder: Path) -> list[Tally]:
     seconds = time.monotonic() - begun
     return [
         _random_kills(folder, whole, seconds), _exact_kills(folder, whole),
-        _signals(folder, whole, seconds), _full_disk(folder, whole), _at_once(folder, whole),
+        _signals(folder, whole), _full_disk(folder, whole), _at_once(folder, whole),
         _bad_calls(folder), _book_kills(folder),
     ]  # fmt: skip
 
@@ -107,7 +107,8 @@ def _random_kills(folder: Path, whole: xr.Dataset, seconds: float) -> Tally:
             process.communicate(timeout=moment)
         process.kill()
         process.communicate()
-        tally.add(_goes_on(place, whole), moment)
+        if process.returncode == -signal.SIGKILL:  # it had not ended before
+            tally.add(_goes_on(place, whole), moment)
     return tally
 
 
@@ -116,7 +117,7 @@ def _exact_kills(folder: Path, whole: xr.Dataset) -> Tally:
     for where in ("within", "before", "after"):
         for number in range(1, 7):
             place = folder / f"{where}-{number}"
-            process = _start(place, AT_A_WRITE.format(number=number, place=where))
+            process = _start(place, AT_A_WRITE.format(number=number, place=where, signal=9))
             process.communicate()
             killed = process.returncode == -signal.SIGKILL
             outcome = _goes_on(place, whole) if killed or number > 4 else "silent"
@@ -124,19 +125,20 @@ def _exact_kills(folder: Path, whole: xr.Dataset) -> Tally:
     return tally
 
 
-def _signals(folder: Path, whole: xr.Dataset, seconds: float) -> Tally:
+def _signals(folder: Path, whole: xr.Dataset) -> Tally:
+    """When the second state is put in place. Those that ask for an end get a line and its code."""
     tally = Tally("srel run ended by a signal, and started again")
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGABRT", "SIGXCPU"):
-        place = folder / name
-        process = _start(place)
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=0.8 * seconds)
-        process.send_signal(getattr(signal, name))
+        place, number = folder / name, getattr(signal, name)
+        process = _start(place, AT_A_WRITE.format(number=3, place="before", signal=number))
         _, said = process.communicate()
-        asked = name in ("SIGINT", "SIGTERM") and process.returncode == 130
-        quiet = "Traceback" not in said and said.strip().count("\n") == 0
-        outcome = _goes_on(place, whole, "refused" if asked else "harmless")
-        tally.add(outcome if quiet else "silent", name)
+        if name in ("SIGINT", "SIGTERM"):
+            fine = process.returncode == 130 and said.strip().startswith("srel: error: interrupted")
+            fine = fine and said.strip().count("\n") == 0
+        else:
+            fine = process.returncode == -number and not said
+        outcome = _goes_on(place, whole, "refused" if number in (2, 15) else "harmless")
+        tally.add(outcome if fine else "silent", f"{name}: {process.returncode} {said}")
     return tally
 
 

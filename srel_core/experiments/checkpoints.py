@@ -67,8 +67,8 @@ def state_path(path: Path) -> Path:
 
 
 def begin(run: AnyRun, anew: Callable[[], AnyRun]) -> AnyRun:
-    """A run at its beginning, or where an interrupted one was saved; if that is damaged, it begins
-    `anew`.
+    """The run where an interrupted one was saved, or as it is: at its beginning; `anew` makes
+    another such one, since damage may be noticed half-way.
 
     ResultError if nothing can be written where its result will be, or a state that is there cannot
     be read, which stays as it is.
@@ -92,7 +92,7 @@ def begin(run: AnyRun, anew: Callable[[], AnyRun]) -> AnyRun:
             ),
             stacklevel=3,
         )
-        run = anew()
+        return anew()
     return run
 
 

@@ -152,22 +152,27 @@ class ClassExperiment:
         kept = result_files.load_kept(path, expected, state)
         if kept is not None:
             return kept
-        run = _Run(self, path, place)  # finds bad data before anything is written, a lock included
-        if self.file_name != path.name:
-            raise datasets.DataError(
-                f"{stored_name(self.dataset)}: images changed while they were read: run again"
-            )
+        anew = partial(self._begin, path, place)
+        run = anew()  # finds bad data before anything is written, a lock included
         waiting = f"waiting for another process that computes {path.name}"
         with result_files.alone(path, partial(warnings.warn, waiting, stacklevel=4)):
             # From the process that was waited for.
             kept = result_files.load_kept(path, expected, state)
             if kept is not None:
                 return kept
-            run = checkpoints.begin(run, lambda: _Run(self, path, place))
-            dataset = run.complete(progress)
+            dataset = checkpoints.begin(run, anew).complete(progress)
             result_files.save(dataset, path, expected)
             state.unlink(missing_ok=True)
             return dataset
+
+    def _begin(self, path: Path, device: torch.device) -> "_Run":
+        """A run at its beginning. DataError for images that are not those of the result's name."""
+        run = _Run(self, path, device)
+        if self.file_name != path.name:
+            raise datasets.DataError(
+                f"{stored_name(self.dataset)}: images changed while they were read: run again"
+            )
+        return run
 
 
 def undefined_ratios(result: "xr.Dataset") -> dict[str, tuple[int, int]]:

@@ -61,8 +61,10 @@ def _own(partial: Path) -> Iterator[Path]:
     """A new file, locked for as long as this process lives and needs it, and then removed."""
     while True:
         with partial.open("wb") as file:
-            _lock(file)
-            if not _is_at(file.fileno(), partial):
+            locked = _lock(file)
+            if locked is None:
+                file.close()  # Windows renames no open file
+            elif not _is_at(file.fileno(), partial):
                 continue  # another process has cleared it away before it was locked
             try:
                 yield partial
@@ -137,10 +139,13 @@ def alone(path: Path, wait: Callable[[], None]) -> Iterator[None]:
     lock = _lock_of(path)
     while True:
         with lock.open("w") as file:
-            if _lock(file, wait=False) is False:
+            locked = _lock(file, wait=False)
+            if locked is False:
                 wait()
                 _lock(file)
-            if not _is_at(file.fileno(), lock):
+            if locked is None:
+                file.close()  # Windows removes no open file
+            elif not _is_at(file.fileno(), lock):
                 continue  # removed by the process that was waited for
             try:
                 yield

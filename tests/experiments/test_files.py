@@ -78,6 +78,32 @@ def test_the_state_of_a_run_that_another_process_has_locked_is_left_to_it(tmp_pa
     assert names(tmp_path) == ["small.nc"]
 
 
+def test_without_locks_no_open_file_is_renamed_or_removed(tmp_path, monkeypatch):
+    """Windows, which has no such locks, would refuse."""
+    opened, moved = [], []
+    replace, unlink, open_file = Path.replace, Path.unlink, Path.open
+
+    def remember(path, *arguments, **options):
+        opened.append(open_file(path, *arguments, **options))
+        return opened[-1]
+
+    def checked(move):
+        def only_closed(path, *arguments, **options):
+            moved.append(path)
+            assert not any(f.name == str(path) and not f.closed for f in opened)
+            return move(path, *arguments, **options)
+
+        return only_closed
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(Path, "open", remember)
+    monkeypatch.setattr(Path, "replace", checked(replace))
+    monkeypatch.setattr(Path, "unlink", checked(unlink))
+    with files.alone(tmp_path / "small.nc", pytest.fail):
+        result_files.save(small_result(), tmp_path / "small.nc")
+    assert len(moved) > 3 and names(tmp_path) == ["small.nc"]
+
+
 def test_without_locks_nothing_is_cleared_away(tmp_path, monkeypatch):
     def unsupported(*_):
         raise OSError(95, "Operation not supported")
