@@ -39,7 +39,7 @@ def test_adams_step_is_the_rules_own(rows, rank, columns, dtype, scale, seed):
     loop = compiled.AdamStep.of(rule.lr, rule.EPS, w)
     out = torch.full_like(w, torch.nan)
     loop.write(w, left, right.T, out)
-    want = w + rule.change(left @ right.T)
+    want = w + rule.change("", w, left @ right.T)
     if rank == 1:  # one product: nothing is summed, in whatever order
         assert torch.equal(out, want)
     torch.testing.assert_close(out, want, rtol=1e-6, atol=1e-8)
@@ -50,7 +50,7 @@ def test_a_step_of_many_weights_is_written_in_blocks(monkeypatch):
     w, left, right = _randn(0, (11, 7), (11, 6), (6, 7))
     out = torch.full_like(w, torch.nan)
     compiled.AdamStep.of(1e-3, 1e-8, w).write(w, left, right, out)
-    torch.testing.assert_close(out, w + sc.Adam(1e-3).change(left @ right))
+    torch.testing.assert_close(out, w + sc.Adam(1e-3).change("", w, left @ right))
 
 
 def _laid_out(h, delta, by_pixel):

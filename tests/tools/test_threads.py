@@ -53,7 +53,12 @@ def test_benchmarks(name):
 @KEPT
 def test_what_make_calls(given, seen, tmp_path):
     (tmp_path / "more").write_text(f"show:\n\t@echo $${VARIABLE}\n")
-    assert called(given, "make", "-f", "Makefile", "-f", tmp_path / "more", "show") == f"{seen}\n"
+    assert (
+        called(
+            given, "make", "--no-print-directory", "-f", "Makefile", "-f", tmp_path / "more", "show"
+        )
+        == f"{seen}\n"
+    )
 
 
 @KEPT
