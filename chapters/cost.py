@@ -402,7 +402,7 @@ Markdown(
 # A ratio belongs to two programs and a machine. The benchmarks on other machines, each in a folder beside
 # the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), of the commits that are given: where the
 # program or a benchmark has changed since, so may have the numbers. None of them had a GPU: the way of several
-# samples at once (`method="vmap"`), which `influence` takes there, is held to the others by tests on a CPU, and
+# samples at once (`method="stacked"`), which `influence` takes there, is held to the others by tests on a CPU, and
 # has not been measured on a GPU.
 
 # %% tags=["hide-input"]

@@ -15,7 +15,7 @@ from srel_core.engine.methods import METHODS
 from tests.support import networks
 
 VECTOR = [name for name, divergence in DIVERGENCES.items() if not divergence.scalar]
-FAST = ["shared", "vmap"]
+FAST = ["shared", "stacked"]
 LAYERED = ["frozen", "linear", "mlp", "resnet18"]  # whose weights are all of linear layers
 NOT_FOR_IT = "ignore:method=.* does not apply to this model:RuntimeWarning"
 RULES = [sc.SGD(1e-2), sc.Adam(1e-3)]
@@ -103,7 +103,7 @@ def test_a_fast_way_that_does_not_apply_says_why_and_the_definition_is_taken():
     for model, method, reason in [
         (hooked, "low_rank", r"module '1' \(Linear\) has a hook"),
         (networks.make("vit"), "shared", "has weights in a way of its own"),
-        (networks.make("tied"), "vmap", "weight 'inner.weight' stands at more than one place"),
+        (networks.make("tied"), "stacked", "weight 'inner.weight' stands at more than one place"),
     ]:
         with pytest.warns(RuntimeWarning, match=f"method='{method}' does not apply.*{reason}") as w:
             got = sc.influence(model, x, y, probes, rule=rule, method=method)
@@ -181,7 +181,7 @@ def test_invariants_on_random_shapes(sizes, seed, chunk, rule):
         order, order_probes = torch.randperm(n_samples), torch.randperm(n_probes)
     whole = sc.influence(model, x, y, probes, rule=rule, divergences=VECTOR, method="shared")
     chunked = sc.influence(
-        model, x, y, probes, rule=rule, divergences=VECTOR, method="vmap", chunk_size=chunk
+        model, x, y, probes, rule=rule, divergences=VECTOR, method="stacked", chunk_size=chunk
     )
     starved = sc.influence(
         model, x, y, probes, rule=rule, divergences=VECTOR, method="shared", max_bytes=4000
@@ -309,7 +309,7 @@ def _of_inference_mode():
 
 
 BAD = {
-    "unknown method": (dict(method="vmpa"), "unknown method 'vmpa'.*'vmap'"),
+    "unknown method": (dict(method="stackde"), "unknown method 'stackde'.*'stacked'"),
     "unknown loss": (dict(loss="crossentropy"), "unknown loss.*'cross_entropy'"),
     "unknown divergence": (dict(divergences=["k1"]), "unknown divergence"),
     "abs of a vector": (dict(divergences=["abs"]), "scalar prediction"),
@@ -469,8 +469,8 @@ def test_odd_models_equal_the_oracle(kind, method, loss):
 
 
 def test_a_model_that_cannot_run_with_stacked_weights_says_so():
-    with pytest.warns(RuntimeWarning, match="method='vmap' does not apply") as caught:
-        got = _call(model=Decides(), method="vmap")
+    with pytest.warns(RuntimeWarning, match="method='stacked' does not apply") as caught:
+        got = _call(model=Decides(), method="stacked")
     assert got.method == "direct" and "\n" not in str(caught[0].message)
 
 

@@ -9,11 +9,9 @@ where `srel_core.engine.conditions` has nothing against it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
 from srel_core.engine.layers.compaction import compact, ways
 from srel_core.engine.layers.per_sample_gradients import Place, Slopes, loss_slopes
@@ -24,6 +22,7 @@ from srel_core.engine.setup.memory import Footprint, gradient_parts
 from srel_core.engine.setup.problem import CannotApplyError, Problem, put_weights
 from srel_core.engine.setup.task import Task, plain_attention
 from srel_core.engine.setup.threads import Workers
+from srel_core.engine.stacked import StackedModel
 from srel_core.rules import SGD, Rule
 
 # A float32 prediction's change is trusted where it is this many times the rounding error measured
@@ -54,49 +53,57 @@ def measure_fast(
     """The changes by the fast way of this name. CannotApplyError where it does not apply."""
     with plain_attention():
         problem = compact(Problem.of(task), rule).with_precise_gradients()
-        in_float32 = problem.precise is not None
-        if problem.precise is not None and isinstance(rule, SGD) and rule.lr < _TINY_LR:
+        narrow = problem.precise is not None
+        if problem.precise is not None and _is_lost_in_float32(rule, method):
             problem = problem.precise.with_own_predictions()
         plan = Plan.make(problem, method, chunk_size, max_bytes)
+        in_float64 = torch.full((len(problem.x),), narrow and problem.precise is None)
         if method == "low_rank":
             assert isinstance(rule, SGD)
-            in_float64 = in_float32 and problem.precise is None
             return _by_propagation(problem, rule, plan, in_float64)
         try:
-            return _by_steps(problem, rule, plan)
+            return _by_steps(problem, rule, plan, in_float64)
         except RuntimeError as error:
-            if method != "vmap":
+            if method != "stacked":
                 raise
             reason = str(error).splitlines()[0]
             raise CannotApplyError(f"it cannot run with stacked weights ({reason})") from error
 
 
+def _is_lost_in_float32(rule: Rule, method: str) -> bool:
+    """Whether to compute in float64 from the start: products with a tiny learning rate leave the
+    range of float32, and stacked weights would nearly always be taken there in the end, since SGD
+    changes predictions by less than they round."""
+    return isinstance(rule, SGD) and (rule.lr < _TINY_LR or method == "stacked")
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How the changes are computed: the method, samples at a time, inputs at a time."""
+    """How the changes are computed: the method, samples at a time, inputs at a time (of `stacked`,
+    as many as fit beside that many samples)."""
 
     method: str
     samples: int
     inputs: int
+    max_bytes: int
 
     @classmethod
     def make(cls, problem: Problem, method: str, chunk_size: int | None, max_bytes: int) -> "Plan":
         size = Footprint.of(problem)
         inputs = size.inputs_within(max_bytes, len(problem.inputs))
-        stacked = chunk_size or size.stacked_within(max_bytes, inputs)
-        samples = stacked if method == "vmap" else size.samples_within(max_bytes)
-        return cls(method, samples, inputs)
+        stacked = chunk_size or size.stacked_within(max_bytes)
+        samples = stacked if method == "stacked" else size.samples_within(max_bytes)
+        return cls(method, samples, inputs, max_bytes)
 
 
-def _by_steps(problem: Problem, rule: Rule, plan: Plan) -> Changes:
+def _by_steps(problem: Problem, rule: Rule, plan: Plan, in_float64: Tensor) -> Changes:
     """By subtracting predictions; again in float64 where float32 drowns the change."""
-    never = torch.zeros(len(problem.x), dtype=torch.bool)
     delta, layers = _changes(problem, rule, plan, problem.x, problem.y), ways(problem.model)
     drowned = _drowned(delta, problem.rounding())
     if problem.precise is None:
-        return Changes(problem.before.double(), delta, never, drowned, layers)
+        return Changes(problem.before.double(), delta, in_float64, drowned, layers)
     if not drowned.any():
-        return Changes(problem.before.double(), delta, never, never, layers)
+        return Changes(problem.before.double(), delta, drowned, drowned, layers)
     exact = problem.precise.with_own_predictions()
     redo = drowned.to(delta.device)
     delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
@@ -106,8 +113,10 @@ def _by_steps(problem: Problem, rule: Rule, plan: Plan) -> Changes:
 
 def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
     """f_{w⁺(x_i)} − f_w at all inputs, (S, I, C) in float64, each step computed once."""
-    if plan.method == "vmap":
-        return vmap(partial(_stacked, problem, rule, plan), chunk_size=plan.samples)(x, y)
+    if plan.method == "stacked":
+        model = StackedModel(problem)
+        parts = zip(x.split(plan.samples), y.split(plan.samples), strict=True)
+        return torch.cat([model.changes(rule, *part, plan.max_bytes) for part in parts])
     return _side_by_side(problem, rule, plan, x, y)
 
 
@@ -122,16 +131,6 @@ def _in_parts(predict: Callable[[Tensor], Tensor], problem: Problem, plan: Plan)
     """Predictions at all inputs, (I, C) in float64, as many inputs at a time as the plan says."""
     with torch.no_grad():
         return torch.cat([predict(part) for part in problem.inputs.split(plan.inputs)]).double()
-
-
-def _stacked(problem: Problem, rule: Rule, plan: Plan, x_i: Tensor, y_i: Tensor) -> Tensor:
-    """The change (I, C) after the step on one sample; to be mapped over samples by `vmap`."""
-    weights, gradient = problem.weights, problem.gradient(x_i, y_i)
-    stepped = {n: w + rule.change(n, w, gradient[n]) for n, w in weights.items()}
-    moved = torch.stack([(stepped[n] != w).any() for n, w in weights.items()]).any()
-    after = _in_parts(partial(problem.predict, stepped), problem, plan)
-    # Stacked weights take other kernels, with other rounding: without a step the change is 0.
-    return (after - problem.before.double()) * moved
 
 
 def _own_copy(weight: Tensor) -> Tensor:
@@ -198,7 +197,7 @@ def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
     return (seen.abs().amax(2) < _ROUNDING_MARGIN * rounding).any(1).cpu()
 
 
-def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: bool) -> Changes:
+def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: Tensor) -> Changes:
     """By pushing changes through the network, some samples on each thread of a CPU."""
     graph, layers = trace(problem.model), ways(problem.model)
     before, deltas, of_steps = [], [], {}
@@ -216,6 +215,5 @@ def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: bool) -
         before.append(flow.before)
         of_steps = flow.ways
     layers |= {name: f"{layers[name]}; {way}" for name, way in of_steps.items()}
-    never = torch.zeros(len(problem.x), dtype=torch.bool)
-    delta, all_of = torch.cat(deltas, 1), torch.full_like(never, in_float64)
-    return Changes(torch.cat(before).double(), delta, all_of, never, layers)
+    never = torch.zeros_like(in_float64)
+    return Changes(torch.cat(before).double(), torch.cat(deltas, 1), in_float64, never, layers)

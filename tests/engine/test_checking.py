@@ -7,6 +7,7 @@ import srel_core as sc
 from srel_core.engine import fast, methods, tangent_kernel
 from srel_core.engine.layers import affine_change, compiled
 from srel_core.engine.layers.per_sample_gradients import Slopes
+from srel_core.engine.stacked import StackedModel
 from tests.support import networks
 
 BATCH = networks.batch(4, 5)
@@ -29,7 +30,7 @@ def of_one_layer(function, by):
 
 WRONG = {
     "subtracted predictions": ("shared", sc.Adam(1e-3), fast, "_side_by_side", off),
-    "stacked weights": ("vmap", sc.Adam(1e-3), fast, "_stacked", off),
+    "stacked weights": ("stacked", sc.Adam(1e-3), StackedModel, "changes", off),
     "propagated changes": ("low_rank", sc.SGD(1e-2), affine_change, "_of_linear", off),
     "one gradient": ("low_rank", sc.SGD(1e-2), Slopes, "slopes_of", of_one_layer),
     "the tangent kernel": ("kernel", None, tangent_kernel, "_of_layer", off),

@@ -129,7 +129,7 @@ def test_gradients_by_layers_equal_one_at_a_time(name):
 
 @pytest.mark.parametrize(
     "method, rule",
-    [("shared", sc.Adam(1e-3)), ("vmap", sc.Adam(1e-3)), ("low_rank", sc.SGD(1e-2))],
+    [("shared", sc.Adam(1e-3)), ("stacked", sc.Adam(1e-3)), ("low_rank", sc.SGD(1e-2))],
 )
 def test_weights_with_channels_last_give_the_same(method, rule):
     with torch.random.fork_rng():

@@ -91,7 +91,7 @@ class MapConv(nn.Module):
         self.weight = nn.Parameter(
             weight.clone(memory_format=torch.contiguous_format), conv.weight.requires_grad
         )
-        self.size_in = size
+        self.size_in, self.may_use_products = size, True
         self.bias, self.all_taps = conv.bias, conv.kernel_size[0] * conv.kernel_size[1]
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
         self.pads = (*self.columns.pads, *self.rows.pads)  # in the order of F.pad
@@ -111,7 +111,7 @@ class MapConv(nn.Module):
     @property
     def is_small(self) -> bool:
         """Whether it is computed as products of matrices."""
-        on_cpu = self.weight.device.type == "cpu"
+        on_cpu = self.may_use_products and self.weight.device.type == "cpu"
         return on_cpu and self.size_out[0] * self.size_out[1] <= SMALL_MAP and self.groups == 1
 
     def forward(self, x: Tensor) -> Tensor:

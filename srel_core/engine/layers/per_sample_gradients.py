@@ -49,6 +49,9 @@ class Slopes:
     slopes: dict[str, Tensor]
     kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
     def laid_out(self) -> "Slopes":
         """The same with the patches that the layers read laid out for all samples at once, which
         is faster than for one after another."""
@@ -204,7 +207,7 @@ def loss_slopes(problem: Problem, x: Tensor, y: Tensor) -> Slopes:
     """
 
     def total(predictions: Tensor) -> list[Tensor]:
-        return [torch.stack(list(problem.loss.of_each(predictions, y))).sum()]
+        return [problem.loss.of_each(predictions, y).sum()]
 
     return _capture(problem, x, total)[0]
 
@@ -246,28 +249,39 @@ def _capture(problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor
     problem's own precision. CannotApplyError for a layer that is not called once with the batch.
     """
     layers, exact = _layers(problem), problem.precise or problem
+    dtype = problem.before.dtype
     inputs: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
+    shapes: dict[str, torch.Size] = {}
+    slopes: dict[str, Tensor] = {}
+    starts: list[Tensor] = []  # whatever else requires a gradient depends on one of these
     calls: Counter[str] = Counter()
     elsewhere = _UsesElsewhere(exact.weights)
 
     def enter(given: tuple[Tensor, ...]) -> None:
         elsewhere.inside_layer = True
 
-    def keep(name: str, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def leave(name: str, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         batched = given and len(given[0]) == len(output) == len(x)
         calls[name] += 1 if batched else 2
-        inputs[name] = given[0].detach().clone() if given else output.detach()
-        outputs[name] = output.detach().requires_grad_() if not output.requires_grad else output
+        with torch.no_grad():  # a copy, since an operation in place may come next
+            inputs[name] = (given[0] if given else output).to(dtype, copy=True)
+        shapes[name] = output.shape
+        starting = not output.requires_grad
+        if starting:
+            starts.append(output.requires_grad_())
+        if starting or output._is_view():  # neither of which keeps a hook through what is in place
+            output = output.clone()
+        # with respect to the output as it is now, whatever an operation in place makes of it
+        output.register_hook(lambda slope: slopes.__setitem__(name, slope.to(dtype)))
         elsewhere.inside_layer = False
-        return outputs[name].clone()  # so that an activation in place leaves it what it is
+        return output
 
     hooks = []
     for name in layers:
         module = exact.model.get_submodule(name)
         hooks.append(module.register_forward_pre_hook(lambda _, given: enter(given)))
         hooks.append(
-            module.register_forward_hook(lambda _, given, out, name=name: keep(name, given, out))
+            module.register_forward_hook(lambda _, given, out, name=name: leave(name, given, out))
         )
     try:
         with torch.enable_grad(), elsewhere:
@@ -279,14 +293,10 @@ def _capture(problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor
         raise CannotApplyError("a weight is used outside of its layer")
     if wrong := [name for name in layers if calls[name] != 1]:
         raise CannotApplyError(f"layer {wrong[0]!r} is not called once with the batch")
-    dtype = problem.before.dtype
-    own_inputs = {name: a.to(dtype) for name, a in inputs.items()}
     found = []
     for value in values:
-        slopes = torch.autograd.grad(
-            value, list(outputs.values()), retain_graph=True, allow_unused=True,
-            materialize_grads=True,
-        )  # fmt: skip
-        own = {name: slope.to(dtype) for name, slope in zip(outputs, slopes, strict=True)}
-        found.append(Slopes(problem.weights, layers, own_inputs, own))
+        slopes.clear()
+        torch.autograd.grad(value, starts, retain_graph=value is not values[-1], allow_unused=True)
+        own = {n: slopes[n] if n in slopes else inputs[n].new_zeros(shapes[n]) for n in layers}
+        found.append(Slopes(problem.weights, layers, inputs, own))
     return found

@@ -34,6 +34,9 @@ _PART, _LITTLE = 16, 2**20
 # the patches of 3×3 kernels.
 _GRADIENT, _KEPT, _ON_THE_WAY, _PATCHES = 5, 5, 2, 9
 
+# Copies of stacked weights: gradients, a part of the step, and as Toeplitz matrices.
+_STACKED = 3
+
 # Of the largest that an operation gives, how much is there at a time while predictions are made.
 _ALIVE = 4
 
@@ -114,7 +117,7 @@ def gains_from_stacking(task: Task, chunk_size: int | None, max_bytes: int) -> b
     """
     weights = sum(p.nbytes for p in task.weights.values())
     activations = (_GRADIENT + len(task.inputs)) * task.cost.activations
-    if (chunk_size or max_bytes // (4 * weights + activations)) < 2:
+    if (chunk_size or max_bytes // (_STACKED * weights + activations)) < 2:
         return False
     if task.device.type == "cuda":
         return True
@@ -198,7 +201,7 @@ class Footprint:
             )
         return min(n_rows, (max_bytes - held) // each)
 
-    def stacked_within(self, max_bytes: int, n_inputs: int) -> int:
-        """How many samples' gradients, steps and weights to stack, with their activations."""
-        activations = (_GRADIENT + n_inputs) * self.activations
-        return max(1, max_bytes // (4 * self.weights + activations))
+    def stacked_within(self, max_bytes: int) -> int:
+        """How many samples' gradients, steps and weights to stack, within half of the bound."""
+        of_sample = _STACKED * self.weights + (_GRADIENT + _PATCHES) * self.activations
+        return max(1, max_bytes // 2 // of_sample)
