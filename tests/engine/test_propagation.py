@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import srel_core as sc
-from srel_core.engine.propagation import elementwise
-from srel_core.engine.propagation.buffers import Room
+from srel_core.engine.propagation import finite_differences
+from srel_core.engine.propagation.buffers import BufferPool
 from srel_core.engine.propagation.propagate import Propagation
 from tests.support import networks
 
@@ -22,11 +22,11 @@ POOLS = [
     nn.MaxPool2d((2, 3), stride=(1, 2), padding=(1, 0)),
 ]
 FORMULAS = {
-    "relu": (torch.relu, lambda h, d: elementwise.OfRelu(h)(d)),
-    "tanh": (torch.tanh, elementwise.of_tanh),
-    "sigmoid": (torch.sigmoid, elementwise.of_sigmoid),
+    "relu": (torch.relu, lambda h, d: finite_differences.ReluDifference(h)(d)),
+    "tanh": (torch.tanh, finite_differences.tanh_difference),
+    "sigmoid": (torch.sigmoid, finite_differences.sigmoid_difference),
     **{
-        f"pool{i}": (pool, lambda h, d, pool=pool: elementwise.OfMaxPool(pool, h)(d))
+        f"pool{i}": (pool, lambda h, d, pool=pool: finite_differences.MaxPoolDifference(pool, h)(d))
         for i, pool in enumerate(POOLS)
     },
 }
@@ -55,7 +55,7 @@ def test_a_formula_is_as_exact_for_small_changes_as_for_large_ones(name, scale, 
 @pytest.mark.parametrize("delta", [-2000.0, -1.0, -1e-20, 0.0, 1e-20, 1.0, 2000.0])
 def test_saturated_units_give_no_nonsense(h, delta):
     h, delta = torch.tensor(h, dtype=torch.float64), torch.tensor(delta, dtype=torch.float64)
-    got, want = elementwise.of_tanh(h, delta), (h + delta).tanh() - h.tanh()
+    got, want = finite_differences.tanh_difference(h, delta), (h + delta).tanh() - h.tanh()
     torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-15)
     assert delta != 0 or got == 0
 
@@ -262,14 +262,14 @@ def test_memory_of_spent_changes_is_used_again(monkeypatch):
     model = nn.Sequential(*(_linear() for _ in range(4)), _linear(12, 3))
     x, probes = torch.randn(64, 12), torch.randn(8, 12)
     made = []
-    new = Room.new
+    new = BufferPool.new
 
-    def watched(room, like, shape):
-        array = new(room, like, shape)
+    def watched(pool, like, shape):
+        array = new(pool, like, shape)
         made.append(array.data_ptr())
         return array
 
-    monkeypatch.setattr(Room, "new", watched)
+    monkeypatch.setattr(BufferPool, "new", watched)
     sc.influence(model, x, torch.arange(64) % 3, probes, rule=sc.SGD(0.1), method="low_rank")
     assert len(made) == 4 * 64 / 8 and len(set(made)) == 2
 
@@ -282,9 +282,9 @@ def test_early_layers_take_fewer_steps_at_a_time_than_late_ones(monkeypatch, cac
     at_a_time = []
     after = Propagation._after
 
-    def watched(flow, end, own, steps):
-        at_a_time.append((steps.n, flow.at_a_time))
-        return after(flow, end, own, steps)
+    def watched(propagation, end, own, steps):
+        at_a_time.append((steps.n, propagation.at_a_time))
+        return after(propagation, end, own, steps)
 
     monkeypatch.setattr(Propagation, "_after", watched)
     monkeypatch.setattr("srel_core.engine.propagation.propagate.CACHE", cache)

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from srel_core.engine.layers.fixed_size_conv import MapConv
+from srel_core.engine.layers.kinds.registry import is_known
 from srel_core.engine.setup.problem import CannotApplyError
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, MapConv) or super().is_leaf_module(m, module_qualified_name)
+        return is_known(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(model: nn.Module) -> fx.Graph:
