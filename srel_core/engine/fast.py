@@ -16,11 +16,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from srel_core.engine.layers.compaction import compact, descriptions
-from srel_core.engine.layers.per_sample_gradients import (
-    PerSampleGradients,
-    StepTarget,
-    loss_gradients,
-)
+from srel_core.engine.layers.gradient_pass import loss_gradients
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients, StepTarget
 from srel_core.engine.layers.sgd_steps import SGDSteps
 from srel_core.engine.propagation.graph import trace
 from srel_core.engine.propagation.propagate import Propagation

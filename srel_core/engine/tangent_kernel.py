@@ -9,11 +9,8 @@ import torch
 from torch import Tensor
 
 from srel_core.engine.layers.compaction import compact, descriptions
-from srel_core.engine.layers.per_sample_gradients import (
-    PerSampleGradients,
-    loss_gradients,
-    prediction_gradients,
-)
+from srel_core.engine.layers.gradient_pass import loss_gradients, prediction_gradients
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
 from srel_core.engine.setup.memory import Footprint, gradient_parts
 from srel_core.engine.setup.problem import Problem
 from srel_core.engine.setup.task import Task, plain_attention

@@ -32,7 +32,7 @@ WRONG = {
     "subtracted predictions": ("shared", sc.Adam(1e-3), fast, "_side_by_side", off),
     "stacked weights": ("vmap", sc.Adam(1e-3), fast, "_stacked", off),
     "propagated changes": (
-        "low_rank", sc.SGD(1e-2), LinearKind, "change_by_low_rank_step", off
+        "low_rank", sc.SGD(1e-2), LinearKind, "change_by_low_rank_steps", off
     ),
     "one gradient": (
         "low_rank", sc.SGD(1e-2), PerSampleGradients, "output_gradients_of", of_one_layer

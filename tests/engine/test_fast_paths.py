@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 import srel_core as sc
 from srel_core.engine.layers.compaction import compact
+from srel_core.engine.layers.gradient_pass import loss_gradients
 from srel_core.engine.layers.kinds.fixed_size_conv import FixedSizeConv2d
-from srel_core.engine.layers.per_sample_gradients import loss_gradients
 from srel_core.engine.setup.memory import gradient_parts
 from srel_core.engine.setup.problem import CannotApplyError, Problem
 from srel_core.engine.setup.task import Task

@@ -5,8 +5,8 @@ the change of a maximum over a window of nine pixels is 18; as one loop each is 
 reading of its inputs and the writing of its result. Each rounds as the torch operations do, one
 after another, so that the numbers are the same to the last bit (a gradient that is a sum of a few
 products adds them up in their order, which a product of matrices need not). A loop is compiled when
-first needed, in a fraction of a second; for small arrays the functions here say None, and torch
-does it as well.
+first needed, in a fraction of a second; for small arrays the functions here give None, and the
+caller uses torch.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Numbers in an array from which on a measurement gains more than the compilation takes.
+# From so many numbers in an array on, a measurement gains more time than the compilation takes.
 WORTH_COMPILING = 2**16
 
-# Terms in a product of matrices up to which a loop makes it on its way; so many take no longer than
-# one, as the division takes longer.
+# Rank of a gradient up to which Adam's loop forms it from its factors itself: so few terms take no
+# longer than one, since the division takes longer.
 _LOW_RANK = 4
 
 # Numbers of a gradient to work on at a time: half a MiB of float32, which a core's cache holds.
@@ -29,8 +29,8 @@ _BLOCK = 2**17
 
 
 def blocks(columns: int, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of some matrices, as many at a time as make a gradient of so many columns that
-    never leaves the cache."""
+    """Matrices in blocks of the same rows, so few at a time that a gradient of so many columns
+    stays in the cache."""
     rows = max(1, _BLOCK // columns)
     return zip(*(matrix.split(rows) for matrix in matrices), strict=True)
 

@@ -1,22 +1,18 @@
-"""Gradients of many samples, each by itself, from one forward and one backward pass.
+"""Gradients of many samples, each by itself, as factors; and steps along them.
 
 A layer that is called once has, for sample i, the weight gradient g_i a_iᵀ summed over positions,
 with a_i the patches that the layer reads (im2col) and g_i = ∂ℓ_i/∂(its output) the output gradient.
-One batched pass yields the a and g of all samples; alone, each sample would have to read all the
-weights twice.
+Both are found for all samples at once (`srel_core.engine.layers.gradient_pass`).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from srel_core.engine.layers.compiled import AdamStep, blocks
-from srel_core.engine.layers.kinds.registry import is_known, kind_of
-from srel_core.engine.setup.problem import CannotApplyError, Problem
+from srel_core.engine.layers.kinds.registry import kind_of
 from srel_core.rules import SGD, Adam, Rule
 
 Gradient = dict[str, Tensor]
@@ -155,101 +151,3 @@ class PerSampleGradients:
         """Of some of the samples the gradients at a layer's outputs, (b, groups, o, positions)."""
         layer = self.layers[name]
         return kind_of(layer).output_gradients(layer, self.output_gradients[name][rows])
-
-
-def loss_gradients(problem: Problem, x: Tensor, y: Tensor) -> PerSampleGradients:
-    """The gradients of each sample's loss, for samples x (S, ...) and targets y (S, ...).
-
-    CannotApplyError unless every trainable weight belongs to a linear or convolution layer that is
-    called once, and is used nowhere else.
-    """
-
-    def total(predictions: Tensor) -> list[Tensor]:
-        return [torch.stack(list(problem.loss.of_each(predictions, y))).sum()]
-
-    return _capture(problem, x, total)[0]
-
-
-def prediction_gradients(problem: Problem, inputs: Tensor) -> list[PerSampleGradients]:
-    """For each output c the gradients of f_c at inputs (B, ...). CannotApplyError as above."""
-    return _capture(problem, inputs, lambda predictions: list(predictions.sum(0)))
-
-
-def _layers(problem: Problem) -> dict[str, nn.Module]:
-    """The layers that own all trainable weights, by name, which `conditions` has looked at."""
-    return {
-        name: module
-        for name, module in problem.model.named_modules()
-        if is_known(module) and any(p.requires_grad for p in module.parameters())
-    }
-
-
-class _UsesElsewhere(TorchFunctionMode):
-    """Notes whether any of these weights is used while no layer is being called."""
-
-    def __init__(self, weights: Gradient) -> None:
-        super().__init__()
-        self.weights = {id(w) for w in weights.values()}
-        self.inside_layer = self.found = False
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        if not self.inside_layer:
-            given = [*args, *(kwargs or {}).values()]
-            flat = [t for a in given for t in (a if isinstance(a, (list, tuple)) else [a])]
-            self.found |= any(id(t) in self.weights for t in flat)
-        return func(*args, **(kwargs or {}))
-
-
-def _capture(
-    problem: Problem, x: Tensor, totals: Callable[[Tensor], list[Tensor]]
-) -> list[PerSampleGradients]:
-    """The gradients of each of the `totals` of the predictions at x (B, ...).
-
-    All from one forward pass, in the problem's precise twin where it has one, and returned in the
-    problem's own precision. CannotApplyError for a layer that is not called once with the batch.
-    """
-    layers, exact = _layers(problem), problem.precise or problem
-    inputs: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
-    calls: Counter[str] = Counter()
-    elsewhere = _UsesElsewhere(exact.weights)
-
-    def enter(given: tuple[Tensor, ...]) -> None:
-        elsewhere.inside_layer = True
-
-    def keep(name: str, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        batched = given and len(given[0]) == len(output) == len(x)
-        calls[name] += 1 if batched else 2
-        inputs[name] = given[0].detach().clone() if given else output.detach()
-        outputs[name] = output.detach().requires_grad_() if not output.requires_grad else output
-        elsewhere.inside_layer = False
-        return outputs[name].clone()  # so that an activation in place leaves it what it is
-
-    hooks = []
-    for name in layers:
-        module = exact.model.get_submodule(name)
-        hooks.append(module.register_forward_pre_hook(lambda _, given: enter(given)))
-        hooks.append(
-            module.register_forward_hook(lambda _, given, out, name=name: keep(name, given, out))
-        )
-    try:
-        with torch.enable_grad(), elsewhere:
-            values = totals(exact.predict(exact.weights, x.to(exact.inputs.dtype)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if elsewhere.found:
-        raise CannotApplyError("a weight is used outside of its layer")
-    if wrong := [name for name in layers if calls[name] != 1]:
-        raise CannotApplyError(f"layer {wrong[0]!r} is not called once with the batch")
-    dtype = problem.before.dtype
-    own_inputs = {name: a.to(dtype) for name, a in inputs.items()}
-    found = []
-    for value in values:
-        gradients = torch.autograd.grad(
-            value, list(outputs.values()), retain_graph=True, allow_unused=True,
-            materialize_grads=True,
-        )  # fmt: skip
-        own = {name: g.to(dtype) for name, g in zip(outputs, gradients, strict=True)}
-        found.append(PerSampleGradients(problem.weights, layers, own_inputs, own))
-    return found

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from srel_core.engine.layers.per_sample_gradients import PerSampleGradients, loss_gradients
+from srel_core.engine.layers.gradient_pass import loss_gradients
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
 from srel_core.engine.setup.problem import Problem
 from srel_core.rules import SGD
 

@@ -39,20 +39,20 @@ PRODUCTS: dict[Any, Callable[..., Tensor]] = {
 
 
 def operation_of(node: fx.Node, model: nn.Module) -> Any:
-    """What an operation does: a type of module, a function, or the name of a method."""
+    """What a node calls: a type of module, a function, or the name of a method."""
     if node.op == "call_module":
         return type(model.get_submodule(str(node.target)))
     return node.target
 
 
 def prepared_difference(
-    node: fx.Node, operation: Any, base: Mapping[fx.Node, Any], model: nn.Module
+    node: fx.Node, operation: Any, activations: Mapping[fx.Node, Any], model: nn.Module
 ) -> Any:
     """The finite difference of an operation whose constants are worth keeping; None for others."""
     if operation in RELUS:
-        return finite_differences.ReluDifference(base[node.all_input_nodes[0]])
+        return finite_differences.ReluDifference(activations[node.all_input_nodes[0]])
     if operation is nn.MaxPool2d:
         pool: Any = model.get_submodule(str(node.target))
         if not (pool.ceil_mode or pool.return_indices or pool.dilation != 1):
-            return finite_differences.MaxPoolDifference(pool, base[node.all_input_nodes[0]])
+            return finite_differences.MaxPoolDifference(pool, activations[node.all_input_nodes[0]])
     return None

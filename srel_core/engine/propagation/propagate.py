@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from srel_core.engine.layers import affine_change
-from srel_core.engine.layers.kinds.registry import KINDS
+from srel_core.engine.layers import full_steps
+from srel_core.engine.layers.kinds.kind import change_by_input
+from srel_core.engine.layers.kinds.registry import KINDS, kind_of
 from srel_core.engine.layers.sgd_steps import SGDSteps
 from srel_core.engine.propagation import finite_differences, operations
 from srel_core.engine.propagation.buffers import BufferPool
-from srel_core.engine.propagation.graph import Keeping
+from srel_core.engine.propagation.graph import ActivationRecorder
 from srel_core.engine.setup.checks import rounding_of
 from srel_core.engine.setup.inputs import to_model
 from srel_core.engine.setup.memory import CACHE
@@ -43,21 +44,21 @@ _TOGETHER = 8
 class Propagation:
     """A model's operations at some inputs (I, ...), and how changes pass through them.
 
-    `base` has what each operation gives before any step: computed in float64, so that rounding puts
-    no unit on the wrong side of a threshold, and kept in the model's own precision. `descriptions`
-    fills with how the step of each layer was applied, in words.
+    `activations` has what each operation gives before any step: computed in float64, so that
+    rounding puts no unit on the wrong side of a threshold, and kept in the model's own precision.
+    `descriptions` fills with how the step of each layer was applied, in words.
     """
 
     def __init__(self, problem: Problem, graph: fx.Graph, inputs: Tensor) -> None:
         exact = problem.precise or problem
-        keeping = Keeping(exact.model, graph, problem.before.dtype)
+        recorder = ActivationRecorder(exact.model, graph, problem.before.dtype)
         with torch.no_grad():
-            self.before: Tensor = keeping.run(to_model(inputs, exact.before))
-            # Tracing fixes what a model decides by anything but its input.
+            self.before: Tensor = recorder.run(to_model(inputs, exact.before))
+            # A trace has decided once for all what the model decides by anything but its input.
             like = problem.predict(problem.weights, inputs[:1])
         if (self.before[:1] - like).abs().max() > rounding_of(like):
             raise CannotApplyError("its operations are not the same at each call")
-        self.base = keeping.kept
+        self.activations = recorder.activations
         self.descriptions: dict[str, str] = {}
         self.buffers = BufferPool()
         self.nodes = list(graph.nodes)
@@ -67,7 +68,7 @@ class Propagation:
             node: operations.operation_of(node, problem.model) for node in self.nodes
         }
         prepared = (
-            (node, operations.prepared_difference(node, operation, self.base, problem.model))
+            (node, operations.prepared_difference(node, operation, self.activations, problem.model))
             for node, operation in self.operations.items()
         )
         self.prepared = {node: made for node, made in prepared if made is not None}
@@ -84,7 +85,8 @@ class Propagation:
         return {short: whole for short, whole in own.items() if whole in problem.weights}
 
     def changes(self, own: Problem, steps: SGDSteps) -> Tensor:
-        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call."""
+        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64. `own` is the same problem with
+        modules that this thread may call."""
         with torch.no_grad():
             change = self._after(len(self.nodes), own, steps)[self.nodes[-1]]
         if change is None:
@@ -93,7 +95,7 @@ class Propagation:
 
     def _at_a_time(self) -> list[int]:
         """For each operation, how many steps it and all after it may take at a time."""
-        sizes = {n: v.nbytes for n, v in self.base.items() if isinstance(v, Tensor)}
+        sizes = {n: v.nbytes for n, v in self.activations.items() if isinstance(v, Tensor)}
         largest, fit = 1, []
         for node in reversed(self.nodes):
             largest = max(largest, *(sizes.get(n, 0) for n in (node, *node.all_input_nodes)))
@@ -112,7 +114,7 @@ class Propagation:
             halves = [self._after(start, own, half) for half in steps.split(-(-steps.n // 2))]
             for node in halves[0]:
                 parts = [change for half in halves if (change := half[node]) is not None]
-                deltas[node] = affine_change.concatenated(parts) if parts else None
+                deltas[node] = full_steps.concatenated(parts) if parts else None
         for node in self.nodes[start:end]:
             deltas[node] = _Change(self, own, steps, deltas).of(node)
             for used in node.all_input_nodes:
@@ -133,7 +135,8 @@ def _shares_memory(change: Tensor, others: Iterable[Tensor | None]) -> bool:
 class _Change:
     """The change of what an operation gives, from the changes of its inputs and weights.
 
-    `own` has modules to call, and `deltas` the changes of what the operations before it give.
+    `own` has modules that this thread may call, and `deltas` the changes of what the operations
+    before it give.
     """
 
     propagation: Propagation
@@ -142,8 +145,8 @@ class _Change:
     deltas: Deltas
 
     @property
-    def base(self) -> Mapping[fx.Node, Any]:
-        return self.propagation.base
+    def activations(self) -> Mapping[fx.Node, Any]:
+        return self.propagation.activations
 
     def of(self, node: fx.Node) -> Tensor | None:
         if node.op == "placeholder":
@@ -153,7 +156,7 @@ class _Change:
         if node.op == "get_attr":  # a constant: weights that move are all of layers
             return None
         moved = [used for used in node.all_input_nodes if self.deltas[used] is not None]
-        operation, value = self.propagation.operations[node], self.base[node]
+        operation, value = self.propagation.operations[node], self.activations[node]
         weights = self.propagation.weights[node]
         if not (moved or weights) or isinstance(value, (int, torch.Size, torch.dtype)):
             return None
@@ -189,53 +192,55 @@ class _Change:
         if operation in operations.POOLS:
             return finite_differences.batched_linear_difference(evaluated, delta)
         if operation in operations.ELEMENTWISE:
-            return operations.ELEMENTWISE[operation](self.base[used], delta)
+            return operations.ELEMENTWISE[operation](self.activations[used], delta)
         return None
 
     def _of_layer(self, node: fx.Node, weights: dict[str, str]) -> Tensor:
         """Δz = W Δh + ΔW (h + Δh) + Δb, (n, I, ...)."""
         name, (used,) = str(node.target), node.all_input_nodes
-        layer: Any = self.own.model.get_submodule(name)
-        h, delta = self.base[used], self.deltas[used]
+        layer = self.own.model.get_submodule(name)
+        kind, h, delta = kind_of(layer), self.activations[used], self.deltas[used]
         factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
             (k, positions), o = factors[0].shape[1:], factors[1].shape[1]
             if positions == 1 or positions * (k + o) < k * o:
                 self.propagation.descriptions[name] = f"step of rank {positions}"
                 with_bias, new = "bias" in weights, self.propagation.buffers.new
-                return affine_change.by_low_rank_steps(layer, h, delta, *factors, with_bias, new)
+                return kind.change_by_low_rank_steps(layer, h, delta, *factors, with_bias, new)
         out = None
         if "weight" in weights:
             self.propagation.descriptions[name] = "step written out"
             full = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
-            out = affine_change.by_full_steps(layer, h, delta, full)
+            out = full_steps.change_by_full_steps(layer, h, delta, full)
         elif delta is not None:
-            out = affine_change.by_input(layer, delta)
+            out = change_by_input(kind, layer, delta)
         if out is None:
-            out = h.new_zeros(self.steps.n, *self.base[node].shape)
+            out = h.new_zeros(self.steps.n, *self.activations[node].shape)
         if "bias" in weights:
             for i in range(self.steps.n):
                 step = self.steps.of_weight(weights["bias"], i)
-                out[i] += affine_change.along_outputs(layer, step)
+                out[i] += kind.along_outputs(step)
         return out
 
     def _of_two(self, node: fx.Node, is_sum: bool) -> Tensor:
         """Of a sum, a difference or a product of two values, one of them a constant or both not."""
         f = (operations.SUMS if is_sum else operations.PRODUCTS)[self.propagation.operations[node]]
-        a, b = ((self.base[v] if isinstance(v, fx.Node) else v) for v in node.args)
+        a, b = ((self.activations[v] if isinstance(v, fx.Node) else v) for v in node.args)
         delta_a, delta_b = (self.deltas[v] if isinstance(v, fx.Node) else None for v in node.args)
         change = (
             finite_differences.sum_difference(f, delta_a, delta_b)
             if is_sum
             else finite_differences.product_difference(f, a, b, delta_a, delta_b)
         )
-        return change.expand(self.steps.n, *self.base[node].shape)
+        return change.expand(self.steps.n, *self.activations[node].shape)
 
     def _by_subtraction(self, node: fx.Node, moved: list[fx.Node]) -> Tensor:
         """Of any other operation: evaluated twice in float64, where h and Δ are both exact."""
         exact = self.own.precise or self.own
         wide = {
-            used: to_model(h, exact.before) if isinstance(h := self.base[used], Tensor) else h
+            used: to_model(h, exact.before)
+            if isinstance(h := self.activations[used], Tensor)
+            else h
             for used in node.all_input_nodes
         }
 
@@ -247,7 +252,7 @@ class _Change:
         for i in range(self.steps.n):
             stepped = {used: wide[used] + self._delta(used)[i] for used in moved}
             after.append(at(wide | stepped) - before)
-        return torch.stack(after).to(self.base[node].dtype)
+        return torch.stack(after).to(self.activations[node].dtype)
 
     def _evaluate(
         self,
@@ -255,12 +260,12 @@ class _Change:
         values: Mapping[fx.Node, Any],
         model: nn.Module | None = None,
     ) -> Any:
-        """The operation at these values of its inputs, the base's for those not given."""
+        """The operation at these values of its inputs, or the activations where none is given."""
 
-        def value(given: Any) -> Any:
-            return fx.map_arg(given, lambda used: values.get(used, self.base[used]))
+        def filled_in(arguments: Any) -> Any:
+            return fx.map_arg(arguments, lambda used: values.get(used, self.activations[used]))
 
-        args, kwargs = value(node.args), value(node.kwargs)
+        args, kwargs = filled_in(node.args), filled_in(node.kwargs)
         if node.op == "call_module":
             module = (model or self.own.model).get_submodule(str(node.target))
             return module(*args, **kwargs)
@@ -270,8 +275,8 @@ class _Change:
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     def _own_memory(self, node: fx.Node, used: fx.Node) -> bool:
-        """Whether the change of `used` may be overwritten by `node`: nobody else wants it, and no
-        other change on its way lies in the same memory."""
+        """Whether the change of `used` may be overwritten by `node`: no later operation reads it,
+        and no other change that is still wanted lies in the same memory."""
         others = (change for other, change in self.deltas.items() if other is not used)
         return self.propagation.last_use[used] is node and not _shares_memory(
             self._delta(used), others

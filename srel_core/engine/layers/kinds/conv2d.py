@@ -63,7 +63,7 @@ class Conv2dKind:
         padding = int(layer.padding[0]), int(layer.padding[1])
         return F.conv2d(inputs, weight, None, layer.stride, padding, layer.dilation, layer.groups)
 
-    def change_by_low_rank_step(
+    def change_by_low_rank_steps(
         self, layer: nn.Conv2d, h: Tensor, delta: Tensor | None, a: Tensor, g: Tensor,
         with_bias: bool, new: New,
     ) -> Tensor:  # fmt: skip

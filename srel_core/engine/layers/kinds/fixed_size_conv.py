@@ -148,7 +148,7 @@ class FixedSizeConv2dKind:
     def apply(self, layer: FixedSizeConv2d, inputs: Tensor, weight: Tensor) -> Tensor:
         return layer.convolve(inputs, weight, None)
 
-    def change_by_low_rank_step(
+    def change_by_low_rank_steps(
         self, layer: FixedSizeConv2d, h: Tensor, delta: Tensor | None, a: Tensor, g: Tensor,
         with_bias: bool, new: New,
     ) -> Tensor:  # fmt: skip

@@ -94,7 +94,7 @@ class LayerKind(Protocol):
         """The outputs by another weight in the place of the layer's, without its bias."""
         ...
 
-    def change_by_low_rank_step(
+    def change_by_low_rank_steps(
         self,
         layer: Any,
         h: Tensor,

@@ -48,7 +48,7 @@ class LinearKind:
     def apply(self, layer: nn.Linear, inputs: Tensor, weight: Tensor) -> Tensor:
         return F.linear(inputs, weight)
 
-    def change_by_low_rank_step(
+    def change_by_low_rank_steps(
         self, layer: nn.Linear, h: Tensor, delta: Tensor | None, a: Tensor, g: Tensor,
         with_bias: bool, new: New,
     ) -> Tensor:  # fmt: skip

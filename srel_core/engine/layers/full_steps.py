@@ -1,7 +1,8 @@
-"""How a layer's outputs change with its inputs and, by one-sample SGD steps, with its weight.
+"""How a layer's outputs change by one-sample SGD steps, each step a tensor of the weight's shape.
 
 Changes are (n, I, ...), by n steps at the inputs h (I, ...), as in
-`srel_core.engine.propagation.finite_differences`.
+`srel_core.engine.propagation.finite_differences`. Steps as low-rank factors are for each kind of
+layer to apply (`srel_core.engine.layers.kinds.kind`).
 """
 
 from typing import Any
@@ -9,27 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srel_core.engine.layers.kinds import kind as kinds
-from srel_core.engine.layers.kinds.kind import New
 from srel_core.engine.layers.kinds.registry import kind_of
 
 
-def by_low_rank_steps(
-    layer: Any,
-    h: Tensor,
-    delta: Tensor | None,
-    a: Tensor,
-    g: Tensor,
-    with_bias: bool,
-    new: New = Tensor.new_empty,
+def change_by_full_steps(
+    layer: Any, h: Tensor, delta: Tensor | None, steps: list[Tensor]
 ) -> Tensor:
-    """W Δ_i + ΔW_i (h + Δ_i) [+ Δb_i], (n, I, ...), for n steps ΔW_i = g_i a_iᵀ, Δb_i = g_i, each
-    summed over the positions of a (n, k, positions) and g (n, o, positions). Δ is None for the
-    layer that reads the model's inputs."""
-    return kind_of(layer).change_by_low_rank_step(layer, h, delta, a, g, with_bias, new)
-
-
-def by_full_steps(layer: Any, h: Tensor, delta: Tensor | None, steps: list[Tensor]) -> Tensor:
     """(W + ΔW_i) Δ_i + ΔW_i h, (n, I, ...), for n steps ΔW_i in the weight's own shape."""
     kind, weight, out = kind_of(layer), layer.weight.detach(), None
     if delta is None:
@@ -41,16 +27,6 @@ def by_full_steps(layer: Any, h: Tensor, delta: Tensor | None, steps: list[Tenso
         torch.add(of_input, of_weight, out=out[i])
     assert out is not None
     return out
-
-
-def by_input(layer: Any, delta: Tensor) -> Tensor:
-    """W Δ, (n, I, ...)."""
-    return kinds.change_by_input(kind_of(layer), layer, delta)
-
-
-def along_outputs(layer: Any, bias: Tensor) -> Tensor:
-    """A change of the bias in a shape that broadcasts along the outputs."""
-    return kind_of(layer).along_outputs(bias)
 
 
 def _empty(n: int, like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from srel_core.engine.layers import affine_change
+from srel_core.engine.layers import full_steps
 from srel_core.engine.layers.kinds import convolution, fixed_size_conv
 from srel_core.engine.layers.kinds.fixed_size_conv import FixedSizeConv2d
 from srel_core.engine.layers.kinds.registry import kind_of
@@ -50,7 +50,7 @@ def _held(way, layer, h, n, positions, moves, with_bias, seed):
     got = way(layer, h, delta, a, g, with_bias)
     assert got.shape == want.shape
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
-    full = affine_change.by_full_steps(layer, h, delta, steps)
+    full = full_steps.change_by_full_steps(layer, h, delta, steps)
     without_bias = _of_definition(layer, h, delta, steps, 0 * bias_steps)
     torch.testing.assert_close(full, without_bias, rtol=1e-9, atol=1e-9)
 
@@ -68,9 +68,9 @@ SIZES = {
 def test_a_dense_layer(rows, k, o, n, positions, moves, with_bias, seed):
     torch.manual_seed(seed)
     layer, h = nn.Linear(k, o).double(), torch.randn(rows, k).double()
-    _held(affine_change.by_low_rank_steps, layer, h, n, positions, moves, with_bias, seed)
+    _held(_by_low_rank_steps, layer, h, n, positions, moves, with_bias, seed)
     _held(
-        affine_change.by_low_rank_steps,
+        _by_low_rank_steps,
         layer,
         h.view(1, rows, k),
         n,
@@ -88,6 +88,11 @@ MAPS = {
     "padding": st.tuples(st.integers(0, 2), st.integers(0, 2)),
     "dilation": st.tuples(st.integers(1, 2), st.integers(1, 2)),
 }
+
+
+def _by_low_rank_steps(layer, h, delta, a, g, with_bias):
+    kind, new = kind_of(layer), torch.Tensor.new_empty
+    return kind.change_by_low_rank_steps(layer, h, delta, a, g, with_bias, new)
 
 
 def _of_fixed_size(read):
@@ -113,11 +118,11 @@ def test_a_convolution(
     if conv is None:
         return
     h = torch.randn(2, 3, *size).double()
-    _held(affine_change.by_low_rank_steps, conv, h, n, positions, moves, with_bias, seed)
+    _held(_by_low_rank_steps, conv, h, n, positions, moves, with_bias, seed)
     fixed = FixedSizeConv2d(conv, size)
     reads = [fixed_size_conv.read_whole_maps, fixed_size_conv.read_by_kernels]
     ways = [_of_fixed_size(read) for read in reads]
-    for way in [affine_change.by_low_rank_steps, *ways]:
+    for way in [_by_low_rank_steps, *ways]:
         _held(way, fixed, h, n, positions, moves, with_bias, seed)
 
 
@@ -126,8 +131,8 @@ def test_concatenated_changes_keep_their_layout(shape):
     parts = [torch.randn(n, *shape) for n in (2, 1, 3)]
     if len(shape) == 4:
         parts = [part.movedim(2, 4).contiguous().movedim(4, 2) for part in parts]
-    whole = affine_change.concatenated(parts)
+    whole = full_steps.concatenated(parts)
     assert torch.equal(whole, torch.cat(parts))
     if len(shape) == 4:
         assert whole.movedim(2, 4).is_contiguous()
-    assert affine_change.concatenated(parts[:1]) is parts[0]
+    assert full_steps.concatenated(parts[:1]) is parts[0]
