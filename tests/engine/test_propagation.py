@@ -212,6 +212,22 @@ def test_memory_of_a_change_is_not_written_to_while_a_view_of_it_is_wanted():
     torch.testing.assert_close(got.delta, want.delta)
 
 
+@pytest.mark.parametrize(
+    "padding", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}]
+)
+def test_a_frozen_convolution_may_pad_as_it_likes(padding):
+    model = nn.Sequential(
+        _linear(12, 32), nn.Tanh(), nn.Unflatten(1, (2, 4, 4)),
+        nn.Conv2d(2, 3, 3, **padding).requires_grad_(False), nn.ReLU(), nn.Flatten(),
+        _linear(48, 3),
+    ).double()  # fmt: skip
+    x, y = torch.randn(3, 12).double(), torch.tensor([0, 1, 2])
+    got = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="low_rank")
+    assert got.method == "low_rank" and got.checked == "agrees with the definition"
+    want = sc.influence(model, x, y, x, rule=sc.SGD(0.1), method="loop")
+    torch.testing.assert_close(got.delta, want.delta)
+
+
 def test_memory_of_spent_changes_is_used_again(monkeypatch):
     model = nn.Sequential(*(_linear() for _ in range(4)), _linear(12, 3))
     x, probes = torch.randn(64, 12), torch.randn(8, 12)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from srel_core.engine.layers.kinds.registry import is_known, kind_of
 from srel_core.engine.propagation import finite_differences
 
 RELUS = {nn.ReLU, F.relu, torch.relu, "relu", "relu_"}
@@ -36,6 +37,13 @@ PRODUCTS: dict[Any, Callable[..., Tensor]] = {
     **dict.fromkeys((operator.matmul, torch.matmul, "matmul"), operator.matmul),
     torch.bmm: torch.bmm,
 }
+
+
+def calls_layer(node: fx.Node, model: nn.Module) -> bool:
+    """Whether a node calls a layer of a known kind that is computed as its kind says. One that is
+    not, such as a convolution with another padding, is here where its weights are frozen."""
+    layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return layer is not None and is_known(layer) and kind_of(layer).why_not(layer) is None
 
 
 def operation_of(node: fx.Node, model: nn.Module) -> Any:

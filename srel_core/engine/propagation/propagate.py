@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 
 from srel_core.engine.layers import full_steps
 from srel_core.engine.layers.kinds.kind import change_by_input
-from srel_core.engine.layers.kinds.registry import KINDS, kind_of
+from srel_core.engine.layers.kinds.registry import kind_of
 from srel_core.engine.layers.sgd_steps import SGDSteps
 from srel_core.engine.propagation import finite_differences, operations
 from srel_core.engine.propagation.buffers import BufferPool
@@ -67,6 +67,7 @@ class Propagation:
         self.operations = {
             node: operations.operation_of(node, problem.model) for node in self.nodes
         }
+        self.layers = {node for node in self.nodes if operations.calls_layer(node, problem.model)}
         prepared = (
             (node, operations.prepared_difference(node, operation, self.activations, problem.model))
             for node, operation in self.operations.items()
@@ -162,7 +163,7 @@ class _Change:
             return None
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise CannotApplyError(f"{node} gives {type(value).__name__}, not real numbers")
-        if operation in KINDS:
+        if node in self.propagation.layers:
             return self._of_layer(node, weights)
         if len(moved) == 1:
             change = self._of_one(node, operation, moved[0])
