@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = "srel_core"
@@ -110,9 +110,8 @@ def _box(axes: Axes, top: float, height: float, face: str) -> None:
 
 def _arrow(axes: Axes, top: float) -> None:
     """From one layer down to the next, which it imports from."""
-    ends = {"xy": (WIDTH / 2, top + GAP), "xytext": (WIDTH / 2, top)}
-    axes.annotate("", **ends, arrowprops={"arrowstyle": "-|>", "color": EDGE, "shrinkA": 0,
-                                          "shrinkB": 0, "lw": 0.8})  # fmt: skip
+    style = {"arrowstyle": "-|>", "color": EDGE, "shrinkA": 0, "shrinkB": 0, "lw": 0.8}
+    axes.annotate("", (WIDTH / 2, top + GAP), (WIDTH / 2, top), arrowprops=style)
 
 
 def _lines(module: Module) -> list[Line]:
@@ -127,7 +126,8 @@ def _wrapped(words: str) -> list[str]:
     lines: list[str] = []
     for word in words.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and TextPath((0, 0), longer, prop=TEXT).get_extents().width <= WIDTH - 2 * MARGIN:
+        width, _, _ = text_to_path.get_text_width_height_descent(longer, TEXT, ismath=False)
+        if lines and width <= WIDTH - 2 * MARGIN:
             lines[-1] = longer
         else:
             lines.append(word)

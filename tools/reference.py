@@ -19,6 +19,7 @@ from toc import sources
 LINE = re.compile(r"^:modules: (.+)$", re.MULTILINE)
 PACKAGES = re.compile(r"^:packages:$", re.MULTILINE)
 FIGURE = Path("_build/figures/packages")  # below the book's sources, where nothing is a page
+WIDTH_ON_SCREEN, WIDTH_IN_PRINT = "480px", "56%"  # as high as a page of A4 has room for
 CAPTION = (
     "What imports what: each layer imports from those below it alone. Below the name of a package "
     "stands what it is for and, where it has layers of its own, these from the top."
@@ -32,14 +33,15 @@ def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
     """Replace each `:modules:` and `:packages:` line of a page."""
     book = Path(app.srcdir)
     source[0] = LINE.sub(lambda line: sections(line[1].split(), book), source[0])
-    source[0] = PACKAGES.sub(lambda _: figure(book), source[0])
+    width = WIDTH_IN_PRINT if app.builder.format == "latex" else WIDTH_ON_SCREEN
+    source[0] = PACKAGES.sub(lambda _: figure(book, width), source[0])
 
 
-def figure(book: Path) -> str:
+def figure(book: Path, width: str) -> str:
     """The figure of the packages, drawn, as MyST."""
     floors = packages.layers()
     packages.save(floors, book / FIGURE)
-    options = f":name: fig-packages\n:width: 480px\n:alt: {packages.alt_text(floors)}"
+    options = f":name: fig-packages\n:width: {width}\n:alt: {packages.alt_text(floors)}"
     return f"```{{figure}} /{FIGURE}.*\n{options}\n\n{CAPTION}\n```"
 
 

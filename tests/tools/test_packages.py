@@ -62,14 +62,23 @@ def test_letters_are_large_on_a_phone_and_stay_within_the_boxes():
 
 def test_a_page_gets_the_figure_for_screen_and_print_twice_the_same(tmp_path):
     reference, texts = tool("reference"), []
-    for folder in ("once", "again"):
+    for folder, builder in (("once", "html"), ("again", "html"), ("print", "latex")):
         source = ["Before.\n\n:packages:\n\nAfter."]
-        reference.fill_in(SimpleNamespace(srcdir=tmp_path / folder), "reference", source)
+        app = SimpleNamespace(srcdir=tmp_path / folder, builder=SimpleNamespace(format=builder))
+        reference.fill_in(app, "reference", source)
         texts.append(source[0])
         drawn = tmp_path / folder / "_build/figures"
         assert sorted(p.name for p in drawn.iterdir()) == ["packages.pdf", "packages.svg"]
-    assert texts[0] == texts[1]
+    assert texts[0] == texts[1] != texts[2]
     assert "{figure} /_build/figures/packages.*" in texts[0]
     assert len(re.search(r":alt: (.+)", texts[0])[1].split()) > 20
     once, again = ((tmp_path / f / "_build/figures/packages.svg") for f in ("once", "again"))
     assert once.read_bytes() == again.read_bytes()
+
+
+def test_the_figure_fits_a_printed_page():
+    packages, width = tool("packages"), tool("reference").WIDTH_IN_PRINT
+    figure = packages.draw(packages.layers())
+    wide, high = figure.get_size_inches()
+    of_line, of_page, caption = 453, 700, 40  # points of A4, as LaTeX's geometry has it
+    assert high / wide * of_line * float(width.rstrip("%")) / 100 + caption < of_page
