@@ -102,14 +102,14 @@ def duration(seconds):
 # With $S$ samples and $I$ inputs at which predictions are compared (the probes, and those samples
 # that are not among them), each layer contributes
 #
-# - $2 S m$ for the *slopes*, one pass forwards and one backwards for each sample, in double precision;
+# - $2 S m$ for the *output gradients*, one pass forwards and one backwards for each sample, in double precision;
 # - $S m$ for the *steps*, the gradients of its weights;
 # - $S I m$ for the *predictions*, in single precision, after each step.
 #
 # Change propagation, the way of computing SGD steps, pushes changes in place of predictions: $S I m$
 # for the same, and in place of the $S m$ the effect of the step within the layer, by its factors of low
-# rank or by the step written out, whichever is less. The tangent limit needs no prediction, only
-# slopes of every output at every input, and products of gradients.
+# rank or by the step in full, whichever is less. The tangent limit needs no prediction, only
+# gradients of every output at every input, and products of gradients.
 # :::
 #
 # So a measurement is mostly its predictions, $I$ of them for each sample. For the published network,
@@ -336,7 +336,7 @@ Markdown(
         else "is less than these kernels take: **out of reach with them**."
     )
     + f" With all that is in them, Python included, the layers of the predictions take {over['predictions']:.1f} times their own part of the "
-    f"floor (maps of 8×8 and fewer positions), the slopes {over['slopes']:.1f} times (double precision, for whose convolutions "
+    f"floor (maps of 8×8 and fewer positions), the output gradients {over['output gradients']:.1f} times (double precision, for whose convolutions "
     f"torch has no tuned kernel on a CPU), and the steps {over['steps']:.1f} times (a division for each weight, which the count "
     "of multiply-adds leaves out, in weights that no core's cache holds)."
 )
@@ -377,7 +377,7 @@ for name, (n_samples, n_probes, wanted_of) in SET_OUT_FOR.items():
     for work, way in (("change", "low_rank"), ("tangent", "tangent")):
         row = dense_networks[name][work]
         done = multiply_adds(dense_layers, way, n_samples, n_samples + n_probes, widths[-1])
-        in_float64 = 2 * done.pop("slopes") / rates["float64"]
+        in_float64 = 2 * done.pop("output gradients") / rates["float64"]
         least = in_float64 + 2 * sum(done.values()) / rates["float32"]
         words = "changes by SGD" if work == "change" else "tangent limit"
         reached.append(
@@ -484,7 +484,7 @@ plt.show()
 
 # %% [markdown]
 # Memory is bounded on request (`max_bytes`). The bound is on what is worked on at a time:
-# activations, slopes, stacked weights. The result itself and some copies of the weights come on top,
+# activations, output gradients, stacked weights. The result itself and some copies of the weights come on top,
 # since no order of computing spares them. Measured with larger images, in a fresh process each:
 
 # %% tags=["hide-input"]
@@ -749,7 +749,7 @@ phases, images_measured = row["cpu_seconds_by_phase_on_one_thread"], 60
 scale = row["seconds"] / row["cpu_seconds_on_one_thread"]
 published_cost = MeasurementCost(
     max(0.0, phases["rest"]) * scale,
-    (phases["slopes"] + phases["steps"]) * scale / images_measured,
+    (phases["output gradients"] + phases["steps"]) * scale / images_measured,
     phases["predictions"] * scale / images_measured**2,
 )
 first = next(iter(precision))

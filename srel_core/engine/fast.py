@@ -1,7 +1,7 @@
 """The fast ways to take a step on each sample: each step once, shared among all inputs.
 
 `shared` takes a sample at a time (on a CPU, one on each thread) over weights that it overwrites,
-`vmap` several samples at once with stacked weights, and `low_rank`, for SGD, pushes the change
+`stacked` several samples at once with stacked weights, and `low_rank`, for SGD, pushes the change
 itself through the network (`srel_core.engine.propagation.propagate`). All leave out weights that no
 step can move and compute small maps by products (`srel_core.engine.layers.compaction`). They apply
 where `srel_core.engine.conditions` has nothing against it.
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from srel_core.engine.layers.compaction import compact, ways
-from srel_core.engine.layers.per_sample_gradients import Place, Slopes, loss_slopes
-from srel_core.engine.layers.sgd_steps import Steps
+from srel_core.engine.layers.compaction import compact, descriptions
+from srel_core.engine.layers.gradient_pass import loss_gradients
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients, StepTarget
+from srel_core.engine.layers.sgd_steps import SGDSteps
 from srel_core.engine.propagation.graph import trace
 from srel_core.engine.propagation.propagate import Propagation
 from srel_core.engine.setup.memory import Footprint, gradient_parts
@@ -52,7 +53,8 @@ def measure_fast(
 ) -> Changes:
     """The changes by the fast way of this name. CannotApplyError where it does not apply."""
     with plain_attention():
-        problem = compact(Problem.of(task), rule).with_precise_gradients()
+        problem = compact(Problem.of(task), rule, products=method != "stacked")
+        problem = problem.with_precise_gradients()
         narrow = problem.precise is not None
         if problem.precise is not None and _is_lost_in_float32(rule, method):
             problem = problem.precise.with_own_predictions()
@@ -98,8 +100,8 @@ class Plan:
 
 def _by_steps(problem: Problem, rule: Rule, plan: Plan, in_float64: Tensor) -> Changes:
     """By subtracting predictions; again in float64 where float32 drowns the change."""
-    delta, layers = _changes(problem, rule, plan, problem.x, problem.y), ways(problem.model)
-    drowned = _drowned(delta, problem.rounding())
+    delta, layers = _changes(problem, rule, plan, problem.x, problem.y), descriptions(problem.model)
+    drowned = _drowned(delta, problem.prediction_rounding())
     if problem.precise is None:
         return Changes(problem.before.double(), delta, in_float64, drowned, layers)
     if not drowned.any():
@@ -107,7 +109,7 @@ def _by_steps(problem: Problem, rule: Rule, plan: Plan, in_float64: Tensor) -> C
     exact = problem.precise.with_own_predictions()
     redo = drowned.to(delta.device)
     delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
-    still = drowned & _drowned(delta, exact.rounding())
+    still = drowned & _drowned(delta, exact.prediction_rounding())
     return Changes(exact.before, delta, drowned, still, layers)
 
 
@@ -150,23 +152,24 @@ class _Stepped:
         named = dict(self.model.named_parameters())
         own = {id(named[name]): nn.Parameter(w) for name, w in self.weights.items()}
         put_weights(self.model, own)
-        self.places: list[Place] = []  # of these weights, once a step is to be written there
+        self.targets: list[StepTarget] = []  # of these weights, once a step is to be written
 
     def predict(self, inputs: Tensor) -> Tensor:
         for name, buffer in self.model.named_buffers():  # which a model may write to in passing
             buffer.copy_(self.problem.buffers[name])
         return self.model(inputs)
 
-    def after(self, step: tuple[Slopes, int] | None, rule: Rule, plan: Plan) -> Tensor:
-        """The predictions (I, C) after a step on one sample, the slopes of some and which of them;
-        without one, made in the same way, so that what does not move changes by exactly 0."""
+    def after(self, step: tuple[PerSampleGradients, int] | None, rule: Rule, plan: Plan) -> Tensor:
+        """The predictions (I, C) after a step on one sample, given as the gradients of some and
+        which of them it is; without one, made in the same way, so that what does not move changes
+        by exactly 0."""
         if step is None:
             for name, weight in self.weights.items():
                 weight.copy_(self.problem.weights[name])
         else:
-            slopes, row = step
-            self.places = self.places or slopes.places(self.weights)
-            slopes.step(row, rule, self.places)
+            gradients, row = step
+            self.targets = self.targets or gradients.targets(self.weights)
+            gradients.step(row, rule, self.targets)
         return _in_parts(self.predict, self.problem, plan)
 
 
@@ -176,11 +179,14 @@ def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor
     with Workers(problem, _Stepped) as workers:
         for parts in _rounds(problem, len(x), plan.samples, workers.threads):
             found = workers.map(
-                lambda own, rows: loss_slopes(own.problem, x[rows], y[rows]).laid_out(), parts
+                lambda own, rows: loss_gradients(
+                    own.problem, x[rows], y[rows]
+                ).with_cached_patches(),
+                parts,
             )
             steps = [
-                (slopes, row)
-                for slopes, rows in zip(found, parts, strict=True)
+                (gradients, row)
+                for gradients, rows in zip(found, parts, strict=True)
                 for row in range(rows.stop - rows.start)
             ]
             # None is no step, for the predictions before.
@@ -199,7 +205,7 @@ def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
 
 def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: Tensor) -> Changes:
     """By pushing changes through the network, some samples on each thread of a CPU."""
-    graph, layers = trace(problem.model), ways(problem.model)
+    graph, layers = trace(problem.model), descriptions(problem.model)
     before, deltas, of_steps = [], [], {}
     for inputs in problem.inputs.split(plan.inputs):
         # before the workers, each of which has one thread: this pass is one large piece
@@ -207,13 +213,13 @@ def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: Tensor)
         with Workers(problem, lambda own: own) as workers:
             for parts in _rounds(problem, len(problem.x), plan.samples, workers.threads):
                 found = workers.map(
-                    lambda own, rows: Steps.of(own, rule, own.x[rows], own.y[rows]), parts
+                    lambda own, rows: SGDSteps.of(own, rule, own.x[rows], own.y[rows]), parts
                 )
                 some = [step for steps in found for step in steps.split(max(flow.at_a_time))]
                 of_inputs += workers.map(flow.changes, some)
         deltas.append(torch.cat(of_inputs))
         before.append(flow.before)
-        of_steps = flow.ways
+        of_steps = flow.descriptions
     layers |= {name: f"{layers[name]}; {way}" for name, way in of_steps.items()}
     never = torch.zeros_like(in_float64)
     return Changes(torch.cat(before).double(), torch.cat(deltas, 1), in_float64, never, layers)

@@ -2,9 +2,9 @@
 
 The operations of a model are run one after another on values (S, I, ...), S the samples and I the
 inputs; before the first layer whose weight moves, on (I, ...). A linear or convolution layer is one
-batched product of matrices (`srel_core.engine.layers.as_matrices`), an elementwise operation or a
-pooling is called as it is, and any other is mapped over samples. How many operations are launched
-does not depend on how many samples there are, which is what counts on a GPU.
+batched product of matrices (`srel_core.engine.layers.kinds.stacked_matrices`), an elementwise
+operation or a pooling is called as it is, and any other is mapped over samples. How many operations
+are launched does not depend on how many samples there are, which is what counts on a GPU.
 """
 
 import operator
@@ -16,11 +16,11 @@ from torch import Tensor, fx, nn
 from torch.func import vmap
 from torch.nn import functional as F
 
-from srel_core.engine.layers.as_matrices import as_matrices
-from srel_core.engine.layers.fixed_size_conv import MapConv
-from srel_core.engine.layers.per_sample_gradients import Slopes, loss_slopes
+from srel_core.engine.layers.gradient_pass import loss_gradients
+from srel_core.engine.layers.kinds.registry import is_known, kind_of
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
 from srel_core.engine.propagation.graph import trace
-from srel_core.engine.propagation.operations import kind_of
+from srel_core.engine.propagation.operations import operation_of
 from srel_core.engine.setup.problem import Problem
 from srel_core.rules import SGD, Adam, Rule
 
@@ -54,16 +54,12 @@ class StackedModel:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.graph = problem, trace(problem.model)
-        for model in (problem.model, (problem.precise or problem).model):
-            for layer in model.modules():
-                if isinstance(layer, MapConv):  # one convolution is quicker for many samples
-                    layer.may_use_products = False
         layers = {
             name: layer
             for name, layer in problem.model.named_modules()
-            if any(p.requires_grad for p in layer.parameters(recurse=False))
+            if is_known(layer) and any(p.requires_grad for p in layer.parameters(recurse=False))
         }
-        self.matrices = {name: as_matrices(layer) for name, layer in layers.items()}
+        self.matrices = {name: kind_of(layer).stacked(layer) for name, layer in layers.items()}
         self.start = {f"{name}.weight": form.weight for name, form in self.matrices.items()} | {
             f"{name}.bias": layer.bias.detach()
             for name, layer in layers.items()
@@ -74,7 +70,7 @@ class StackedModel:
 
     def changes(self, rule: Rule, x: Tensor, y: Tensor, max_bytes: int) -> Tensor:
         """f_{w⁺(x_i)} − f_w at all inputs, (S, I, C) in float64, for samples x (S, ...)."""
-        at = loss_slopes(self.problem, x, y)
+        at = loss_gradients(self.problem, x, y)
         at_a_time, after = self._inputs_within(max_bytes // 2, at), []
         stepped = self._stepped(rule, at)
         with torch.no_grad():
@@ -84,26 +80,27 @@ class StackedModel:
                 after.append(predictions.double().expand(len(x), -1, -1))
         return torch.cat(after, 1) - self.problem.before.double()
 
-    def _inputs_within(self, max_bytes: int, at: Slopes) -> int:
+    def _inputs_within(self, max_bytes: int, at: PerSampleGradients) -> int:
         """How many inputs to predict at a time: a layer's columns, what they are made from and
         what it gives are there at once."""
         numbers = max(
-            form.columns_of(at.inputs[name].shape[1:]) + 2 * at.slopes[name].shape[1:].numel()
+            form.columns_of(at.inputs[name].shape[1:])
+            + 2 * at.output_gradients[name].shape[1:].numel()
             for name, form in self.matrices.items()
         )
         of_input = len(at) * numbers * self._at_start.element_size()
         return max(1, max_bytes // of_input)
 
-    def _stepped(self, rule: Rule, at: Slopes) -> Stacks:
+    def _stepped(self, rule: Rule, at: PerSampleGradients) -> Stacks:
         """The layers that move, after the step on each sample."""
         n = len(at)
         together = self._at_start.new_empty(n, len(self._at_start))
         gradients = self._by_name(together)
         for name, form in self.matrices.items():
             if (out := gradients.get(f"{name}.weight")) is not None:
-                form.write_gradient(at.inputs[name], at.slopes[name], out)
+                form.write_gradient(at.inputs[name], at.output_gradients[name], out)
             if (out := gradients.get(f"{name}.bias")) is not None:
-                out.copy_(form.bias_gradient(at.slopes[name]))
+                out.copy_(form.bias_gradient(at.output_gradients[name]))
         if type(rule) in (SGD, Adam):  # these look at each number by itself
             together.copy_(rule.change("", self._at_start, together)).add_(self._at_start)
             moved = gradients  # written over
@@ -150,21 +147,21 @@ class _Run(fx.Interpreter):
             return form.output(weights, biases, value if moved else value[None])
         if not moved:
             return super().run_node(n)
-        kind = kind_of(n, self.module)
-        if kind in SHAPES:
+        operation = operation_of(n, self.module)
+        if operation in SHAPES:
             return self._evaluate(n, {used: self.env[used][0] for used in moved})
         self.stacked.add(n)
-        return self._of_samples(n, kind, moved)
+        return self._of_samples(n, operation, moved)
 
-    def _of_samples(self, n: fx.Node, kind: Any, moved: list[fx.Node]) -> Tensor:
+    def _of_samples(self, n: fx.Node, operation: Any, moved: list[fx.Node]) -> Tensor:
         """An operation on values that differ among samples."""
         values = {used: self.env[used] for used in moved}
         if len(moved) == len(n.all_input_nodes):
             alike = len({value.shape for value in values.values()}) == 1
-            if kind in ELEMENTWISE or (kind in OF_TWO and alike):
+            if operation in ELEMENTWISE or (operation in OF_TWO and alike):
                 return self._evaluate(n, values)
             (value, *others) = values.values()
-            if kind in POOLS and not others and value.ndim == 5:
+            if operation in POOLS and not others and value.ndim == 5:
                 maps = value.transpose(1, 2)  # as they lie in memory
                 pooled = self._evaluate(n, {moved[0]: maps.flatten(0, 1)})
                 return pooled.unflatten(0, maps.shape[:2]).transpose(1, 2)

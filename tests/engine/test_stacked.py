@@ -46,7 +46,7 @@ def published(n):
 def stacked(n):
     model, x, y = published(n)
     task = Task.make(model, x, y, x, "cross_entropy")
-    problem = compact(Problem.of(task), sc.Adam(1e-4)).with_precise_gradients()
+    problem = compact(Problem.of(task), sc.Adam(1e-4), products=False).with_precise_gradients()
     return StackedModel(problem), problem
 
 

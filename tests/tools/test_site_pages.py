@@ -85,7 +85,10 @@ def test_the_letters_of_a_figure_can_be_read(site):
     """A figure as wide as this shrinks them to 10 pixels in the column of text."""
     for name, path in pages(site).items():
         for image in text_part(path).find_all("img"):
-            with Image.open(path.parent / image["src"]) as picture:
+            file = path.parent / image["src"]
+            if file.suffix == ".svg":  # drawn as wide as a column: tests/tools/test_packages.py
+                continue
+            with Image.open(file) as picture:
                 assert picture.width <= 1250, f"{name}: {image['alt']}"
 
 

@@ -12,17 +12,16 @@ kernels written out as Toeplitz matrices, which leave the padding out.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from srel_core.engine.layers.fixed_size_conv import MapConv
 
-
-class AsMatrices(Protocol):
-    """A layer in matrix form: its weight is `weight` (outputs, reads), and S of them, or their
+class StackedMatrices(Protocol):
+    """A layer in this form: its weight is `weight` (outputs, reads), and S of them, or their
     gradients, are (S, outputs, reads). Activations are (s, I, ...), s being 1 where all samples
     share them."""
 
@@ -42,24 +41,11 @@ class AsMatrices(Protocol):
         """How many numbers are in the columns of one input of this shape."""
 
 
-def as_matrices(layer: nn.Module) -> AsMatrices:
-    """The matrix form of a linear or convolution layer."""
-    if isinstance(layer, nn.Linear):
-        return _Dense(layer)
-    assert isinstance(layer, (nn.Conv2d, MapConv))
-    if isinstance(layer, MapConv) and _reads_mostly_padding(layer):
-        return _SmallMaps(layer)
-    return _Maps(layer)
+class StackedRows:
+    """Of a linear layer, which reads rows (..., features)."""
 
-
-def _reads_mostly_padding(layer: MapConv) -> bool:
-    n_pixels, n_taps = math.prod(layer.size_in), math.prod(layer.weight.shape[:2])
-    return layer.groups == 1 and n_pixels <= n_taps
-
-
-class _Dense:
-    def __init__(self, layer: nn.Linear) -> None:
-        self.weight = layer.weight.detach()
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
 
     def write_gradient(self, a: Tensor, at_output: Tensor, out: Tensor) -> None:
         rows, columns = (t.reshape(len(t), -1, t.shape[-1]) for t in (at_output, a))
@@ -76,15 +62,46 @@ class _Dense:
         return math.prod(shape)
 
 
-class _Maps:
-    def __init__(self, layer: nn.Conv2d | MapConv) -> None:
-        self.groups, self.stride, self.dilation = layer.groups, layer.stride, layer.dilation
-        if isinstance(layer, MapConv):
-            kernel, self.pads = layer.weight.detach().permute(3, 2, 0, 1), layer.pads
-        else:
-            down, across = (int(n) for n in layer.padding)
-            kernel, self.pads = layer.weight.detach(), (across, across, down, down)
-        self.taps, self.weight = tuple(kernel.shape[2:]), kernel.flatten(1)
+@dataclass(frozen=True)
+class Window:
+    """What an output pixel of a convolution reads; `pads` in the order of `F.pad`."""
+
+    taps: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: tuple[int, ...]
+
+    def size_out(self, shape: Sequence[int]) -> list[int]:
+        """Height and width of the output for maps (..., height, width)."""
+        left, right, top, bottom = self.pads
+        padded = (shape[-2] + top + bottom, shape[-1] + left + right)
+        return [
+            (n - dilation * (taps - 1) - 1) // stride + 1
+            for n, taps, stride, dilation in zip(
+                padded, self.taps, self.stride, self.dilation, strict=True
+            )
+        ]
+
+    def of(self, a: Tensor) -> Tensor:
+        """Of maps (s, I, C, height, width), or (s, C, height, width), a view (s, C, tap rows, tap
+        columns, I, height, width) with what each tap reads for each output pixel."""
+        padded = F.pad(a, self.pads) if any(self.pads) else a
+        of_sample, *of_inputs, of_channel, down, across = padded.stride()
+        n_inputs, of_input = (a.shape[1], *of_inputs) if of_inputs else (1, 0)
+        return padded.as_strided(
+            (len(a), a.shape[-3], *self.taps, n_inputs, *self.size_out(a.shape)),
+            (
+                of_sample, of_channel, down * self.dilation[0], across * self.dilation[1],
+                of_input, down * self.stride[0], across * self.stride[1],
+            ),
+        )  # fmt: skip
+
+
+class StackedMaps:
+    """Of a convolution, by its columns."""
+
+    def __init__(self, weight: Tensor, window: Window, groups: int) -> None:
+        self.weight, self.window, self.groups = weight, window, groups
 
     def write_gradient(self, a: Tensor, at_output: Tensor, out: Tensor) -> None:
         columns = self._columns(a)
@@ -99,66 +116,47 @@ class _Maps:
 
     def output(self, weights: Tensor, biases: Tensor | None, a: Tensor) -> Tensor:
         out = _product(weights, biases, self._columns(a), self.groups)
-        size = self._size_out(a.shape)
+        size = self.window.size_out(a.shape)
         return out.view(len(weights), -1, a.shape[1], *size).transpose(1, 2)
 
     def columns_of(self, shape: Sequence[int]) -> int:
-        return self.groups * self.weight.shape[1] * math.prod(self._size_out(shape))
+        return self.groups * self.weight.shape[1] * math.prod(self.window.size_out(shape))
 
     def _columns(self, a: Tensor) -> Tensor:
         """Maps (s, I, C, height, width), or (s, C, height, width), as columns (s · groups, reads,
         I · output positions)."""
-        return self._windows(a).reshape(len(a) * self.groups, self.weight.shape[1], -1)
-
-    def _windows(self, a: Tensor) -> Tensor:
-        """A view (s, C, tap rows, tap columns, I, height, width) of the padded maps: what each tap
-        reads for each output position."""
-        padded = F.pad(a, self.pads) if any(self.pads) else a
-        of_sample, *of_inputs, of_channel, down, across = padded.stride()
-        n_inputs, of_input = (a.shape[1], *of_inputs) if of_inputs else (1, 0)
-        return padded.as_strided(
-            (len(a), a.shape[-3], *self.taps, n_inputs, *self._size_out(a.shape)),
-            (
-                of_sample, of_channel, down * self.dilation[0], across * self.dilation[1],
-                of_input, down * self.stride[0], across * self.stride[1],
-            ),
-        )  # fmt: skip
-
-    def _size_out(self, shape: Sequence[int]) -> list[int]:
-        left, right, top, bottom = self.pads
-        padded = (shape[-2] + top + bottom, shape[-1] + left + right)
-        return [
-            (n - dilation * (taps - 1) - 1) // stride + 1
-            for n, taps, stride, dilation in zip(
-                padded, self.taps, self.stride, self.dilation, strict=True
-            )
-        ]
+        return self.window.of(a).reshape(len(a) * self.groups, self.weight.shape[1], -1)
 
 
-class _SmallMaps(_Maps):
-    """What a weight reads is in the order of taps, then channels."""
+class StackedSmallMaps:
+    """Of a convolution of small maps, by their Toeplitz matrices. What a weight reads is in the
+    order of taps, then channels; `met` (output pixels, input pixels) has the taps by which they are
+    read, one past the last for none."""
 
-    def __init__(self, layer: MapConv) -> None:
-        super().__init__(layer)
-        self.channels, n_taps = layer.weight.shape[2], math.prod(self.taps)
-        self.weight = layer.weight.detach().permute(3, 0, 1, 2).flatten(1)
-        # the tap by which an output pixel reads an input pixel, (outputs, inputs)
-        met = layer._met.T.to(self.weight.device)
-        self.met, self.pixels = met.clamp_max(n_taps - 1).flatten(), met.shape[1]
-        on_padding = met.flatten() == n_taps
-        self.on_padding = on_padding if bool(on_padding.any()) else None
+    def __init__(self, weight: Tensor, window: Window, met: Tensor) -> None:
+        self.weight, self.window, n_taps = weight, window, math.prod(window.taps)
+        self.channels, self.pixels = weight.shape[1] // n_taps, met.shape[1]
+        self.met = met.clamp_max(n_taps - 1).flatten()
+        unread = met.flatten() == n_taps
+        self.unread = unread if bool(unread.any()) else None
 
     def write_gradient(self, a: Tensor, at_output: Tensor, out: Tensor) -> None:
-        windows = self._windows(a).permute(0, 2, 3, 1, 4, 5, 6)
+        windows = self.window.of(a).permute(0, 2, 3, 1, 4, 5, 6)
         columns = windows.reshape(len(a), self.weight.shape[1], -1)
         torch.bmm(at_output.reshape(len(a), -1, columns.shape[2]), columns.mT, out=out)
 
+    def bias_gradient(self, at_output: Tensor) -> Tensor:
+        return at_output.sum((2, 3))
+
     def output(self, weights: Tensor, biases: Tensor | None, a: Tensor) -> Tensor:
-        size, whole = self._size_out(a.shape), a.permute(0, 3, 4, 2, 1).flatten(1, 3)
+        size, whole = self.window.size_out(a.shape), a.permute(0, 3, 4, 2, 1).flatten(1, 3)
         if biases is not None:
             biases = biases.repeat_interleave(math.prod(size), 1)
         out = _product(self._toeplitz(weights), biases, whole)
         return out.view(len(out), -1, *size, a.shape[1]).permute(0, 4, 1, 2, 3)
+
+    def columns_of(self, shape: Sequence[int]) -> int:
+        return math.prod(shape)
 
     def _toeplitz(self, weights: Tensor) -> Tensor:
         """(S, outputs · output pixels, input pixels · channels)."""
@@ -166,8 +164,8 @@ class _SmallMaps(_Maps):
             return weights
         by_tap = weights.view(*weights.shape[:2], -1, self.channels)
         met = by_tap.index_select(2, self.met)
-        if self.on_padding is not None:
-            met[:, :, self.on_padding] = 0
+        if self.unread is not None:
+            met[:, :, self.unread] = 0
         return met.view(len(weights), -1, self.pixels * self.channels)
 
 
