@@ -16,7 +16,7 @@
 #
 # $S_{\rm rel}$ asks for one training step for each sample, each from the same weights, and for a
 # prediction after each of them at each probe. That is why the experiments of
-# {cite:t}`dan2021dynamics` look at twenty images a class and not at two thousand. This chapter
+# {cite:t}`dan2021dynamics` look at twenty images per class and not at two thousand. This chapter
 # counts what such a measurement has to compute, compares it with what the machine can do, and turns
 # the question round: how many samples and probes does a wanted interval need, and what is the
 # cheapest way to get it?
@@ -625,11 +625,11 @@ if len(square):
         f"{varying(duration(float(cost.seconds(3 * s, 6 * s))))}."
     )
 Markdown(
-    f"The pilot, {PILOT} samples and {PILOT} probes a class, has a same-class AUC of {value:.2f} with "
+    f"The pilot, {PILOT} samples and {PILOT} probes per class, has a same-class AUC of {value:.2f} with "
     f"an interval {width:.3f} wide, of whose variance "
     f"{', '.join(f'{term / sum(terms.values()):.0%} comes from {name}' for name, term in terms.items())}. "
     f"An interval {wanted_share * width:.3f} wide takes **{varying(plan.samples_per_class)} samples and "
-    f"{varying(plan.probes_per_class)} probes a class**, in about {varying(duration(plan.seconds))}.{beside}"
+    f"{varying(plan.probes_per_class)} probes per class**, in about {varying(duration(plan.seconds))}.{beside}"
 )
 
 # %% [markdown]
@@ -658,7 +658,7 @@ header = [
 ]
 Markdown(
     table(header, rows)
-    + f"\n\nSeen in {REPEATS} measurements of {varying(size[0])} samples and {varying(size[1])} probes a class. The interval is that "
+    + f"\n\nSeen in {REPEATS} measurements of {varying(size[0])} samples and {varying(size[1])} probes per class. The interval is that "
     f"of the chi-squared distribution. The pilot itself, of {PILOT} a class, knows a component "
     f"to about {np.sqrt(2 / (3 * (PILOT - 1))):.0%}."
 )
@@ -672,7 +672,7 @@ Markdown(
 # %% [markdown]
 # ### The published size
 #
-# What do twenty images a class, each a sample and a probe, give in the runs of the `paper` profile, at
+# What do twenty images per class, each a sample and a probe, give in the runs of the `paper` profile, at
 # their last checkpoint? The components come from `benchmarks/paper_precision.py`; that of
 # the runs comes from very few of them and is the least certain number here.
 
@@ -682,7 +682,7 @@ SIZES_SHOWN = np.unique(np.geomspace(5, 1000, 40).round())
 
 
 def per_class_for(components, share, runs, now):
-    """The fewest images a class, of up to ten thousand, for this share of the present width."""
+    """The fewest images per class, of up to ten thousand, for this share of the present width."""
     n = np.arange(2.0, 10_001)
     wanted = share**2 * float(components.variance(float(now), float(now), runs, True))
     enough = n[components.variance(n, n, runs, True) <= wanted]
@@ -709,9 +709,9 @@ for dataset, of in precision.items():
                 ]
             )
 header = ["data", "step", "summary", "value", "width of its interval", "of its variance from runs"]
-Markdown(table([*header, "images a class for half of it"], rows))
+Markdown(table([*header, "images per class for half of it"], rows))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images a class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images a class, a line for each step rule."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images per class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images per class, a line for each step rule."}}
 with style():
     figure, panels = plt.subplots(
         1, len(precision), figsize=(4.5 * len(precision), 3.4), squeeze=False, sharey=True,
@@ -761,7 +761,7 @@ half = interval_width(float(adam.variance(now, now, target["runs"], True))) / 2
 with_training = replace(published_cost, fixed=statistics.mean(target["seconds"]))
 try:
     finer = cheapest(adam, with_training, half, 3, True, max_per_class=1500, max_runs=50)
-    fine = f"{finer.samples_per_class} images a class in {finer.runs} runs"
+    fine = f"{finer.samples_per_class} images per class in {finer.runs} runs"
 except ValueError as error:
     finer, fine = None, str(error)
 
