@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srel_core.engine.direct import instead_of_drowned, rounding_of
 from srel_core.engine.directional import Derivatives, derivative_along
-from srel_core.engine.setup.task import Task
+from srel_core.engine.setup.task import CHEAP, Task
 from srel_core.engine.stepping import Stepping, can_be_wide, stepping
 from srel_core.rules import Rule
 
@@ -17,9 +17,6 @@ from srel_core.rules import Rule
 # definition is computed in float64; in float32 its own gradient may put a unit at rest on the wrong
 # side.
 _APART = {torch.float64: 2e-3, torch.float32: 2e-2}
-
-# Operations of a forward pass up to which the definition costs little in float64.
-_CHEAP = 10_000_000
 
 # Of a model that is not cheap one sample in so many is tried, so that it takes a twentieth of the
 # time.
@@ -33,7 +30,7 @@ def disagreement(task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor) 
     samples = (~drowned).nonzero().flatten()
     if not len(samples):
         return 0.0
-    cheap = task.cost.operations <= _CHEAP
+    cheap = task.cost.operations <= CHEAP
     with stepping(task, wide=cheap and can_be_wide(task)) as own:
         found = [_of_sample(own, rule, i, delta[i]) for i in _chosen(task, delta, samples, cheap)]
     return max(found)
@@ -52,7 +49,7 @@ def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> 
     most = int(delta[: own.task.n_probes].flatten(1).norm(dim=1).argmax())
     rows = torch.tensor(sorted({int(own.task.own_row[sample]), most}), device=own.task.device)
     inputs, got = own.inputs[rows], delta[rows.to(delta.device)]
-    gradient = own.gradient(sample)
+    gradient, _ = own.gradient(sample)
     if rule is None:
         own.go_back()
         down = {name: -g for name, g in gradient.items()}
@@ -66,7 +63,7 @@ def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> 
         return apart
     step = own.step_of(rule, gradient)
     if any(bool(change.any()) for change in step.values()):  # it may be the subtraction that is off
-        rounding = rounding_of(own, inputs, before)
+        rounding = rounding_of(own, inputs, before).of(before)
         derivatives = Derivatives(own, len(rows))
         instead_of_drowned(own, derivatives, step, inputs, wanted, rounding)
     return _apart(own, got, wanted)

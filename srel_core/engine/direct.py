@@ -18,7 +18,7 @@ from torch import Tensor
 from srel_core.engine.collected import Collected
 from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
-from srel_core.engine.setup.task import Task
+from srel_core.engine.setup.task import LARGE, Task
 from srel_core.engine.stepping import Step, Stepping, signs, stepping
 from srel_core.rules import SGD, Adam, Rule
 
@@ -47,6 +47,12 @@ class Seen:
         at = row if row < task.n_probes else task.n_probes
         return cls(own.inputs[rows.to(task.device)], rows, at)
 
+    def keep_own(self, before: Tensor, prediction: Tensor) -> None:
+        """The prediction at the sample, if those before the step (I, ..., C) lack it."""
+        row = self.rows[self.own]
+        if bool(before[row].isnan().any()):
+            before[row] = prediction
+
     def add(self, collected: Collected, sample: int, before: Tensor, delta: Tensor) -> None:
         """Hand on predictions (I, ..., C) and their changes at these inputs."""
         n, before = collected.task.n_probes, before[self.rows.to(before.device)]
@@ -73,11 +79,13 @@ def measure_steps(
         predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
         before = predict(own.inputs) if wide or one_by_one else task.before.double()
         rounding = rounding_of(own, own.inputs, before)
+        before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
         by_optimizer = one_by_one or type(rule) not in (SGD, Adam)
         for sample in range(len(task.x)) if samples is None else samples:
             seen = Seen.of(own, sample)
-            gradient = own.gradient(sample)
+            gradient, prediction = own.gradient(sample)
+            seen.keep_own(before, prediction)
             if by_optimizer:
                 own.take_by_optimizer(rule, gradient)
             step = own.step_of(rule, gradient)
@@ -88,7 +96,7 @@ def measure_steps(
             if not any(bool(change.any()) for change in step.values()):
                 delta = torch.zeros_like(delta)
             else:
-                at = rounding[seen.rows.to(before.device)]
+                at = rounding.of(before[seen.rows.to(before.device)])
                 found = instead_of_drowned(own, derivatives, step, seen.inputs, delta, at)
                 collected.by_derivative[sample] = found
             collected.in_float64[sample] = wide
@@ -103,30 +111,52 @@ def measure_limit(
     before (I, ..., C) in float64, and in which way the derivatives were taken."""
     with stepping(task, wide) as own:
         before = own.predict(own.inputs, at_a_time) if wide else task.before.double()
+        before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
         for sample in range(len(task.x)):
             seen = Seen.of(own, sample)
-            down = {name: -g for name, g in own.gradient(sample).items()}
+            gradient, prediction = own.gradient(sample)
+            seen.keep_own(before, prediction)
+            down = {name: -g for name, g in gradient.items()}
             own.go_back()
             collected.in_float64[sample] = wide
             seen.add(collected, sample, before, derivatives.along(down, seen.inputs))
     return before, derivatives.way
 
 
-def rounding_of(own: Stepping, inputs: Inputs, before: Tensor) -> Tensor:
-    """How large the rounding errors of predictions `before` (I, ..., C) at inputs may be, (I,).
+def _for_all_inputs(before: Tensor, task: Task) -> Tensor:
+    """Predictions (n, ..., C) at the first inputs with NaN for those at the others."""
+    rest = before.new_full((len(task.inputs) - len(before), *before.shape[1:]), torch.nan)
+    return torch.cat([before, rest]) if len(rest) else before
 
-    What rounding every weight does at a few inputs, relative to the size of the predictions: each
-    is moved by half a unit in its last place, up or down. Prediction by prediction no less than a
-    few roundings of its own.
+
+@dataclass(frozen=True)
+class Rounding:
+    """How large the rounding errors of predictions may be: an error relative to their size, or to
+    that of the `typical` prediction where it is larger."""
+
+    relative: Tensor
+    typical: Tensor
+
+    def of(self, predictions: Tensor) -> Tensor:
+        """Of predictions (B, ..., C), (B,)."""
+        return self.relative * predictions.abs().flatten(1).amax(1).maximum(self.typical)
+
+
+def rounding_of(own: Stepping, inputs: Inputs, before: Tensor) -> Rounding:
+    """Of the model's predictions `before` (n, ..., C) at the first n inputs.
+
+    What rounding every weight does at an input or two: each is moved by half a unit in its last
+    place, up or down. No less than a few roundings of the predictions themselves.
     """
-    some = torch.linspace(0, len(before) - 1, min(2, len(before))).long().to(before.device)
+    n = min(len(before), 2 if own.task.cost.operations <= LARGE else 1)
+    some = torch.linspace(0, len(before) - 1, n).long().to(before.device)
     own.take({n: own.rounding_unit * signs(w) * w.abs() for n, w in own.start.items()})
     moved = own.predict(inputs[some], len(some))
     own.go_back()
     size = before.abs().flatten(1).amax(1)
     apart = (moved - before[some]).abs().flatten(1).amax(1) / size[some].clamp_min(1e-300)
-    return (2 * apart.max() + 4 * own.rounding_unit) * size.maximum(size.median())
+    return Rounding(2 * apart.max() + 4 * own.rounding_unit, size.median())
 
 
 def instead_of_drowned(
@@ -152,7 +182,14 @@ def instead_of_drowned(
 
 
 def drowned(delta: Tensor, rounding: Tensor) -> Tensor:
-    """(I,): where a change (I, ..., C) is too small for the rounding (I,) of its prediction."""
+    """(B,): where a change (B, ..., C) is too small for the rounding (B,) of its prediction."""
     # A shift common to all outputs changes no probability: it must not hide a drowned change.
     seen = delta - delta.mean(-1, keepdim=True) if delta.shape[-1] > 1 else delta
     return seen.abs().flatten(1).amax(1) < ROUNDING_MARGIN * rounding
+
+
+def drowned_samples(delta: Tensor, rounding: Tensor) -> Tensor:
+    """(S,), on the CPU: samples with such a change (S, I, C) at any input, for predictions whose
+    rounding (I,) does not yet count that of the stepped weights."""
+    lost = drowned(delta.flatten(0, 1), 2 * rounding.repeat(len(delta)))
+    return lost.view(delta.shape[:2]).any(1).cpu()

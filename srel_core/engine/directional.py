@@ -14,7 +14,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 from srel_core.engine.setup.inputs import Inputs
-from srel_core.engine.setup.task import plain_attention
+from srel_core.engine.setup.task import LARGE, plain_attention
 from srel_core.engine.stepping import Step, Stepping
 
 # By how much predictions change within the quotient, relative to their size: what rounds is then a
@@ -25,9 +25,6 @@ _RELATIVE_CHANGE = {torch.float64: 1e-6, torch.float32: 3e-3}
 # How far a derivative may be from the quotient at the first inputs it is asked for: one that misses
 # a part of the model is off by more, a quotient across a kink by less.
 _AGREES = 0.02
-
-# Operations of a forward pass up to which it takes no time to try many inputs.
-_CHEAP = 100_000_000
 
 
 class Derivatives:
@@ -53,7 +50,7 @@ class Derivatives:
     @property
     def _n_tried(self) -> int:
         """Few inputs where each takes long; where it does not, enough that what is missed shows."""
-        return 16 if self.own.task.cost.operations <= _CHEAP else 1
+        return 16 if self.own.task.cost.operations <= LARGE else 1
 
     def _choose(self, direction: Step, some: Inputs) -> None:
         wanted = _quotient(self.own, direction, some)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from srel_core.engine.direct import drowned_samples
 from srel_core.engine.layers.compaction import compact, descriptions
 from srel_core.engine.layers.gradient_pass import loss_gradients
 from srel_core.engine.layers.per_sample_gradients import PerSampleGradients, StepTarget
@@ -25,11 +26,6 @@ from srel_core.engine.setup.task import Task, plain_attention
 from srel_core.engine.setup.threads import Workers
 from srel_core.engine.stacked import StackedModel
 from srel_core.rules import SGD, Rule
-
-# A float32 prediction's change is trusted where it is this many times the rounding error measured
-# on the model itself: 1e-3 of KL, which is of second order, asks for 5e-4 of the change; the
-# rounding of the stepped weights adds to that of the predictions, hence the 4.
-_ROUNDING_MARGIN = 4 / 5e-4
 
 # Below this learning rate products with it leave the range of float32.
 _TINY_LR = 1e-12
@@ -101,7 +97,7 @@ class Plan:
 def _by_steps(problem: Problem, rule: Rule, plan: Plan, in_float64: Tensor) -> Changes:
     """By subtracting predictions; again in float64 where float32 drowns the change."""
     delta, layers = _changes(problem, rule, plan, problem.x, problem.y), descriptions(problem.model)
-    drowned = _drowned(delta, problem.prediction_rounding())
+    drowned = drowned_samples(delta, problem.prediction_rounding())
     if problem.precise is None:
         return Changes(problem.before.double(), delta, in_float64, drowned, layers)
     if not drowned.any():
@@ -109,7 +105,7 @@ def _by_steps(problem: Problem, rule: Rule, plan: Plan, in_float64: Tensor) -> C
     exact = problem.precise.with_own_predictions()
     redo = drowned.to(delta.device)
     delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
-    still = drowned & _drowned(delta, exact.prediction_rounding())
+    still = drowned & drowned_samples(delta, exact.prediction_rounding())
     return Changes(exact.before, delta, drowned, still, layers)
 
 
@@ -194,13 +190,6 @@ def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor
             predictions += workers.map(lambda own, step: own.after(step, rule, plan), some)
     before, *after = predictions
     return torch.stack(after) - before
-
-
-def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
-    """(S,): samples with a change, at any input, too small for its prediction's rounding (I,)."""
-    # A shift common to all outputs changes no probability: it must not hide a drowned change.
-    seen = delta - delta.mean(2, keepdim=True) if delta.shape[2] > 1 else delta
-    return (seen.abs().amax(2) < _ROUNDING_MARGIN * rounding).any(1).cpu()
 
 
 def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: Tensor) -> Changes:

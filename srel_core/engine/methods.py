@@ -33,7 +33,7 @@ from srel_core.engine.setup.memory import (
     rows_within,
 )
 from srel_core.engine.setup.outputs import Pick
-from srel_core.engine.setup.task import Task, measuring
+from srel_core.engine.setup.task import CHEAP, LARGE, Task, measuring
 from srel_core.engine.stepping import can_be_wide
 from srel_core.engine.tangent_kernel import kernel_changes
 from srel_core.rules import SGD, OptimizerStep, Rule
@@ -41,10 +41,6 @@ from srel_core.rules import SGD, OptimizerStep, Rule
 METHODS = ("auto", "loop", "direct", "shared", "stacked", "low_rank")
 LIMIT_METHODS = ("auto", "direct", "kernel")
 GRADIENTS = ("auto", "float64", "model")
-
-# Operations of a forward pass above which the fast ways, which take gradients in float64, gain
-# nothing over the direct one; and up to which the latter computes in float64.
-_LARGE, _CHEAP = 100_000_000, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ class _Measurement:
         cause = why_not(task)
         if cause is None and asked == "auto" and self.options.gradients == "model":
             cause = "the fast ways take gradients in float64"
-        if cause is None and asked == "auto" and task.cost.operations > _LARGE:
+        if cause is None and asked == "auto" and task.cost.operations > LARGE:
             cause = "it is large"
         if cause is not None:
             return "direct", cause
@@ -222,7 +218,7 @@ class _Measurement:
         """Whether the direct way computes in float64 though the model does not."""
         asked = self.options.gradients
         if asked == "model" or (
-            asked == "auto" and not force and self.task.cost.operations > _CHEAP
+            asked == "auto" and not force and self.task.cost.operations > CHEAP
         ):
             return False
         return can_be_wide(self.task)

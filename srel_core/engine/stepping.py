@@ -56,16 +56,17 @@ class Stepping:
             for name, buffer in module.named_buffers(recurse=False)
         ]
 
-    def gradient(self, sample: int) -> Step:
-        """∇_w ℓ(w; x_i, y_i) by name, as a backward pass leaves it; without those weights that it
-        does not reach."""
+    def gradient(self, sample: int) -> tuple[Step, Tensor]:
+        """∇_w ℓ(w; x_i, y_i) by name, as a backward pass leaves it, without those weights that it
+        does not reach; and the prediction (..., C) at the sample in float64."""
         for parameter in self.task.weights.values():
             parameter.grad = None
         with torch.enable_grad():
             prediction = self.predictions(self.x[sample : sample + 1])[0]
             loss = self.task.loss(prediction, self.task.y[sample])
+            checks.require_finite_loss(sample, loss)
             if not loss.requires_grad:
-                return {}
+                return {}, prediction.double()
             with checks.calling_the_model(f"sample {sample} for a backward pass"):
                 loss.backward()
         found = {}
@@ -74,7 +75,7 @@ class Stepping:
                 gradient = parameter.grad.detach()
                 found[name] = gradient.to_dense() if gradient.layout != torch.strided else gradient
                 checks.require_finite_gradient(name, sample, found[name])
-        return found
+        return found, prediction.detach().double()
 
     def step_of(self, rule: Rule, gradient: Step) -> Step:
         """What a rule adds to the weights, each a whole tensor, given once; it may use up the

@@ -166,7 +166,13 @@ def require_losses(losses: Tensor) -> None:
     finite = torch.isfinite(losses)
     if not bool(finite.all()):
         i = int((~finite).nonzero()[0])
-        raise ValueError(f"the loss of sample {i} is {float(losses[i])}: it must be finite")
+        require_finite_loss(i, losses[i])
+
+
+def require_finite_loss(sample: int, loss: Tensor) -> None:
+    """ValueError, naming the sample, unless its loss is finite."""
+    if not bool(torch.isfinite(loss)):
+        raise ValueError(f"the loss of sample {sample} is {float(loss)}: it must be finite")
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

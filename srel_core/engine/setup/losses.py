@@ -115,9 +115,10 @@ class SampleLoss:
         checks.require_numbers(by_sample)
         return torch.stack(by_sample)
 
-    def checked_targets(self, y: Tensor, predictions: Tensor) -> Tensor:
+    def checked_targets(self, y: Tensor, predictions: Tensor, its_own: bool = True) -> Tensor:
         """The targets y (S, ...) as the loss takes them, tried on every sample's prediction
-        (S, ..., C). ValueError, naming the sample, where one has no loss."""
+        (S, ..., C), or, unless they are `its_own`, on others. ValueError, naming the sample, where
+        one has no loss."""
         if self.function is cross_entropy:
             y = checks.labels(y, predictions.shape, IGNORED)
         if self.function is mse and y[0].numel() != predictions[0].numel():
@@ -132,5 +133,6 @@ class SampleLoss:
                 f"loss(prediction, target) of one sample, of shapes {tuple(predictions.shape[1:])} "
                 f"and {tuple(y.shape[1:])}, ends in {checks.in_one_line(error)}"
             ) from error
-        checks.require_losses(values)
+        if its_own:
+            checks.require_losses(values)
         return y

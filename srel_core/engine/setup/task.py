@@ -52,6 +52,12 @@ def plain_attention() -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fused)
 
 
+# Operations of a forward pass: up to the first, trying one more takes no time, and float64 costs
+# little; above the second, each pass counts, and the fast ways, whose gradients are in float64,
+# gain nothing.
+CHEAP, LARGE = 20_000_000, 100_000_000
+
+
 @dataclass(frozen=True)
 class ForwardCost:
     """What predicting one input takes: floating-point operations, the bytes of all that the
@@ -84,8 +90,9 @@ class Task:
     `inputs` (I) holds the probes, then those samples that are not among them; `own_row[i]` is the
     row of sample i. `same_input` (P, S) is True where probe and sample are equal. `weights` are the
     parameters that a step moves, by name. `gives_tensor`: whether predictions are all that the
-    model gives. `before` (I, ..., C) are those at the present weights, and `cost` what one of them
-    takes.
+    model gives. `before` (n, ..., C) are those at the first n inputs at the present weights: at all
+    of them, or, for a model with more operations than `LARGE`, at the probes; and `cost` what one
+    of them takes.
     """
 
     model: nn.Module
@@ -117,8 +124,6 @@ class Task:
 
         `rows_within(cost)` says how many inputs to predict at a time; None: all.
         """
-        if not isinstance(model, nn.Module):
-            raise ValueError(f"model must be a torch.nn.Module, not {type(model).__name__}")
         x, y, probes = _read(x, y, probes)
         samples, at = Inputs.of("x", x), Inputs.of("probes", probes)
         samples.require_like(at)
@@ -135,18 +140,18 @@ class Task:
         sample_loss, pick = SampleLoss.of(loss), picking(output)
         with torch.no_grad():
             alone, gives_tensor, cost = _first_prediction(model, inputs[:1], pick)
-            inputs = _in_quicker_layout(model, inputs, pick, cost)
             at_a_time = len(inputs) if rows_within is None else rows_within(cost)
-            with checks.calling_the_model(f"a batch of {min(at_a_time, len(inputs))}"):
-                before = torch.cat([pick(rows.call(model)) for rows in inputs.split(at_a_time)])
-                checks.require_predictions(before, len(inputs))
-                _require_per_input(model, inputs, pick, before, alone)
+            # Samples of a costly model are predicted on the way to their gradients.
+            n = len(at) if cost.operations > LARGE else len(inputs)
+            inputs, before = _predicted(model, inputs, n, pick, cost, at_a_time, alone)
         if before.ndim > 2 and targets.ndim == 1 and sample_loss.is_named:
             raise ValueError(
                 f"the model predicts {tuple(before.shape[1:])} for each input, so y must hold a "
                 f"target for each position, but has shape {tuple(targets.shape)}"
             )
-        targets = sample_loss.checked_targets(targets, before[own_row.to(before.device)])
+        all_of_them = n == len(inputs)
+        some = own_row if all_of_them else torch.zeros_like(own_row)
+        targets = sample_loss.checked_targets(targets, before[some.to(before.device)], all_of_them)
         checked = (model, weights, samples, targets, inputs, len(at), same_input, own_row)
         return cls(*checked, sample_loss, pick, gives_tensor, before, cost)
 
@@ -193,32 +198,36 @@ def _first_prediction(
     return alone, alone is whole, cost
 
 
-# Operations of a forward pass from which on the layout of images decides how long it takes.
-_MANY = 100_000_000
+def _predicted(
+    model: nn.Module, inputs: Inputs, n: int, pick: Pick, cost: ForwardCost, at_a_time: int,
+    alone: Tensor,
+) -> tuple[Inputs, Tensor]:  # fmt: skip
+    """The inputs, in the layout in which they are predicted, and the predictions (n, ..., C) at the
+    first n of them.
 
-
-def _in_quicker_layout(model: nn.Module, inputs: Inputs, pick: Pick, cost: ForwardCost) -> Inputs:
-    """Images for a large network on a CPU with their channels last, in which convolutions run
-    faster; as they were if the model cannot take them so."""
+    Images for a large network on a CPU are channels_last, in which convolutions run faster; as they
+    were if the model cannot take them so.
+    """
     on_cpu = all(t.device.type == "cpu" for t in inputs.tensors)
-    if cost.operations < _MANY or not on_cpu or all(t.ndim != 4 for t in inputs.tensors):
-        return inputs
-    turned = inputs.channels_last()
-    try:
-        pick(turned[:1].call(model))
-    except Exception:  # a view of what does not lie side by side, say
-        return inputs
-    return turned
+    if cost.operations >= LARGE and on_cpu and any(t.ndim == 4 for t in inputs.tensors):
+        turned = inputs.channels_last()
+        try:
+            return turned, _per_input(model, turned[:n], pick, at_a_time, alone)
+        except RuntimeError:  # a view of what does not lie side by side, say
+            pass
+    with checks.calling_the_model(f"a batch of {min(at_a_time, len(inputs))}"):
+        return inputs, _per_input(model, inputs[:n], pick, at_a_time, alone)
 
 
-def _require_per_input(
-    model: nn.Module, inputs: Inputs, pick: Pick, before: Tensor, alone: Tensor
-) -> None:
-    """ValueError unless each input's prediction is its own: the same in a batch, by itself, and
-    beside another in another order."""
-    checks.require_independence(before[:1], alone)
-    if len(inputs) > 1:
-        turned = torch.tensor([len(inputs) - 1, 0], device=before.device)
-        pair = pick(inputs[turned].call(model))
-        checks.require_predictions(pair, 2)
-        checks.require_independence(before[turned], pair)
+def _per_input(
+    model: nn.Module, inputs: Inputs, pick: Pick, at_a_time: int, alone: Tensor
+) -> Tensor:
+    """Predictions (I, ..., C). ValueError unless each input's is its own: that of the first is the
+    same by itself as in a batch, with others before and after it."""
+    middle = min(at_a_time, len(inputs)) // 2
+    order = torch.tensor([*range(1, middle + 1), 0, *range(middle + 1, len(inputs))])
+    mixed = inputs[order.to(inputs.tensors[0].device)]
+    found = torch.cat([pick(rows.call(model)) for rows in mixed.split(at_a_time)])
+    checks.require_predictions(found, len(inputs))
+    checks.require_independence(found[middle : middle + 1], alone)
+    return torch.cat([found[middle : middle + 1], found[:middle], found[middle + 1 :]])
