@@ -46,6 +46,13 @@ def test_every_page_of_the_contents_is_there(site):
     assert set(page_names()) <= set(pages(site))
 
 
+def test_the_first_page_says_what_made_it_at_its_end(site):
+    text = text_part(site / "chapters/intro.html")
+    first, *_, last = text.find_all(class_="made-by")
+    assert "Numbers in the text are computed" in last.text
+    assert text.select_one(".srel-explorer") in first.find_all_previous()
+
+
 def test_every_internal_link_and_anchor_resolves(site):
     broken, followed = [], 0
     for name, path in pages(site).items():
