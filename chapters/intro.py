@@ -26,13 +26,13 @@ device: str = "auto"  # cpu, cuda; auto: a GPU if there is one
 
 # %% tags=["remove-cell"]
 import numpy as np
-from IPython.display import HTML, Markdown
+from IPython.display import Markdown
 
 from srel_core.book.claims.of_the_paper import claims
 from srel_core.book.figures.explorer import Divergence, Explorer, Rule
 from srel_core.book.figures.explorer_data import Explored
 from srel_core.book.figures.probe_images import probe_images
-from srel_core.book.figures.verdict_grid import verdict_grid
+from srel_core.book.figures.verdict_grid import VerdictGrid
 from srel_core.book.text.findings import findings
 from srel_core.book.text.sources import Sources
 from srel_core.experiments.profiles import class_experiments
@@ -105,7 +105,7 @@ Markdown(
 # table.
 
 # %% tags=["hide-input", "code-below"]
-HTML(verdict_grid(found, lambda claim: f"{claim.page}.html#{claim.label}" if claim.label else ""))
+VerdictGrid(found)
 
 # %% [markdown]
 # ## Why readings disagree

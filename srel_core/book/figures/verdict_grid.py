@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from srel_core.book.claims.decided import decided_by
 from srel_core.book.claims.evidence import Claim, Count, Evidence, Exactness, Finding, Word
 from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
+from srel_core.book.text.verdict_tables import table
 
 SIGNS: dict[Word, str] = {
     "holds": "✓", "does not hold": "✗", "depends": "±", "cannot be told": "?", "not examined": "–",
@@ -16,6 +19,28 @@ _KINDS: dict[Word, str] = {
     "holds": "holds", "does not hold": "fails", "depends": "mixed", "cannot be told": "open",
     "not examined": "open",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VerdictGrid:
+    """All claims for a chapter: on its page the grid, and in print a table."""
+
+    found: Sequence[Claim]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {
+            "text/html": verdict_grid(self.found, _address),
+            "text/markdown": table(self.found, _reference).replace("S_rel", r"$S_{\rm rel}$"),
+        }
+
+
+def _address(claim: Claim) -> str:
+    """Of the place where a claim is examined, from the page of a chapter."""
+    return f"{claim.page}.html#{claim.label}" if claim.label else ""
+
+
+def _reference(claim: Claim) -> str:
+    return f"{{ref}}`{claim.label}`" if claim.label else ""
 
 
 def verdict_grid(found: Sequence[Claim], link: Callable[[Claim], str]) -> str:
@@ -53,7 +78,7 @@ def _legend() -> str:
 
 
 def _body(number: int, claim: Claim, shown: list[str], address: str) -> str:
-    title = escape(claim.title)
+    title = _html(claim.title)
     if address:
         title = f'<a href="{escape(address)}">{title}</a>'
     kind = _KINDS[claim.word]
@@ -74,9 +99,10 @@ def _body(number: int, claim: Claim, shown: list[str], address: str) -> str:
 
 
 def _html(markdown: str) -> str:
-    """A line with strong words and code in it."""
+    """A line with strong words, code and S_rel in it."""
     text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(markdown))
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+    text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+    return text.replace("S_rel", "<i>S</i><sub>rel</sub>")
 
 
 def _of(claim: Claim, dataset: str, reading: str) -> Evidence | None:
@@ -89,7 +115,7 @@ def _cell(evidence: Evidence | None, dataset: str = "", name: str = "") -> str:
         return f'<span class="srel-none">{escape(why.partition(":")[0])}</span>'
     word = evidence.word
     words, number, picture = _told(evidence)
-    label = f"<span>{escape(name)}</span>" if name else ""
+    label = f"<span>{_html(name)}</span>" if name else ""
     return (
         f'<button type="button" class="srel-{_KINDS[word]}"><b aria-hidden="true">{SIGNS[word]}</b>'
         f'{label}{picture}<span class="srel-tip">{escape(words)}; {escape(number)}</span></button>'
