@@ -670,7 +670,7 @@ with torch.random.fork_rng():
 #
 # The notebooks for gradient flow on ridge regression have differences of their own: a penalty on
 # another scale in the trajectory than in the loss, a factor in the numerator alone, and an average that
-# is divided twice. {doc}`closed_form_flows` computes that experiment both ways.
+# is divided twice. {doc}`flow_ridge` computes that experiment both ways.
 
 # %% [markdown]
 # ## What follows

@@ -562,8 +562,7 @@ Markdown(
 # %% [markdown]
 # ## Why: what the closed forms predict
 #
-# For a single gate, whose inputs are standard normal, the {doc}`chapter on closed forms
-# <closed_form_flows>` solves the gradient flow: a pair switches on or off when $w(t)$ crosses the
+# For a single gate, whose inputs are standard normal, {doc}`flow_gate` solves the gradient flow: a pair switches on or off when $w(t)$ crosses the
 # hyperplane of its probe, at a time known beforehand, and the crossings thin out like $e^{-t/2}$.
 # Where $S_{\rm rel}$ switches on as often as off, the mean over pairs says little. So here we look at
 # how far the pairs have moved, $|S_{\rm rel}(t) - S_{\rm rel}(0)|$, and put the network's own
