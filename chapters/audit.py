@@ -49,7 +49,7 @@ from srel_core.book.published.definitions import QUANTITIES, range_without_chang
 from srel_core.book.published.ladder import LADDERS
 from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.text import result_tables
-from srel_core.book.text.markup import code, plain, varying, without_folders
+from srel_core.book.text.markup import code, folded, plain, varying, without_folders
 from srel_core.experiments.networks import mlp
 from srel_core.experiments.profiles import class_experiments
 
@@ -126,10 +126,9 @@ Markdown(
 # (sec-ladder)=
 # ## One change at a time
 #
-# Each rung below differs from the one before in a single respect, on the same trainings. The number is
-# the **preference**, *same* over *other*, over the checkpoints of the last epoch: above 1, a step
-# moves its own class more. (*Median of ratios* stands beside *ratio of means*: both come after
-# *gradient step*.)
+# Each {term}`rung` below differs from the one before in a single respect, on the same trainings. The number is
+# the {term}`preference`, *same* over *other*, over the checkpoints of the last epoch: above 1, a step
+# moves its own class more. (*Median of ratios* and *ratio of means* both come after *gradient step*.)
 
 # %% tags=["hide-input"]
 lines = [
@@ -148,7 +147,7 @@ for (title, definition), part in ladders.items():
             f"| {title} | {definition} | {plain(rung)} | {plain(change) or '—'} | {level[0]} | {level[1]} "
             f"| {found[rung].effect} | {found[rung].words} |"
         )
-Markdown("\n".join(lines))
+Markdown(folded("Every rung in numbers", "\n".join(lines)))
 
 # %% [markdown]
 # *Holds*: the interval lies above 1 at every epoch, or at those that are named; *reversed*: below.
@@ -334,16 +333,16 @@ print(f"bounds for 3 classes:  √(2/3) = {(2 / 3) ** 0.5:.3f} to √8/3 = {8**0
 
 # %% [markdown]
 # The norms differ by a bounded factor, so this cannot turn a curve around; it lowers all of them
-# a little. The ladder below has the size. There is a second difference, of kind rather than of size:
+# a little; {ref}`sec-ladder` shows by how much. There is a second difference, of kind rather than of size:
 # the original definition is one for a scalar prediction, and the notebooks take class probabilities,
-# which already are no longer the network's outputs.
+# which are not the network's outputs any more.
 
 # %% [markdown]
 # (sec-epsilon)=
 # ## A small number in the denominator
 #
-# Both definitions add $\varepsilon = 10^{-8}$ to the denominator. For the class-based one that is nothing
-# beside the entropies in it (and, as those are negative, it makes the denominator smaller, not
+# Both definitions add $\varepsilon = 10^{-8}$ to the denominator. For the class-based one that is negligible
+# against the entropies in it (and, as those are negative, it makes the denominator smaller, not
 # larger). For the original one it matters where a sample's own change is as small as that:
 
 # %% tags=["hide-input"]
@@ -460,8 +459,8 @@ Markdown(f"{HERE}:\n\n" + "\n".join(lines))
 # ## What follows
 #
 # The published class-based curves are no evidence on which predictions a step changes more, because the
-# quantity in them is not the size of a change ({ref}`sec-kl`). What the definition says is the matter
-# of {doc}`paper_scale`.
+# quantity in them is not the size of a change ({ref}`sec-kl`). {doc}`paper_scale` shows what the definition
+# says.
 
 # %% [markdown]
 # ## Where these numbers come from

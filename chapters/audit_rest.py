@@ -98,7 +98,7 @@ plt.show()
 # ## How far a step is from its limit
 #
 # The last rung replaces the gradient step by its limit for a vanishing length. Where the two differ,
-# the step is *not small*: it changes the network beyond first order. For a network at hand the
+# the step is *not small*: it changes the network beyond first order. For any given network the
 # distance must vanish in proportion to the length of the step; here is one where it does.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Largest relative difference between S_rel of a gradient step and its limit against the learning rate, on logarithmic axes, with a line of slope one."}, "figure": {"name": "fig-limit", "caption": "A small network: $S_{\\rm rel}$ of a gradient step approaches its limit in proportion to the step's length. Dotted: proportional to the learning rate."}}
@@ -287,8 +287,8 @@ with torch.random.fork_rng():
 # %% [markdown]
 # ## Work done twice
 #
-# The prediction before the step does not depend on the sample, yet it is computed anew for every sample
-# and every class of probes. This costs time and changes no number.
+# The prediction before the step does not depend on the sample, yet the notebooks compute it again for every
+# sample and every class of probes. This costs time and changes no number.
 
 # %% [markdown]
 # ## The ridge flow

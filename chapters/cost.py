@@ -15,7 +15,7 @@
 # # What a measurement costs
 #
 # $S_{\rm rel}$ asks for one training step for each sample, each from the same weights, and for a
-# prediction after each of them at each probe. That is why the experiments of
+# prediction after each of them at each {term}`probe`. That is why the experiments of
 # {cite:t}`dan2021dynamics` take twenty images a class and not two thousand. This chapter counts what such a
 # measurement has to compute, and compares it with what the machine can do; {doc}`how_much` asks how many samples
 # and probes a wanted interval needs.
@@ -214,7 +214,7 @@ Markdown(
 # %% [markdown]
 # ## With these kernels
 #
-# Between the floor and the measurement lies, first, what torch's kernels make of the shapes at hand. Below,
+# Between the floor and the measurement lies, first, what torch's kernels make of these shapes. Below,
 # the time in its convolutions and products of matrices alone, the least that the profiler saw on one
 # thread in a few repeats, divided by the number of threads: what would be left if all else (activations, pooling, steps, sums, checks,
 # copies, Python) cost nothing and no thread ever waited for another or for memory. Waiting is what the measurement
@@ -272,7 +272,7 @@ def in_reach(folder):
         said.append(
             f"for {name} these kernels take {least:.2f} s, "
             + (
-                f"which is more{below}: **out of reach with them**, whatever is done about the {beside:.2f} s beside them"
+                f"which is more{below}: **out of reach with them**, whatever is done about the other {beside:.2f} s"
                 if least > allowed
                 else f"which leaves {allowed - least:.2f} s for what now takes {beside:.2f} s"
             )
@@ -303,16 +303,16 @@ Markdown(
 )
 
 # %% [markdown]
-# ## What was to be reached
+# ## Goals and results
 #
-# What the library was to reach, set before it was written, and what it does. The ratios are to the published algorithm
+# The goals were set before the library was written. The ratios are to the published algorithm
 # for the published network, and for dense networks to a loop that copies, steps and subtracts (changes) or takes
 # one gradient for each input (tangent limit). Here the published algorithm ran to its end.
 # The last column is the ratio at the floor, by the longer time of the published algorithm, which for dense networks counts the multiply-adds of
 # {prf:ref}`def-measurement-cost` at the rates of large products, and no moving of memory.
 
 # %% tags=["hide-input"]
-SET_OUT_FOR = {  # samples, probes and ratios for the dense networks of benchmarks/dense_networks.py
+GOALS = {  # samples, probes and ratios for the dense networks of benchmarks/dense_networks.py
     "784-512-512-1": (64, 256, {"change": 2.5, "tangent": 30}),
     "784-40960-1": (16, 128, {"change": 3, "tangent": None}),
 }
@@ -330,7 +330,7 @@ reached = [
         ("tangent", "ratio_tangent", None),
     )
 ]
-for name, (n_samples, n_probes, wanted_of) in SET_OUT_FOR.items():
+for name, (n_samples, n_probes, wanted_of) in GOALS.items():
     widths = [int(width) for width in name.split("-")]
     with torch.device("meta"):
         network_of = mlp(widths[0], tuple(widths[1:-1]), widths[-1])
@@ -351,7 +351,7 @@ rows = [
 ]
 missed_words = f"**Missed: {'; '.join(missed)}.**" if missed else "All are reached."
 Markdown(
-    table(["work", "reached", "set out for", "at the floor"], rows)
+    table(["work", "reached", "goal", "at the floor"], rows)
     + f"\n\n{missed_words} The time over the floor was to be at most {OVER_FLOOR}; for the published step "
     f"it is {best['over_floor']:.1f}{', **missed**' if best['over_floor'] > OVER_FLOOR else ''}. In the "
     "floor, activations, sums, checks and what is done once for a measurement cost nothing."
@@ -415,7 +415,7 @@ for way, ratio in (("shared", "ratio"), ("low_rank", "ratio_sgd"), ("tangent", "
         ["… at the floor", *at_floor],
         ["… time over the floor", *over],
     ]
-for name in SET_OUT_FOR:
+for name in GOALS:
     for work, words in (("change", "changes by SGD"), ("tangent", "tangent limit")):
         rows.append([f"{name}, {words}", *(in_processes(dense[name][work]) for dense in denses)])
 header = ["", "this book", *(f"`{folder.name}`" for folder in machines[1:])]
@@ -471,5 +471,5 @@ kept = all(
 Markdown(
     table(["peak beyond copies and result (MiB)", *(f"bound {b // 2**20}" for b in bounds)], rows)
     + f"\n\nEvery peak is {'' if kept else '**not** '}within its bound and an allowance of "
-    f"{growing['allowance_bytes'] // 2**20} MiB for what libraries take by themselves."
+    f"{growing['allowance_bytes'] // 2**20} MiB for what libraries take on their own."
 )

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # How much to measure
 #
-# How many samples, probes and runs does a wanted interval need, and what is the cheapest way to get it?
+# How many {term}`samples <sample>`, {term}`probes <probe>` and runs does a wanted interval need, and what is the cheapest way to get it?
 
 # %% tags=["parameters"]
 profile: str = "laptop"  # smoke, laptop or paper: how often the plan is put to the test
@@ -99,7 +99,7 @@ plt.show()
 # ## What an interval is made of
 #
 # An interval shrinks as samples and probes are added, but not by the number of pairs: two thousand
-# pairs of ten samples know little about samples. A pilot can tell how much each counts.
+# pairs of ten samples say little about samples. A pilot can tell how much each counts.
 #
 # :::{prf:proposition} Variance of a class-level summary
 # :label: prop-components
@@ -254,7 +254,7 @@ Markdown(
 # %% [markdown]
 # ## The published size
 #
-# What do twenty images a class, each a sample and a probe, give in the runs of the `paper` profile, at
+# How wide is the interval with twenty images a class, each a sample and a probe, in the runs of the `paper` profile, at
 # their last checkpoint? The components come from `benchmarks/paper_precision.py`; that of
 # the runs comes from very few of them and is the least certain number here.
 
@@ -361,5 +361,5 @@ Markdown(
 # Runs are independent jobs: `make sweep` gives each data set and seed a process of its own, on one
 # machine or on a cluster, so that time falls with the number of machines up to the number of runs, and
 # costs no precision. A larger training set changes the time of training, not of a measurement: that one
-# depends on the samples and probes that are looked at. Within one run
+# depends on the samples and probes that are measured. Within one run
 # the samples are independent too; beyond the threads of one machine the library does not spread them.

@@ -67,7 +67,7 @@ Explorer(
 # ## What the figure shows
 #
 # Each bar is a value of $S_{\rm rel}$ ({prf:ref}`def-srel`): how far one step on the picked image $x$
-# moves the prediction for another image $x'$, divided by how far it moves that for $x$ itself. A
+# moves the prediction for another image $x'$ (a {term}`probe`), divided by how far it moves that for $x$ itself. A
 # *comparison* takes one image of the class of $x$ and one of another class, and asks which moved
 # farther. The share in which the own class did is the *same-class AUC* ({prf:ref}`def-auc`): one half
 # if classes do not matter.
@@ -112,10 +112,10 @@ VerdictGrid(found)
 #
 # $S_{\rm rel}$ is a ratio of two small changes, so details that seem harmless decide what it says:
 #
-# - **The step.** A gradient step, or the first step of a fresh Adam {cite:p}`kingma2015adam`.
-# - **The divergence.** The change of a prediction can be measured on raw outputs, as in the original
+# - **The {term}`step rule`.** A gradient step, or the first step of a fresh Adam {cite:p}`kingma2015adam`.
+# - **The {term}`divergence`.** The change of a prediction can be measured on raw outputs, as in the original
 #   definition {cite:p}`he2020local`, or on class probabilities.
-# - **The aggregate.** A mean of ratios is ruled by the few samples whose denominator is almost zero. A
+# - **The {term}`aggregate`.** A mean of ratios is ruled by the few samples whose denominator is almost zero. A
 #   median, or a ratio of means, is not.
 # - **The arithmetic.** Predictions change by parts in a million. Subtracting two single-precision
 #   predictions can leave nothing but rounding.
@@ -130,6 +130,7 @@ VerdictGrid(found)
 # | know whether training has two phases | {doc}`regression_two_phase` |
 # | see local elasticity in closed form | {doc}`closed_form_flows` |
 # | measure a network of your own | {doc}`own_loop` |
+# | look up a symbol or a word | {doc}`notation` |
 # | run this book, or a chapter of it, again | {doc}`running` |
 # | find a theorem, figure or claim of the paper | {doc}`paper_map` |
 

@@ -109,7 +109,7 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 # %% [markdown]
 # ## The loop, with one line more
 #
-# The recorder holds its samples and probes fixed. It leaves the model as it is: weights, gradients,
+# The recorder holds its {term}`samples <sample>` and {term}`probes <probe>` fixed. It leaves the model as it is: weights, gradients,
 # mode and the random numbers of the loop are those of a loop without it.
 
 # %%

@@ -55,7 +55,7 @@ VerdictGrid(found)
 # A claim about training curves is about every epoch, and it can be read in several ways: by the
 # published code or by the definition, with one step rule or another, with one aggregate or another.
 #
-# - A **reading holds** on a data set if its 95 % interval lies on the claim's side at *every*
+# - A {term}`reading` **holds** on a data set if its 95 % interval lies on the claim's side at *every*
 #   epoch; it is **reversed** if the interval lies on the other side at every epoch; and it **cannot be
 #   told** where the interval covers both. Where epochs differ, they are named.
 # - A **claim holds** if every reading holds on every data set. It **does not hold** if no
@@ -64,7 +64,7 @@ VerdictGrid(found)
 #   epoch, and we count how often their intervals lie on different sides.
 # - What was **published as class-based** is not a divergence, and does not measure the size of a change
 #   ({ref}`sec-kl`). It is listed for completeness.
-# - **The published curves come out again** where a published value lies in the interval for the mean of
+# - **The published curves are reproduced** where a published value lies in the interval for the mean of
 #   as many other runs ({ref}`sec-published`).
 # - On **regression**, one rule is applied to every setting, and the finding is how many pass it
 #   ({ref}`sec-two-phases`).

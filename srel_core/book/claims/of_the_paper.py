@@ -27,7 +27,7 @@ def claims(folder: str | Path | None = None) -> list[Claim]:
         ("Class-based S_rel prefers the sample's own class, through training",
          "sec-preference", _preference),
         ("… and does so more sharply than the original S_rel", "sec-sharper", _sharper),
-        ("The published curves come out again", "sec-published", _agreement),
+        ("The published curves can be reproduced", "sec-published", _agreement),
     )  # fmt: skip
     missing = "" if summaries else "no results of the paper profile yet"
     found = []
