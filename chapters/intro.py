@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Local elasticity during training
 #
-# One training step on an image also moves a network's predictions for *other* images.
-# {cite:t}`dan2021dynamics` claim that it moves the image's own class most. This book repeats their
-# experiments, and finds:
+# One step on an image also moves a network's predictions for *other* images. How far, relative to the
+# image itself, is $S_{\rm rel}$; {cite:t}`dan2021dynamics` claim that it is largest within the image's
+# own class. This book repeats their work and finds:
 
 # %% tags=["parameters", "remove-cell"]
 profile: str = "laptop"  # smoke: a quick test of this page; laptop and paper show the same

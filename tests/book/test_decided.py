@@ -84,9 +84,9 @@ def test_the_sentence_on_classification_says_on_which_side_the_last_interval_lie
 
     text = said("above", "below")
     assert text.startswith("**Classification.** On CIFAR-10 and CIFAR-100, a gradient step moves ")
-    assert "moves images of **its own class** farther (in 57% and 65% of comparisons). The" in text
+    assert "moves **its own class** farther (57% and 65% of comparisons); the first" in text
     assert "prefers its own class on one and not on another (its own in 15% and 39%)" in text
-    assert "takes, moves **other classes** farther (in 85% and 61%)" in said("below", "below")
+    assert "code, moves **other classes** farther (85% and 61%)" in said("below", "below")
     assert "a gradient step prefers neither" in said("undecided", "below")
 
 
@@ -96,7 +96,7 @@ def test_the_sentences_are_those_of_the_committed_results():
     by_label = {claim.label: claim for claim in found}
     two_phases, large, _ = by_label["sec-two-phases"].findings[""]
     assert f"{two_phases.within} of {two_phases.of} networks" in regression
-    assert f"in {large.within} of them" in regression
+    assert f"in {large.within}, " in regression
     parts = by_label["sec-two-phases"].parts
     assert sum(part.within for part in parts) == two_phases.within
     assert sum(part.of for part in parts) == two_phases.of

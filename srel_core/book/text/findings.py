@@ -7,7 +7,7 @@ from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, THE_ST
 from srel_core.book.published.numbers import title_of
 
 _MOVES = {
-    "above": "moves images of **its own class** farther",
+    "above": "moves **its own class** farther",
     "below": "moves **other classes** farther",
     "undecided": "prefers neither its own class nor others",
     "both": "prefers its own class on one and not on another",
@@ -34,8 +34,8 @@ def findings(found: Sequence[Claim]) -> list[str]:
 def _classification(claim: Claim) -> str:
     names = " and ".join(title_of(name) for name in claim.findings)
     return (
-        f"On {names}, a gradient step {_moves(claim, GRADIENT_STEP, ' of comparisons')}. The first "
-        f"step of Adam, which the published code takes, {_moves(claim, FRESH_ADAM)}."
+        f"On {names}, a gradient step {_moves(claim, GRADIENT_STEP, ' of comparisons')}; the first "
+        f"step of Adam, as in the published code, {_moves(claim, FRESH_ADAM)}."
     )
 
 
@@ -51,15 +51,15 @@ def _moves(claim: Claim, step: str, unit: str = "") -> str:
     side = sides.pop() if len(sides) == 1 else "both"
     shares = [1 - f.values[-1] if side == "below" else f.values[-1] for f in at_end]
     said = " and ".join(f"{share:.0%}" for share in shares)
-    return f"{_MOVES[side]} ({'' if side in _MOVED else 'its own '}in {said}{unit})"
+    return f"{_MOVES[side]} ({'' if side in _MOVED else 'its own in '}{said}{unit})"
 
 
 def _regression(claim: Claim) -> str:
     two_phases, large = (f for f in claim.findings[""][:2] if isinstance(f, Count))
     parts = ", ".join(f"{part.within} of {part.of} {part.reading}" for part in claim.parts)
     return (
-        f"{two_phases.within} of {two_phases.of} networks have a rapid phase and then rest "
-        f"({parts}); in {large.within} of them, $S_{{\\rm rel}}$ stays large."
+        f"{two_phases.within} of {two_phases.of} networks have the two phases ({parts}); in "
+        f"{large.within}, $S_{{\\rm rel}}$ ends large."
     )
 
 
