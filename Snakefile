@@ -30,7 +30,7 @@ def tools(*names):
 CONTENT = {
     "executed": [f"{EXECUTED}/{path.relative_to('chapters')}" for path in NOTEBOOKS],
     "pages": list(map(str, PAGES)),
-    "settings": ["_config.yml", "_toc.yml", "references.bib", *files("*.cff")],
+    "settings": ["_config.yml", "_toc.yml", "references.bib", "pyproject.toml", *files("*.cff")],
     "static": files("_static/**/*.*"),
     "library": files("srel_core/**/*.py"),  # the reference is made of its docstrings
     "tools": files("tools/*.py"),

@@ -37,14 +37,14 @@ import srel_core as sc
 from srel_core.engine import fast, tangent_kernel
 from srel_core.engine.layers import sgd_steps
 from srel_core.engine.layers.compaction import compact
-from srel_core.engine.layers.fixed_size_conv import MapConv
+from srel_core.engine.layers.kinds.fixed_size_conv import FixedSizeConv2d
 from srel_core.engine.layers.operation_counts import (
     LayerCost,
     layer_costs,
     multiply_adds,
     phases_of,
 )
-from srel_core.engine.layers.per_sample_gradients import Slopes
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
 from srel_core.engine.propagation import propagate
 from srel_core.engine.setup.problem import Problem
 from srel_core.engine.setup.task import Task, measuring
@@ -139,20 +139,20 @@ def machine_rates(n_threads: int, moved_bytes: int) -> dict[str, tuple[float, fl
 def floor(layers: list[LayerCost], way: str, n: int, n_outputs: int, rate: dict[str, float]) -> Row:
     """The least seconds by phase for n samples that are the probes, and their sum with and
     without computing and moving at the same time."""
-    by_phase: dict[str, float] = dict.fromkeys(("slopes", "steps", "predictions"), 0.0)
+    by_phase: dict[str, float] = dict.fromkeys(("output gradients", "steps", "predictions"), 0.0)
     without_overlap = 0.0
     for layer in layers:
         done = phases_of(layer, way, n, n, n_outputs)
         w = layer.weights
-        # Slopes read each weight forwards and backwards, in float64, once for all samples. A
+        # Gradients read each weight forwards and backwards, in float64, once for all samples. A
         # shared step reads w and writes w⁺, and predictions read w⁺; else weights are read once.
         moved = {
-            "slopes": 2 * 8 * w,
+            "output gradients": 2 * 8 * w,
             "steps": n * 8 * w if way == "shared" else 0,
             "predictions": n * 4 * w if way == "shared" else 4 * w,
         }
         for phase, operations in done.items():
-            compute = 2 * operations / rate["float64" if phase == "slopes" else "float32"]
+            compute = 2 * operations / rate["float64" if phase == "output gradients" else "float32"]
             traffic = moved[phase] / rate["weights"]
             by_phase[phase] += max(compute, traffic)
             without_overlap += compute + traffic
@@ -173,16 +173,22 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 # The functions whose time makes up a phase, on one thread.
 PHASES = {
     "shared": {
-        "slopes": [(fast, "loss_slopes"), (Slopes, "laid_out")],
-        "steps": [(Slopes, "step")],
+        "output gradients": [(fast, "loss_gradients"), (PerSampleGradients, "with_cached_patches")],
+        "steps": [(PerSampleGradients, "step")],
         "predictions": [(fast, "_in_parts")],
     },
     "low_rank": {
-        "slopes": [(sgd_steps, "loss_slopes"), (Slopes, "laid_out")],
+        "output gradients": [
+            (sgd_steps, "loss_gradients"),
+            (PerSampleGradients, "with_cached_patches"),
+        ],
         "predictions": [(propagate.Propagation, "changes")],
     },
     "tangent": {
-        "slopes": [(tangent_kernel, "loss_slopes"), (tangent_kernel, "output_slopes")],
+        "output gradients": [
+            (tangent_kernel, "loss_gradients"),
+            (tangent_kernel, "prediction_gradients"),
+        ],
         "predictions": [(tangent_kernel, "_of_layer")],
     },
 }
@@ -190,7 +196,7 @@ PHASES = {
 
 # What calls the kernels of the layers, within the predictions.
 LAYERS = {
-    "shared": [(kind, "forward") for kind in (nn.Conv2d, nn.Linear, MapConv)],
+    "shared": [(kind, "forward") for kind in (nn.Conv2d, nn.Linear, FixedSizeConv2d)],
     "low_rank": [(propagate._Change, "_of_layer")],
     "tangent": [(tangent_kernel, "_of_layer")],
 }

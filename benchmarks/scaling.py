@@ -36,7 +36,7 @@ VARIED = {
     "classes": (3, 10, 30, 100),
 }
 BOUNDS = (2**26, 2**27, 2**28, 2**31)
-METHODS = ("shared", "vmap", "low_rank", "tangent")
+METHODS = ("shared", "stacked", "low_rank", "tangent")
 # What libraries allocate by themselves when they are first used, and what malloc keeps.
 ALLOWANCE = 2**26
 SMALLEST = {"samples": 2, "probes": 2, "channels": 2, "classes": 2, "size": 8, "max_bytes": 2**31}
@@ -107,7 +107,7 @@ def one(task: Row) -> Row:
         measurement()
         seconds.append(time.perf_counter() - started)
     weights = sum(p.nbytes for p in network(*(task[k] for k in _NETWORK)).parameters())
-    copies = 6 + task["threads"] + (4 if task["method"] == "vmap" else 0)
+    copies = 6 + task["threads"] + (4 if task["method"] == "stacked" else 0)
     inputs = task["samples"] + task["probes"]
     result = 8 * task["samples"] * inputs * task["classes"]
     return {

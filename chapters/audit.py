@@ -375,7 +375,7 @@ Markdown(f"{HERE}, under the fresh Adam:\n\n" + "\n".join(lines))
 #
 # The published class curves average over all pairs of probes and samples, and the two sets are the
 # same images. So every same-class curve holds pairs with $x' = x$, which are there whatever the network
-# does. With $n$ probes a class, and a true ratio of 1 for each such pair,
+# does. With $n$ probes per class, and a true ratio of 1 for each such pair,
 
 # %%
 n_probes, true_same = 20, np.array([0.1, 0.5, 1.0, 5.0])

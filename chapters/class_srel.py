@@ -271,7 +271,9 @@ print(f"largest difference: {np.abs(difference).max():.1e}")
 # %% tags=["hide-input"]
 first, config = runs[0], experiments[0]
 images = (
-    f"{config.images_per_class} images a class at most" if config.images_per_class else "all images"
+    f"{config.images_per_class} images per class at most"
+    if config.images_per_class
+    else "all images"
 )
 Markdown(
     f"A `{config.model}` is trained on {plain(first.attrs['data_source'])} (classes "
@@ -289,7 +291,7 @@ Markdown(
 # other images of its batch, and $S_{\rm rel}$ would have no meaning. (The `smoke` profile, made for
 # testing this page, takes a small dense network instead.)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy and loss on training and test images against the epoch, one thin line a seed and a thick mean."}, "figure": {"name": "fig-learning", "caption": "The network learns: accuracy and loss on training and test images, one thin line a seed, the mean thick. What follows is measured along these runs."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy and loss on training and test images against the epoch, one thin line per seed and a thick mean."}, "figure": {"name": "fig-learning", "caption": "The network learns: accuracy and loss on training and test images, one thin line per seed, the mean thick. What follows is measured along these runs."}}
 with style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     classification.learning(left, curves, "accuracy")

@@ -16,7 +16,7 @@
 #
 # $S_{\rm rel}$ asks for one training step for each sample, each from the same weights, and for a
 # prediction after each of them at each {term}`probe`. That is why the experiments of
-# {cite:t}`dan2021dynamics` take twenty images a class and not two thousand. This chapter counts what such a
+# {cite:t}`dan2021dynamics` take twenty images per class and not two thousand. This chapter counts what such a
 # measurement has to compute, and compares it with what the machine can do; {doc}`how_much` asks how many samples
 # and probes a wanted interval needs.
 
@@ -85,14 +85,14 @@ plt.show()
 # With $S$ samples and $I$ inputs at which predictions are compared (the probes, and those samples
 # that are not among them), each layer contributes
 #
-# - $2 S m$ for the *slopes*, one pass forwards and one backwards for each sample, in double precision;
+# - $2 S m$ for the *output gradients*, one pass forwards and one backwards for each sample, in double precision;
 # - $S m$ for the *steps*, the gradients of its weights;
 # - $S I m$ for the *predictions*, in single precision, after each step.
 #
 # Change propagation, the way of computing SGD steps, pushes changes in place of predictions: $S I m$
 # for the same, and in place of the $S m$ the effect of the step within the layer, by its factors of low
-# rank or by the step written out, whichever is less. The tangent limit needs no prediction, only
-# slopes of every output at every input, and products of gradients.
+# rank or by the step in full, whichever is less. The tangent limit needs no prediction, only
+# gradients of every output at every input, and products of gradients.
 # :::
 #
 # So a measurement is mostly its predictions, $I$ of them for each sample. For the published network,
@@ -297,7 +297,7 @@ Markdown(
         else "is less than these kernels take: **out of reach with them**."
     )
     + f" With all that is in them, Python included, the layers of the predictions take {over['predictions']:.1f} times their own part of the "
-    f"floor (maps of 8×8 and fewer positions), the slopes {over['slopes']:.1f} times (double precision, for whose convolutions "
+    f"floor (maps of 8×8 and fewer positions), the output gradients {over['output gradients']:.1f} times (double precision, for whose convolutions "
     f"torch has no tuned kernel on a CPU), and the steps {over['steps']:.1f} times (a division for each weight, which the count "
     "of multiply-adds leaves out, in weights that no core's cache holds)."
 )
@@ -338,7 +338,7 @@ for name, (n_samples, n_probes, wanted_of) in GOALS.items():
     for work, way in (("change", "low_rank"), ("tangent", "tangent")):
         row = dense_networks[name][work]
         done = multiply_adds(dense_layers, way, n_samples, n_samples + n_probes, widths[-1])
-        in_float64 = 2 * done.pop("slopes") / rates["float64"]
+        in_float64 = 2 * done.pop("output gradients") / rates["float64"]
         least = in_float64 + 2 * sum(done.values()) / rates["float32"]
         words = "changes by SGD" if work == "change" else "tangent limit"
         reached.append(
@@ -363,7 +363,7 @@ Markdown(
 # A ratio belongs to two programs and a machine. The benchmarks on other machines, each in a folder beside
 # the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), of the commits that are given: where the
 # program or a benchmark has changed since, so may have the numbers. None of them had a GPU: the way of several
-# samples at once (`method="vmap"`), which `influence` takes there, is held to the others by tests on a CPU, and
+# samples at once (`method="stacked"`), which `influence` takes there, is held to the others by tests on a CPU, and
 # has not been measured on a GPU.
 
 # %% tags=["hide-input"]
@@ -445,7 +445,7 @@ plt.show()
 
 # %% [markdown]
 # Memory is bounded on request (`max_bytes`). The bound is on what is worked on at a time:
-# activations, slopes, stacked weights. The result itself and some copies of the weights come on top,
+# activations, output gradients, stacked weights. The result itself and some copies of the weights come on top,
 # since no order of computing spares them. Measured with larger images, in a fresh process each:
 
 # %% tags=["hide-input"]

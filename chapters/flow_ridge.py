@@ -110,7 +110,7 @@ plt.show()
 # :label: def-ridge
 #
 # $K$ classes, $N$ fixed feature vectors $h_i \in \mathbb{R}^p$ with classes $k_i$, one-hot targets
-# $e_{k_i}$, and one head $w_l \in \mathbb{R}^p$ a class, the columns of $W$. With a penalty
+# $e_{k_i}$, and one head $w_l \in \mathbb{R}^p$ per class, the columns of $W$. With a penalty
 # $\lambda \ge 0$,
 #
 # $$
@@ -203,7 +203,7 @@ plt.show()
 # ## The published experiment, both ways
 #
 # Inputs in $\mathbb{R}^{100}$ come from two Gaussians (mean 1 and deviation 2 on every axis for class
-# 0, mean 9 and deviation 1 for class 1), 1000 a class. The features are
+# 0, mean 9 and deviation 1 for class 1), 1000 per class. The features are
 # $h = \max(Gx, 0)$ with a random Gaussian $G \in \mathbb{R}^{p \times 100}$; $\lambda = 1$,
 # $W(0)$ is standard normal, and 8001 iterations last $10^{-6}$ each. Of 20 pairs the sample is in
 # class 1, and the probe in class 0 (between) or in class 1 too (within).

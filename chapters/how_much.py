@@ -72,12 +72,12 @@ sentences = []
 for dataset, of in precision.items():
     said = ", ".join(f"{width:.2f} for `{rule}` ({share:.0%})" for rule, share, width in shares(of))
     sentences.append(
-        f"On {dataset}, {of['per_class']} images a class and {of['runs']} runs give an interval of the same-class AUC "
+        f"On {dataset}, {of['per_class']} images per class and {of['runs']} runs give an interval of the same-class AUC "
         f"this wide (in brackets: the share of its variance that only more runs can remove): {said}."
     )
 Markdown("\n\n".join(sentences))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images a class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images a class, a line for each step rule."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images per class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images per class, a line for each step rule."}}
 with style():
     figure, panels = plt.subplots(
         1, len(precision), figsize=(4.5 * len(precision), 3.4), squeeze=False, sharey=True,
@@ -207,11 +207,11 @@ if len(square):
         f"{varying(duration(float(cost.seconds(3 * s, 6 * s))))}."
     )
 Markdown(
-    f"The pilot, {PILOT} samples and {PILOT} probes a class, has a same-class AUC of {value:.2f} with "
+    f"The pilot, {PILOT} samples and {PILOT} probes per class, has a same-class AUC of {value:.2f} with "
     f"an interval {width:.3f} wide, of whose variance "
     f"{', '.join(f'{term / sum(terms.values()):.0%} comes from {name}' for name, term in terms.items())}. "
     f"An interval {wanted_share * width:.3f} wide takes **{varying(plan.samples_per_class)} samples and "
-    f"{varying(plan.probes_per_class)} probes a class**, in about {varying(duration(plan.seconds))}.{beside}"
+    f"{varying(plan.probes_per_class)} probes per class**, in about {varying(duration(plan.seconds))}.{beside}"
 )
 
 # %% [markdown]
@@ -240,8 +240,8 @@ header = [
 ]
 Markdown(
     table(header, rows)
-    + f"\n\nSeen in {REPEATS} measurements of {varying(size[0])} samples and {varying(size[1])} probes a class. The interval is that "
-    f"of the chi-squared distribution. The pilot itself, of {PILOT} a class, knows a component "
+    + f"\n\nSeen in {REPEATS} measurements of {varying(size[0])} samples and {varying(size[1])} probes per class. The interval is that "
+    f"of the chi-squared distribution. The pilot itself, of {PILOT} per class, knows a component "
     f"to about {np.sqrt(2 / (3 * (PILOT - 1))):.0%}."
 )
 
@@ -254,14 +254,14 @@ Markdown(
 # %% [markdown]
 # ## The published size
 #
-# How wide is the interval with twenty images a class, each a sample and a probe, in the runs of the `paper` profile, at
+# How wide is the interval with twenty images per class, each a sample and a probe, in the runs of the `paper` profile, at
 # their last checkpoint? The components come from `benchmarks/paper_precision.py`; that of
 # the runs comes from very few of them and is the least certain number here.
 
 
 # %% tags=["hide-input"]
 def per_class_for(components, share, runs, now):
-    """The fewest images a class, of up to ten thousand, for this share of the present width."""
+    """The fewest images per class, of up to ten thousand, for this share of the present width."""
     n = np.arange(2.0, 10_001)
     wanted = share**2 * float(components.variance(float(now), float(now), runs, True))
     enough = n[components.variance(n, n, runs, True) <= wanted]
@@ -288,7 +288,7 @@ for dataset, of in precision.items():
                 ]
             )
 header = ["data", "step", "summary", "value", "width of its interval", "of its variance from runs"]
-Markdown(table([*header, "images a class for half of it"], rows))
+Markdown(table([*header, "images per class for half of it"], rows))
 
 # %% [markdown]
 # The intervals in the other chapters resample the samples within each class and the runs. The draw
@@ -311,7 +311,7 @@ phases, images_measured = row["cpu_seconds_by_phase_on_one_thread"], 60
 scale = row["seconds"] / row["cpu_seconds_on_one_thread"]
 published_cost = MeasurementCost(
     max(0.0, phases["rest"]) * scale,
-    (phases["slopes"] + phases["steps"]) * scale / images_measured,
+    (phases["output gradients"] + phases["steps"]) * scale / images_measured,
     phases["predictions"] * scale / images_measured**2,
 )
 first = next(iter(precision))
@@ -323,7 +323,7 @@ half = interval_width(float(adam.variance(now, now, target["runs"], True))) / 2
 with_training = replace(published_cost, fixed=statistics.mean(target["seconds"]))
 try:
     finer = cheapest(adam, with_training, half, 3, True, max_per_class=1500, max_runs=50)
-    fine = f"{finer.samples_per_class} images a class in {finer.runs} runs"
+    fine = f"{finer.samples_per_class} images per class in {finer.runs} runs"
 except ValueError as error:
     finer, fine = None, str(error)
 

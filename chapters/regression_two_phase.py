@@ -151,7 +151,7 @@ plt.show()
 # %% [markdown]
 # ## What counts as two phases
 #
-# The pairs of a setting are averaged to one curve a seed. Two straight lines that meet at a break
+# The pairs of a setting are averaged to one curve per seed. Two straight lines that meet at a break
 # are fitted to the mean over seeds, with a bootstrap interval of the break and a test against one
 # line (`fit_two_phase`; several curves, so that neither noise that is correlated along the steps nor
 # seeds that differ spoil the test). The fit is against the step itself, at evenly spaced steps,

@@ -157,10 +157,10 @@ def influence(
             last dimension of the predictions, and are averaged over positions: own(x) over those
             with a label, change over those that `weights` (P, ...) counts, or all. `by_position`
             keeps them apart
-    method  "auto", "loop" (the definition), "direct", "shared", "vmap", or, for SGD, "low_rank":
+    method  "auto", "loop" (the definition), "direct", "shared", "stacked", or, for SGD, "low_rank":
     the
             ways of `srel_core.engine.methods`; that which ran is in the result
-    chunk_size  samples stacked at a time by "vmap"; None fits them into `max_bytes`
+    chunk_size  samples stacked at a time by "stacked"; None fits them into `max_bytes`
     max_bytes   bound on the memory, in bytes and on all threads together, of what is worked on at a
             time: activations, gradients, stacked weights; the result and a few copies of the
             weights come on top. None: by what is free, and never less than one sample and input

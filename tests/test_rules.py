@@ -177,7 +177,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("rule", [Normalised(1e-2), Centralised(1e-2)], ids=str)
-@pytest.mark.parametrize("method", ["auto", "shared", "vmap", "direct"])
+@pytest.mark.parametrize("method", ["auto", "shared", "stacked", "direct"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_rule_is_handed_whole_tensors_by_name(name, method, rule):
     make, shape = NETWORKS[name]

@@ -22,14 +22,14 @@ def _explicit(model, x, y, probes):
             blocks = jacrev(lambda w: functional_call(model, w, (one[None],))[0])(weights)
         return torch.cat([block.flatten(1) for block in blocks.values()], 1)
 
-    slopes = []
+    changes = []
     for x_i, y_i in zip(x, y, strict=True):
         residual = model(x_i[None])[0].softmax(0)
         residual = residual - torch.nn.functional.one_hot(y_i, len(residual))
-        slopes.append(
+        changes.append(
             torch.stack([-jacobian(probe) @ jacobian(x_i).T @ residual for probe in probes])
         )
-    return torch.stack(slopes).detach()
+    return torch.stack(changes).detach()
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "vit", "batchnorm"])
@@ -37,13 +37,13 @@ def test_agrees_with_explicit_jacobians(name):
     model = networks.make(name)
     x, y, probes = networks.batch(2, 3)
     got = sc.tangent_influence(model, x, y, probes)
-    slopes = _explicit(model, x, y, probes)
-    torch.testing.assert_close(got.change["l2_logits"], slopes.norm(dim=2).T)
-    torch.testing.assert_close(got.delta, slopes.transpose(0, 1))
+    changes = _explicit(model, x, y, probes)
+    torch.testing.assert_close(got.change["l2_logits"], changes.norm(dim=2).T)
+    torch.testing.assert_close(got.delta, changes.transpose(0, 1))
     torch.testing.assert_close(got.own_delta[-1], got.delta[0, -1])  # x[-1] is probes[0]
     p = model(probes).softmax(1).detach()
     fisher = torch.diag_embed(p) - p[:, :, None] * p[:, None]
-    quadratic = 0.5 * torch.einsum("spc,pcd,spd->ps", slopes, fisher, slopes)
+    quadratic = 0.5 * torch.einsum("spc,pcd,spd->ps", changes, fisher, changes)
     torch.testing.assert_close(got.change["kl"], quadratic)
 
 

@@ -1,9 +1,9 @@
 """Sphinx extension: the library's reference, out of its docstrings.
 
 A line `:modules: NAME …` of a page stands for the reference of these modules of srel_core, and
-`:modules: *` for that of all public ones that no page of the book names. Our docstrings are plain
-text, with names in columns, lists, and formulas set off by four blanks; they become what they
-look like.
+`:modules: *` for that of all public ones that no page of the book names; a line `:packages:` for
+the figure of its packages. Our docstrings are plain text, with names in columns, lists, and
+formulas set off by four blanks; they become what they look like.
 """
 
 import pkgutil
@@ -12,19 +12,37 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import packages
 from sphinx.application import Sphinx
 from toc import sources
 
 LINE = re.compile(r"^:modules: (.+)$", re.MULTILINE)
+PACKAGES = re.compile(r"^:packages:$", re.MULTILINE)
+FIGURE = Path("_build/figures/packages")  # below the book's sources, where nothing is a page
+WIDTH_ON_SCREEN, WIDTH_IN_PRINT = "480px", "56%"  # as high as a page of A4 has room for
+CAPTION = (
+    "What imports what: each layer imports from those below it alone. Below the name of a package "
+    "stands what it is for and, where it has layers of its own, these from the top."
+)
 COLUMNS = re.compile(r"(?P<name>\S(?:.*?\S)?) {2,}(?P<text>\S.*)")
 TITLE = re.compile(r"(?P<title>[A-Z]\w+):?")
 ENTRY = re.compile(r"(?P<name>\w[\w, ]*?) ?: (?P<text>\S.*)")
 
 
 def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
-    """Replace each `:modules:` line of a page."""
+    """Replace each `:modules:` and `:packages:` line of a page."""
     book = Path(app.srcdir)
     source[0] = LINE.sub(lambda line: sections(line[1].split(), book), source[0])
+    width = WIDTH_IN_PRINT if app.builder.format == "latex" else WIDTH_ON_SCREEN
+    source[0] = PACKAGES.sub(lambda _: figure(book, width), source[0])
+
+
+def figure(book: Path, width: str) -> str:
+    """The figure of the packages, drawn, as MyST."""
+    floors = packages.layers()
+    packages.save(floors, book / FIGURE)
+    options = f":name: fig-packages\n:width: {width}\n:alt: {packages.alt_text(floors)}"
+    return f"```{{figure}} /{FIGURE}.*\n{options}\n\n{CAPTION}\n```"
 
 
 def sections(names: list[str], book: Path) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize
 
+from srel_core.engine.layers.kinds.registry import is_known, kind_of
 from srel_core.engine.setup.task import Task
 
 _HOOKS = (
@@ -63,12 +64,10 @@ def _of_modules(task: Task) -> str | None:
 
 
 def _of_layer(layer: nn.Module) -> str | None:
-    if type(layer) not in (nn.Linear, nn.Conv2d):
+    if not is_known(layer):
         return "has weights in a way of its own"
-    if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
-        return f"pads by {layer.padding_mode!r}"
-    if isinstance(layer, nn.Conv2d) and isinstance(layer.padding, str):
-        return f"pads by {layer.padding!r}"
+    if reason := kind_of(layer).why_not(layer):
+        return reason
     if set(dict(layer.named_parameters(recurse=False))) - {"weight", "bias"}:
         return "has further weights"
     return None

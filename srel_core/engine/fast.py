@@ -1,7 +1,7 @@
 """The fast ways to take a step on each sample: each step once, shared among all inputs.
 
 `shared` takes a sample at a time (on a CPU, one on each thread) over weights that it overwrites,
-`vmap` several samples at once with stacked weights, and `low_rank`, for SGD, pushes the change
+`stacked` several samples at once with stacked weights, and `low_rank`, for SGD, pushes the change
 itself through the network (`srel_core.engine.propagation.propagate`). All leave out weights that no
 step can move and compute small maps by products (`srel_core.engine.layers.compaction`). They apply
 where `srel_core.engine.conditions` has nothing against it.
@@ -9,21 +9,21 @@ where `srel_core.engine.conditions` has nothing against it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
-from srel_core.engine.layers.compaction import compact, ways
-from srel_core.engine.layers.per_sample_gradients import Place, Slopes, loss_slopes
-from srel_core.engine.layers.sgd_steps import Steps
+from srel_core.engine.layers.compaction import compact, descriptions
+from srel_core.engine.layers.gradient_pass import loss_gradients
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients, StepTarget
+from srel_core.engine.layers.sgd_steps import SGDSteps
 from srel_core.engine.propagation.graph import trace
 from srel_core.engine.propagation.propagate import Propagation
 from srel_core.engine.setup.memory import Footprint, gradient_parts
 from srel_core.engine.setup.problem import CannotApplyError, Problem, put_weights
 from srel_core.engine.setup.task import Task, plain_attention
 from srel_core.engine.setup.threads import Workers
+from srel_core.engine.stacked import StackedModel
 from srel_core.rules import SGD, Rule
 
 # A float32 prediction's change is trusted where it is this many times the rounding error measured
@@ -53,61 +53,72 @@ def measure_fast(
 ) -> Changes:
     """The changes by the fast way of this name. CannotApplyError where it does not apply."""
     with plain_attention():
-        problem = compact(Problem.of(task), rule).with_precise_gradients()
-        in_float32 = problem.precise is not None
-        if problem.precise is not None and isinstance(rule, SGD) and rule.lr < _TINY_LR:
+        problem = compact(Problem.of(task), rule, products=method != "stacked")
+        problem = problem.with_precise_gradients()
+        narrow = problem.precise is not None
+        if problem.precise is not None and _is_lost_in_float32(rule, method):
             problem = problem.precise.with_own_predictions()
         plan = Plan.make(problem, method, chunk_size, max_bytes)
+        in_float64 = torch.full((len(problem.x),), narrow and problem.precise is None)
         if method == "low_rank":
             assert isinstance(rule, SGD)
-            in_float64 = in_float32 and problem.precise is None
             return _by_propagation(problem, rule, plan, in_float64)
         try:
-            return _by_steps(problem, rule, plan)
+            return _by_steps(problem, rule, plan, in_float64)
         except RuntimeError as error:
-            if method != "vmap":
+            if method != "stacked":
                 raise
             reason = str(error).splitlines()[0]
             raise CannotApplyError(f"it cannot run with stacked weights ({reason})") from error
 
 
+def _is_lost_in_float32(rule: Rule, method: str) -> bool:
+    """Whether to compute in float64 from the start: products with a tiny learning rate leave the
+    range of float32, and stacked weights would nearly always be taken there in the end, since SGD
+    changes predictions by less than they round."""
+    return isinstance(rule, SGD) and (rule.lr < _TINY_LR or method == "stacked")
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How the changes are computed: the method, samples at a time, inputs at a time."""
+    """How the changes are computed: the method, samples at a time, inputs at a time (of `stacked`,
+    as many as fit beside that many samples)."""
 
     method: str
     samples: int
     inputs: int
+    max_bytes: int
 
     @classmethod
     def make(cls, problem: Problem, method: str, chunk_size: int | None, max_bytes: int) -> "Plan":
         size = Footprint.of(problem)
         inputs = size.inputs_within(max_bytes, len(problem.inputs))
-        stacked = chunk_size or size.stacked_within(max_bytes, inputs)
-        samples = stacked if method == "vmap" else size.samples_within(max_bytes)
-        return cls(method, samples, inputs)
+        stacked = chunk_size or size.stacked_within(max_bytes)
+        samples = stacked if method == "stacked" else size.samples_within(max_bytes)
+        return cls(method, samples, inputs, max_bytes)
 
 
-def _by_steps(problem: Problem, rule: Rule, plan: Plan) -> Changes:
+def _by_steps(problem: Problem, rule: Rule, plan: Plan, in_float64: Tensor) -> Changes:
     """By subtracting predictions; again in float64 where float32 drowns the change."""
-    never = torch.zeros(len(problem.x), dtype=torch.bool)
-    delta, layers = _changes(problem, rule, plan, problem.x, problem.y), ways(problem.model)
-    drowned = _drowned(delta, problem.rounding())
+    delta, layers = _changes(problem, rule, plan, problem.x, problem.y), descriptions(problem.model)
+    drowned = _drowned(delta, problem.prediction_rounding())
     if problem.precise is None:
-        return Changes(problem.before.double(), delta, never, drowned, layers)
+        return Changes(problem.before.double(), delta, in_float64, drowned, layers)
     if not drowned.any():
-        return Changes(problem.before.double(), delta, never, never, layers)
+        return Changes(problem.before.double(), delta, drowned, drowned, layers)
     exact = problem.precise.with_own_predictions()
     redo = drowned.to(delta.device)
     delta[redo] = _changes(exact, rule, plan, exact.x[redo], exact.y[redo])
-    still = drowned & _drowned(delta, exact.rounding())
+    still = drowned & _drowned(delta, exact.prediction_rounding())
     return Changes(exact.before, delta, drowned, still, layers)
 
 
 def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> Tensor:
     """f_{w⁺(x_i)} − f_w at all inputs, (S, I, C) in float64, each step computed once."""
-    if plan.method == "vmap":
-        return vmap(partial(_stacked, problem, rule, plan), chunk_size=plan.samples)(x, y)
+    if plan.method == "stacked":
+        model = StackedModel(problem)
+        parts = zip(x.split(plan.samples), y.split(plan.samples), strict=True)
+        return torch.cat([model.changes(rule, *part, plan.max_bytes) for part in parts])
     return _side_by_side(problem, rule, plan, x, y)
 
 
@@ -122,16 +133,6 @@ def _in_parts(predict: Callable[[Tensor], Tensor], problem: Problem, plan: Plan)
     """Predictions at all inputs, (I, C) in float64, as many inputs at a time as the plan says."""
     with torch.no_grad():
         return torch.cat([predict(part) for part in problem.inputs.split(plan.inputs)]).double()
-
-
-def _stacked(problem: Problem, rule: Rule, plan: Plan, x_i: Tensor, y_i: Tensor) -> Tensor:
-    """The change (I, C) after the step on one sample; to be mapped over samples by `vmap`."""
-    weights, gradient = problem.weights, problem.gradient(x_i, y_i)
-    stepped = {n: w + rule.change(n, w, gradient[n]) for n, w in weights.items()}
-    moved = torch.stack([(stepped[n] != w).any() for n, w in weights.items()]).any()
-    after = _in_parts(partial(problem.predict, stepped), problem, plan)
-    # Stacked weights take other kernels, with other rounding: without a step the change is 0.
-    return (after - problem.before.double()) * moved
 
 
 def _own_copy(weight: Tensor) -> Tensor:
@@ -151,23 +152,24 @@ class _Stepped:
         named = dict(self.model.named_parameters())
         own = {id(named[name]): nn.Parameter(w) for name, w in self.weights.items()}
         put_weights(self.model, own)
-        self.places: list[Place] = []  # of these weights, once a step is to be written there
+        self.targets: list[StepTarget] = []  # of these weights, once a step is to be written
 
     def predict(self, inputs: Tensor) -> Tensor:
         for name, buffer in self.model.named_buffers():  # which a model may write to in passing
             buffer.copy_(self.problem.buffers[name])
         return self.model(inputs)
 
-    def after(self, step: tuple[Slopes, int] | None, rule: Rule, plan: Plan) -> Tensor:
-        """The predictions (I, C) after a step on one sample, the slopes of some and which of them;
-        without one, made in the same way, so that what does not move changes by exactly 0."""
+    def after(self, step: tuple[PerSampleGradients, int] | None, rule: Rule, plan: Plan) -> Tensor:
+        """The predictions (I, C) after a step on one sample, given as the gradients of some and
+        which of them it is; without one, made in the same way, so that what does not move changes
+        by exactly 0."""
         if step is None:
             for name, weight in self.weights.items():
                 weight.copy_(self.problem.weights[name])
         else:
-            slopes, row = step
-            self.places = self.places or slopes.places(self.weights)
-            slopes.step(row, rule, self.places)
+            gradients, row = step
+            self.targets = self.targets or gradients.targets(self.weights)
+            gradients.step(row, rule, self.targets)
         return _in_parts(self.predict, self.problem, plan)
 
 
@@ -177,11 +179,14 @@ def _side_by_side(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor
     with Workers(problem, _Stepped) as workers:
         for parts in _rounds(problem, len(x), plan.samples, workers.threads):
             found = workers.map(
-                lambda own, rows: loss_slopes(own.problem, x[rows], y[rows]).laid_out(), parts
+                lambda own, rows: loss_gradients(
+                    own.problem, x[rows], y[rows]
+                ).with_cached_patches(),
+                parts,
             )
             steps = [
-                (slopes, row)
-                for slopes, rows in zip(found, parts, strict=True)
+                (gradients, row)
+                for gradients, rows in zip(found, parts, strict=True)
                 for row in range(rows.stop - rows.start)
             ]
             # None is no step, for the predictions before.
@@ -198,9 +203,9 @@ def _drowned(delta: Tensor, rounding: Tensor) -> Tensor:
     return (seen.abs().amax(2) < _ROUNDING_MARGIN * rounding).any(1).cpu()
 
 
-def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: bool) -> Changes:
+def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: Tensor) -> Changes:
     """By pushing changes through the network, some samples on each thread of a CPU."""
-    graph, layers = trace(problem.model), ways(problem.model)
+    graph, layers = trace(problem.model), descriptions(problem.model)
     before, deltas, of_steps = [], [], {}
     for inputs in problem.inputs.split(plan.inputs):
         # before the workers, each of which has one thread: this pass is one large piece
@@ -208,14 +213,13 @@ def _by_propagation(problem: Problem, rule: SGD, plan: Plan, in_float64: bool) -
         with Workers(problem, lambda own: own) as workers:
             for parts in _rounds(problem, len(problem.x), plan.samples, workers.threads):
                 found = workers.map(
-                    lambda own, rows: Steps.of(own, rule, own.x[rows], own.y[rows]), parts
+                    lambda own, rows: SGDSteps.of(own, rule, own.x[rows], own.y[rows]), parts
                 )
                 some = [step for steps in found for step in steps.split(max(flow.at_a_time))]
                 of_inputs += workers.map(flow.changes, some)
         deltas.append(torch.cat(of_inputs))
         before.append(flow.before)
-        of_steps = flow.ways
+        of_steps = flow.descriptions
     layers |= {name: f"{layers[name]}; {way}" for name, way in of_steps.items()}
-    never = torch.zeros(len(problem.x), dtype=torch.bool)
-    delta, all_of = torch.cat(deltas, 1), torch.full_like(never, in_float64)
-    return Changes(torch.cat(before).double(), delta, all_of, never, layers)
+    never = torch.zeros_like(in_float64)
+    return Changes(torch.cat(before).double(), torch.cat(deltas, 1), in_float64, never, layers)

@@ -2,7 +2,7 @@
 
     loop      the definition: the model itself steps by a real optimizer, each input by itself
     direct    the same with inputs in batches: right for whatever trains
-    shared, vmap, low_rank, kernel   fast ways for layers whose formulas are known
+    shared, stacked, low_rank, kernel   fast ways for layers whose formulas are known
 
 A fast way is taken where its conditions hold and the network is small enough for it to gain, and
 held to the definition at a few samples. Where it does not agree, the measurement is made again.
@@ -38,7 +38,7 @@ from srel_core.engine.stepping import can_be_wide
 from srel_core.engine.tangent_kernel import kernel_changes
 from srel_core.rules import SGD, OptimizerStep, Rule
 
-METHODS = ("auto", "loop", "direct", "shared", "vmap", "low_rank")
+METHODS = ("auto", "loop", "direct", "shared", "stacked", "low_rank")
 LIMIT_METHODS = ("auto", "direct", "kernel")
 GRADIENTS = ("auto", "float64", "model")
 
@@ -161,7 +161,7 @@ class _Measurement:
         if type(self.rule) is SGD and task.device.type == "cpu":
             return "low_rank", None
         stacks = gains_from_stacking(task, self.options.chunk_size, self.bound)
-        return ("vmap" if stacks else "shared"), None
+        return ("stacked" if stacks else "shared"), None
 
     def _again(self, method: str) -> Measured:
         """By the definition, since a fast way does not agree with it."""

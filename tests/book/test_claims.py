@@ -1,4 +1,4 @@
-"""Verdicts follow from intervals, and the README says what the results give."""
+"""Verdicts follow from intervals, and are drawn and counted as they are."""
 
 import re
 
@@ -17,7 +17,7 @@ from srel_core.book.regression.rows import judged_rows
 from srel_core.book.text import result_tables, verdict_tables
 from srel_core.experiments import result_files
 from srel_core.experiments.regression.settings import regression_settings
-from tests.support.book import ROOT, call, tool
+from tests.support.book import tool
 
 numbers = st.floats(-3, 5) | st.sampled_from([np.inf, -np.inf, 1.0])
 intervals = st.lists(st.tuples(numbers, numbers).map(sorted).map(tuple), min_size=1, max_size=7)
@@ -136,7 +136,7 @@ def folder(tmp_path_factory):
     """Committed results of small runs under the name of a published data set."""
     from srel_core.book.committed.write import summary_of
     from srel_core.experiments.profiles import class_experiments
-    from tests.book.test_committed import N_RESAMPLES
+    from tests.book.conftest import N_RESAMPLES
 
     place = tmp_path_factory.mktemp("results")
     experiments = class_experiments("smoke", "digits", epochs=2)
@@ -217,11 +217,6 @@ def test_the_verdict_on_all_readings_in_brief_is_that_on_the_claim(several):
     assert verdict_tables.in_brief(claim).startswith(f"**{claim.word}**")
 
 
-def test_the_readme_and_the_map_say_what_the_results_give():
-    done = call(ROOT, "verdicts", "check")
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_the_picture_shows_each_reading(folder):
     keep, found = tool("verdicts"), of_the_paper.claims(folder)
     text = keep.picture(found)
@@ -231,53 +226,6 @@ def test_the_picture_shows_each_reading(folder):
     for shown in [*readings, "CIFAR-10", "all 6 readings", f"4. {found[3].title}"]:
         assert f"<!-- {shown.replace('`', '')} -->" in text
     assert "CIFAR-100" not in text and "<dc:date>" not in text
-
-
-@pytest.fixture
-def written(tmp_path):
-    """A book with former verdicts, and no results."""
-    keep = tool("verdicts")
-    (tmp_path / "_toc.yml").write_text("")
-    (tmp_path / "README.md").write_text(f"a\n{keep.START}\nformer table\n{keep.END}\nb\n")
-    (tmp_path / "chapters").mkdir()
-    (tmp_path / keep.MAP).write_text(
-        "# Map\n\n| x | <!-- verdict: sec-sharper --> former words |\n"
-        "| y | <!-- verdict: sec-flows-claim / ridge -->|\n| z | |\n"
-    )
-    return tmp_path
-
-
-def test_the_readme_table_is_written_between_its_marks(written):
-    keep = tool("verdicts")
-    assert "README.md does not say what" in call(written, "verdicts", "check").stderr
-    assert call(written, "verdicts", "write").returncode == 0
-    text = (written / "README.md").read_text()
-    assert text.startswith(f"a\n{keep.START}\n\n| | Claim |") and text.endswith(f"{keep.END}\nb\n")
-    assert "former table" not in text and "not examined" in text
-    assert call(written, "verdicts", "check").returncode == 0
-    with pytest.raises(ValueError, match="once each"):
-        keep.with_table("no marks", [])
-
-
-def test_the_map_has_the_verdict_after_each_mark(written):
-    place = written / "chapters/paper_map.md"
-    assert call(written, "verdicts", "write").returncode == 0
-    assert place.read_text() == (
-        "# Map\n\n| x | <!-- verdict: sec-sharper --> **not examined** |\n"
-        "| y | <!-- verdict: sec-flows-claim / ridge --> **holds** |\n| z | |\n"
-    )
-    place.write_text(place.read_text().replace("**holds**", "**depends**"))
-    done = call(written, "verdicts", "check")
-    assert done.returncode == 1 and "paper_map.md does not say what" in done.stderr
-    for label, message in [
-        ("sec-sharpr", "unknown label 'sec-sharpr': the nearest is 'sec-sharper'"),
-        ("sec-flows-claim / edge", "unknown reading 'edge': the nearest is 'ridge'"),
-    ]:
-        place.write_text(f"| <!-- verdict: {label} --> |")
-        done = call(written, "verdicts", "write")
-        assert done.returncode == 1 and message in done.stderr
-    place.write_text("no marks")
-    assert "must hold a mark" in call(written, "verdicts", "check").stderr
 
 
 def test_regression_is_counted_by_setting(tmp_path):

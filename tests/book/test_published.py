@@ -13,7 +13,7 @@ from srel_core.book.published import definitions
 from srel_core.book.published.definitions import QUANTITIES, published_class_curves
 from srel_core.book.published.numbers import PUBLISHED
 from srel_core.divergence import kl
-from tests.experiments.test_class_experiment import _run
+from tests.support.class_experiments import run_tiny
 
 
 def _logits(seed, shape, scale=1.0):
@@ -79,7 +79,7 @@ def test_the_range_is_attained_and_is_what_it_is_for_three_classes():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return _run(tmp_path_factory.mktemp("run"))
+    return run_tiny(tmp_path_factory.mktemp("run"))
 
 
 def _slowly(run, definition, rule):

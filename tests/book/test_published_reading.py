@@ -6,12 +6,12 @@ import torch
 from scipy.stats import spearmanr
 
 from srel_core.book.published.reading import published_reading
-from tests.experiments.test_class_experiment import _run
+from tests.support.class_experiments import run_tiny
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return _run(tmp_path_factory.mktemp("run"))
+    return run_tiny(tmp_path_factory.mktemp("run"))
 
 
 def test_it_equals_a_loop_over_all_pairs(run):

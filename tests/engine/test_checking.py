@@ -5,8 +5,10 @@ import torch
 
 import srel_core as sc
 from srel_core.engine import fast, methods, tangent_kernel
-from srel_core.engine.layers import affine_change, compiled
-from srel_core.engine.layers.per_sample_gradients import Slopes
+from srel_core.engine.layers import compiled
+from srel_core.engine.layers.kinds.linear import LinearKind
+from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
+from srel_core.engine.stacked import StackedModel
 from tests.support import networks
 
 BATCH = networks.batch(4, 5)
@@ -20,8 +22,8 @@ def off(function, by):
 def of_one_layer(function, by):
     """A gradient of one layer alone is off."""
 
-    def wrong(slopes, name, i):
-        found = function(slopes, name, i)
+    def wrong(gradients, name, i):
+        found = function(gradients, name, i)
         return found * (1 + by) if name == "1" else found
 
     return wrong
@@ -29,11 +31,15 @@ def of_one_layer(function, by):
 
 WRONG = {
     "subtracted predictions": ("shared", sc.Adam(1e-3), fast, "_side_by_side", off),
-    "stacked weights": ("vmap", sc.Adam(1e-3), fast, "_stacked", off),
-    "propagated changes": ("low_rank", sc.SGD(1e-2), affine_change, "_of_linear", off),
-    "one gradient": ("low_rank", sc.SGD(1e-2), Slopes, "slopes_of", of_one_layer),
+    "stacked weights": ("stacked", sc.Adam(1e-3), StackedModel, "changes", off),
+    "propagated changes": (
+        "low_rank", sc.SGD(1e-2), LinearKind, "change_by_low_rank_steps", off
+    ),
+    "one gradient": (
+        "low_rank", sc.SGD(1e-2), PerSampleGradients, "output_gradients_of", of_one_layer
+    ),
     "the tangent kernel": ("kernel", None, tangent_kernel, "_of_layer", off),
-}
+}  # fmt: skip
 
 
 def measured(method, rule, **options):

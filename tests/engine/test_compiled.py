@@ -8,7 +8,7 @@ from torch import nn
 
 import srel_core as sc
 from srel_core.engine.layers import compiled
-from srel_core.engine.propagation import elementwise
+from srel_core.engine.propagation import finite_differences
 from tests.support import networks
 
 DTYPES = st.sampled_from([torch.float32, torch.float64])
@@ -53,9 +53,9 @@ def test_a_step_of_many_weights_is_written_in_blocks(monkeypatch):
     torch.testing.assert_close(out, w + sc.Adam(1e-3).change("", w, left @ right))
 
 
-def _laid_out(h, delta, by_pixel):
-    """Both with the channels of a pixel together, or as they are."""
-    if not by_pixel:
+def _in_layout(h, delta, channels_last):
+    """Both channels_last, or as they are."""
+    if not channels_last:
         return h, delta
     together = delta.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     return h.contiguous(memory_format=torch.channels_last), together
@@ -64,14 +64,14 @@ def _laid_out(h, delta, by_pixel):
 @PATIENT
 @given(
     n=st.integers(1, 3), inputs=st.integers(1, 3), channels=st.integers(1, 5),
-    size=st.tuples(st.integers(1, 5), st.integers(1, 5)), by_pixel=st.booleans(), dtype=DTYPES,
+    size=st.tuples(st.integers(1, 5), st.integers(1, 5)), channels_last=st.booleans(), dtype=DTYPES,
     seed=st.integers(0, 99),
 )  # fmt: skip
-def test_a_relu_in_place_has_the_same_bits(n, inputs, channels, size, by_pixel, dtype, seed):
+def test_a_relu_in_place_has_the_same_bits(n, inputs, channels, size, channels_last, dtype, seed):
     h, delta = _randn(seed, (inputs, channels, *size), (n, inputs, channels, *size), dtype=dtype)
-    h, delta = _laid_out(h, delta, by_pixel)
+    h, delta = _in_layout(h, delta, channels_last)
     h[0, 0, 0, 0], delta[-1, 0, 0, 0, 0] = 0.0, torch.nan
-    relu = elementwise.OfRelu(h)
+    relu = finite_differences.ReluDifference(h)
     want = torch.maximum(delta + relu.below, relu.floor)
     kept = delta.clone()
     assert torch.equal(relu(delta).nan_to_num(nan=-7), want.nan_to_num(nan=-7))
@@ -83,11 +83,14 @@ def test_a_relu_in_place_has_the_same_bits(n, inputs, channels, size, by_pixel, 
 
 def test_a_relu_leaves_a_change_of_another_layout_alone():
     h, delta = _randn(0, (2, 3, 4, 5), (2, 2, 3, 4, 5))
-    relu, kept = elementwise.OfRelu(h.contiguous(memory_format=torch.channels_last)), delta.clone()
+    relu, kept = (
+        finite_differences.ReluDifference(h.contiguous(memory_format=torch.channels_last)),
+        delta.clone(),
+    )
     want = torch.maximum(delta + relu.below, relu.floor)
     assert torch.equal(relu(delta, overwrite=True), want) and torch.equal(delta, kept)
     repeated = delta[:1].expand(2, -1, -1, -1, -1)  # the same memory for both steps
-    assert torch.equal(elementwise.OfRelu(h)(repeated, overwrite=True)[1], want[0])
+    assert torch.equal(finite_differences.ReluDifference(h)(repeated, overwrite=True)[1], want[0])
     assert torch.equal(delta, kept)
 
 
@@ -103,12 +106,12 @@ def test_a_maximum_over_windows_has_the_same_bits(
     n, inputs, channels, size, dtype, seed, kernel, stride, padding, is_nan
 ):
     h, delta = _randn(seed, (inputs, channels, *size), (n, inputs, channels, *size), dtype=dtype)
-    h, delta = _laid_out(h, delta, True)
+    h, delta = _in_layout(h, delta, True)
     if is_nan:
         delta[0, 0, 0, 1, 1] = torch.nan
-    pool = elementwise.OfMaxPool(nn.MaxPool2d(kernel, stride, padding), h)
+    pool = finite_differences.MaxPoolDifference(nn.MaxPool2d(kernel, stride, padding), h)
     assert pool.loop(delta) is not None or channels == 1  # then both layouts are the same
-    want = pool._by_places(delta)
+    want = pool._by_pixels(delta)
     assert torch.equal(pool(delta).nan_to_num(nan=-7), want.nan_to_num(nan=-7))
     assert torch.equal(pool(delta.contiguous()).nan_to_num(nan=-7), want.nan_to_num(nan=-7))
 

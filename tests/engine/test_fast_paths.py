@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 import srel_core as sc
 from srel_core.engine.layers.compaction import compact
-from srel_core.engine.layers.fixed_size_conv import MapConv
-from srel_core.engine.layers.per_sample_gradients import loss_slopes
+from srel_core.engine.layers.gradient_pass import loss_gradients
+from srel_core.engine.layers.kinds.fixed_size_conv import FixedSizeConv2d
 from srel_core.engine.setup.memory import gradient_parts
 from srel_core.engine.setup.problem import CannotApplyError, Problem
 from srel_core.engine.setup.task import Task
@@ -31,7 +31,7 @@ from tests.support import networks
     groups=st.sampled_from([1, 2]),
     bias=st.booleans(),
 )
-def test_a_map_conv_computes_the_same_convolution(
+def test_a_fixed_size_convolution_computes_the_same(
     size, kernel, stride, padding, dilation, groups, bias
 ):
     with torch.random.fork_rng():
@@ -41,17 +41,18 @@ def test_a_map_conv_computes_the_same_convolution(
     if not networks.kernel_fits(size, kernel, padding, dilation):
         return
     want = conv(x)
-    mapped = MapConv(conv, size)
-    assert mapped.size_out == want.shape[2:]
-    torch.testing.assert_close(mapped(x), want)
+    fixed = FixedSizeConv2d(conv, size)
+    assert fixed.size_out == want.shape[2:]
+    torch.testing.assert_close(fixed(x), want)
     if groups == 1:
-        torch.testing.assert_close(mapped._by_products(x, mapped.weight, mapped.bias), want)
+        torch.testing.assert_close(fixed._by_products(x, fixed.weight, fixed.bias), want)
     gradient = torch.autograd.grad(want.square().sum(), conv.weight)[0]
-    rows, columns = mapped.rows, mapped.columns
+    rows, columns = fixed.rows, fixed.columns
     live = torch.zeros_like(gradient, dtype=torch.bool)
     live[:, :, rows.first : rows.end, columns.first : columns.end] = True
     assert (gradient[~live] == 0).all()
-    got = torch.autograd.grad(mapped(x).square().sum(), mapped.weight)[0]
+    total = fixed(x).square().sum() + 0 * fixed.weight.sum()  # which padding alone has nothing of
+    got = torch.autograd.grad(total, fixed.weight)[0]
     torch.testing.assert_close(
         got.permute(3, 2, 0, 1), gradient[live].view(*gradient.shape[:2], *got.shape[:2])
     )
@@ -103,25 +104,25 @@ def test_what_must_not_be_cut_is_left_whole():
     assert compact(mlp) is mlp
 
 
-def _gradient(slopes, i):
+def _gradient(gradients, i):
     """That of sample i by weight name: where a unit step of SGD from 0 leads, turned round."""
-    zero = {name: torch.zeros_like(w) for name, w in slopes.weights.items()}
-    from_zero = dataclasses.replace(slopes, weights=zero)
+    zero = {name: torch.zeros_like(w) for name, w in gradients.weights.items()}
+    from_zero = dataclasses.replace(gradients, weights=zero)
     stepped = {name: torch.empty_like(w) for name, w in zero.items()}
-    from_zero.step(i, sc.SGD(1.0), from_zero.places(stepped))
+    from_zero.step(i, sc.SGD(1.0), from_zero.targets(stepped))
     return {name: -w for name, w in stepped.items()}
 
 
 @pytest.mark.parametrize("name", ["frozen", "linear", "mlp", "resnet18"])
 def test_gradients_by_layers_equal_one_at_a_time(name):
     problem = compact(_problem(name))
-    slopes = loss_slopes(problem, problem.x, problem.y)
+    gradients = loss_gradients(problem, problem.x, problem.y)
     stepped = {key: torch.empty_like(w) for key, w in problem.weights.items()}
     for i in range(len(problem.x)):
         want = problem.gradient(problem.x[i], problem.y[i])
-        for key, value in _gradient(slopes, i).items():
+        for key, value in _gradient(gradients, i).items():
             torch.testing.assert_close(value, want[key], rtol=1e-9, atol=1e-12)
-        slopes.step(i, sc.Adam(1e-3), slopes.places(stepped))
+        gradients.step(i, sc.Adam(1e-3), gradients.targets(stepped))
         for key, weight in problem.weights.items():
             value = weight + sc.Adam(1e-3).change(key, weight, want[key])
             torch.testing.assert_close(stepped[key], value, rtol=1e-9, atol=1e-12)
@@ -129,7 +130,7 @@ def test_gradients_by_layers_equal_one_at_a_time(name):
 
 @pytest.mark.parametrize(
     "method, rule",
-    [("shared", sc.Adam(1e-3)), ("vmap", sc.Adam(1e-3)), ("low_rank", sc.SGD(1e-2))],
+    [("shared", sc.Adam(1e-3)), ("stacked", sc.Adam(1e-3)), ("low_rank", sc.SGD(1e-2))],
 )
 def test_weights_with_channels_last_give_the_same(method, rule):
     with torch.random.fork_rng():
@@ -149,7 +150,7 @@ def test_a_weight_used_outside_its_layer_is_noticed():
     x, y, probes = networks.batch(3, 4)
     problem = _of(UsesItsKernelTwice().double(), x, y, probes)
     with pytest.raises(CannotApplyError, match="used outside of its layer"):
-        loss_slopes(problem, problem.x, problem.y)
+        loss_gradients(problem, problem.x, problem.y)
 
 
 @pytest.mark.parametrize("groups", [1, 3])
@@ -162,8 +163,8 @@ def test_gradients_of_grouped_and_dilated_convolutions(groups):
         ).double()  # fmt: skip
     x, y, probes = networks.batch(3, 4)
     problem = _of(model, x, y, probes)
-    slopes = loss_slopes(problem, x, y)
-    for key, value in _gradient(slopes, 2).items():
+    gradients = loss_gradients(problem, x, y)
+    for key, value in _gradient(gradients, 2).items():
         torch.testing.assert_close(value, problem.gradient(x[2], y[2])[key])
 
 
@@ -203,10 +204,10 @@ def test_parts_are_all_rows_once_and_no_larger_than_allowed(n, at_most, activati
 def test_gradients_and_gram_matrices_give_the_same_products(sizes, seed):
     s, i, outputs, groups, o, k, positions = sizes
     torch.manual_seed(seed)
-    a, slope = torch.randn(s, groups, k, positions), torch.randn(s, groups, o, positions)
+    a, g = torch.randn(s, groups, k, positions), torch.randn(s, groups, o, positions)
     b = torch.randn(i, groups, k, positions).double()
     others = [torch.randn(i, groups, o, positions).double() for _ in range(outputs)]
-    factors = (a.double(), slope.double(), b, others)
+    factors = (a.double(), g.double(), b, others)
     by_hand = torch.einsum("sgkl,sgol,igkm,cigom->sic", *factors[:3], torch.stack(others))
     for way in (_gram, _product):
         torch.testing.assert_close(way(*factors), by_hand)
@@ -217,7 +218,7 @@ def test_the_tangent_by_layers_equals_directional_derivatives(name):
     problem = compact(_problem(name))
     n = len(problem.x)
     at_samples = [
-        loss_slopes(problem, problem.x[rows], problem.y[rows])
+        loss_gradients(problem, problem.x[rows], problem.y[rows])
         for rows in (slice(0, 2), slice(2, n))
     ]
     with Workers(problem, lambda own: own) as workers:
@@ -240,5 +241,5 @@ def test_a_result_says_how_each_layer_was_computed():
     assert set(shared) == set(low_rank) == layers and not by_rule["loop"]
     assert shared["layer4.1.conv2"] == "products of matrices, 1 of 9 taps"
     assert low_rank["layer4.1.conv2"] == shared["layer4.1.conv2"] + "; step of rank 1"
-    assert low_rank["conv1"].endswith("; step of rank 16")  # 4×4 places
+    assert low_rank["conv1"].endswith("; step of rank 16")  # 4×4 positions
     assert set(sc.tangent_influence(model, x, y, probes).layers) == layers

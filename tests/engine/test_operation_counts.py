@@ -51,7 +51,7 @@ def test_the_published_network_by_layer():
     assert on_meta == layers
 
 
-def test_what_does_not_move_costs_no_step_and_needs_no_slope():
+def test_what_does_not_move_costs_no_step_and_needs_no_gradient():
     model = networks.make("frozen")  # linear layers of 192 × 24, frozen, 24 × 16 and 16 × 3
     layers = layer_costs(model, torch.zeros(1, *networks.SHAPE, dtype=torch.float64))
     assert [layer.moved for layer in layers] == [False, True, True]
@@ -59,14 +59,15 @@ def test_what_does_not_move_costs_no_step_and_needs_no_slope():
     m = 192 * 24, 24 * 16, 16 * 3
     got = multiply_adds(layers, "shared", 5, 7, 3)
     assert got == {
-        "slopes": 5 * (sum(m) + m[2]), "steps": 5 * (m[1] + m[2]), "predictions": 35 * sum(m)
+        "output gradients": 5 * (sum(m) + m[2]), "steps": 5 * (m[1] + m[2]),
+        "predictions": 35 * sum(m),
     }  # fmt: skip
     got = multiply_adds(layers, "low_rank", 5, 7, 3)
     assert got["predictions"] == 35 * m[2] and got["steps"] == 35 * (24 + 16 + 16 + 3)
     got = multiply_adds(layers, "tangent", 5, 7, 3)
     by_gram = 35 * (24 + 3 * 16 + 16 + 3 * 3)
     assert got["predictions"] == by_gram
-    assert got["slopes"] == 5 * (sum(m) + m[2]) + 7 * (sum(m) + 3 * m[2])
+    assert got["output gradients"] == 5 * (sum(m) + m[2]) + 7 * (sum(m) + 3 * m[2])
 
 
 def test_a_layer_called_twice_counts_twice():

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,16 +20,7 @@ from srel_core.experiments.networks import build_model
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.training import Schedule, stream
 from srel_core.rules import parse_rule
-from tests.support.datasets import random_pixels, write_image_folder
-
-TINY = ClassExperiment(
-    model="linear", images_per_class=12, augment=True, probes_per_class=2,
-    schedule=Schedule(epochs=2, batch_size=12, measure_every=2), divergences=("kl", "l2_logits"),
-)  # fmt: skip
-
-
-def _run(path, experiment=TINY):
-    return experiment.run(path, device="cpu", progress=False)
+from tests.support.class_experiments import TINY, run_tiny
 
 
 def test_the_first_checkpoint_is_what_influence_says(tmp_path):
@@ -44,7 +34,7 @@ def test_the_first_checkpoint_is_what_influence_says(tmp_path):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-4)
     torch.nn.functional.cross_entropy(model(images[batch]), train.labels[batch]).backward()
     optimizer.step()
-    dataset = _run(tmp_path)
+    dataset = run_tiny(tmp_path)
     assert dataset.step.values.tolist() == [1, 3, 4, 6]
     assert dataset.epoch_of_step.values.tolist() == [1, 1, 2, 2]
     for rule in ("adam:1e-4", "sgd:1e-4"):
@@ -60,9 +50,9 @@ def test_the_first_checkpoint_is_what_influence_says(tmp_path):
 
 
 def test_a_result_is_computed_once_and_says_where_it_comes_from(tmp_path, monkeypatch):
-    first = _run(tmp_path)
+    first = run_tiny(tmp_path)
     monkeypatch.setattr(class_experiment, "_Run", None)  # computing again would fail
-    assert _run(tmp_path).identical(first)
+    assert run_tiny(tmp_path).identical(first)
     assert json.loads(first.attrs["config"])["dataset"] == "digits"
     assert first.attrs["data_checksum"] == datasets.load_images("digits", per_class=12).checksum
     for name in ("commit", "torch", "device", "threads", "wall_seconds", "data_source", "created"):
@@ -98,9 +88,9 @@ def test_the_name_of_the_file_has_the_network():
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
-    first, second = _run(tmp_path / "a"), _run(tmp_path / "b")
+    first, second = run_tiny(tmp_path / "a"), run_tiny(tmp_path / "b")
     assert first.drop_attrs().identical(second.drop_attrs())
-    other = _run(tmp_path, dataclasses.replace(TINY, seed=1))
+    other = run_tiny(tmp_path, dataclasses.replace(TINY, seed=1))
     assert not np.array_equal(other.change, first.change)
 
 
@@ -110,7 +100,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, after):
-    whole = _run(tmp_path / "whole")
+    whole = run_tiny(tmp_path / "whole")
     monkeypatch.setattr(class_experiment, "_SAVE_EVERY", 0.0)
     measure = sc.SrelRecorder.measure
 
@@ -121,12 +111,12 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, afte
 
     monkeypatch.setattr(sc.SrelRecorder, "measure", interrupted)
     with pytest.raises(Stop):
-        _run(tmp_path)
+        run_tiny(tmp_path)
     measured = []
     monkeypatch.setattr(
         sc.SrelRecorder, "measure", lambda self, step: (measured.append(step), measure(self, step))
     )
-    resumed = _run(tmp_path)
+    resumed = run_tiny(tmp_path)
     assert resumed.drop_attrs().identical(whole.drop_attrs())
     assert measured == [1, 3, 4, 6][after:]  # nothing is measured twice
     assert not list(tmp_path.glob("*.safetensors"))
@@ -134,7 +124,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch, afte
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "other netcdf"])
 def test_a_damaged_result_is_set_aside_and_computed_anew(tmp_path, damage):
-    whole = _run(tmp_path)
+    whole = run_tiny(tmp_path)
     path = tmp_path / TINY.file_name
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:1000])
@@ -146,7 +136,7 @@ def test_a_damaged_result_is_set_aside_and_computed_anew(tmp_path, damage):
         result_files.load(path)
     before = path.read_bytes()
     with pytest.warns(UserWarning, match="set aside as .*damaged, computing anew"):
-        again = _run(tmp_path)
+        again = run_tiny(tmp_path)
     assert again.drop_attrs().identical(whole.drop_attrs())
     assert path.with_name(path.name + ".damaged").read_bytes() == before
 
@@ -154,7 +144,7 @@ def test_a_damaged_result_is_set_aside_and_computed_anew(tmp_path, damage):
 def test_a_damaged_state_is_set_aside(tmp_path):
     (tmp_path / TINY.file_name).with_suffix(".state.safetensors").write_text("junk")
     with pytest.warns(UserWarning, match="starting from the beginning"):
-        _run(tmp_path)
+        run_tiny(tmp_path)
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
@@ -162,11 +152,11 @@ def test_a_full_disk_loses_nothing(tmp_path):
     script = f"""
 import resource, signal, sys
 from srel_core.experiments import result_files
-from tests.experiments.test_class_experiment import TINY, _run
+from tests.support.class_experiments import TINY, run_tiny
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:
-    _run({str(tmp_path)!r})
+    run_tiny({str(tmp_path)!r})
 except result_files.ResultError as error:
     print(error)
 """
@@ -179,7 +169,7 @@ except result_files.ResultError as error:
 @pytest.mark.parametrize("folder", ["/dev/null/results", "/proc/results"])
 def test_a_folder_that_cannot_be_written(folder):
     with pytest.raises(result_files.ResultError, match=f"cannot write .* in {folder}.*nothing was"):
-        _run(folder)
+        run_tiny(folder)
 
 
 BAD = {
@@ -202,7 +192,7 @@ BAD = {
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_gets_one_clear_line_and_writes_nothing(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        _run(tmp_path / "results", dataclasses.replace(TINY, **changes))
+        run_tiny(tmp_path / "results", dataclasses.replace(TINY, **changes))
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
@@ -230,69 +220,9 @@ def test_profiles(tmp_path):
 )
 def test_cifar10_runs_from_real_images(tmp_path):
     experiment = dataclasses.replace(TINY, dataset="cifar10")
-    dataset = _run(tmp_path, experiment)
+    dataset = run_tiny(tmp_path, experiment)
     assert dataset.class_name.values.tolist() == ["airplane", "automobile", "ship"]
     assert np.isfinite(dataset.change).all() and dataset.attrs["data_source"].startswith("cifar10")
-
-
-@pytest.fixture
-def images(tmp_path):
-    """A folder of a user's own images."""
-    for split in ("train", "test"):
-        folder = tmp_path / "my images" / split
-        write_image_folder(folder, random_pixels(24), [0, 1] * 12, ["a", "b"])
-    return tmp_path / "my images"
-
-
-def test_other_images_in_a_users_folder_are_another_experiment(images):
-    experiment = ClassExperiment(dataset=f"folder:{images}")
-    before = experiment.file_name
-    assert experiment.file_name == before
-    next((images / "train" / "a").iterdir()).unlink()
-    assert experiment.file_name != before
-
-
-def test_a_result_says_nothing_of_the_folders_of_this_machine(images, tmp_path):
-    experiment = dataclasses.replace(TINY, dataset=f"folder:{images}")
-    result = _run(tmp_path / "results", experiment)
-    assert experiment.file_name.startswith("class_srel-folder-my-images-linear-seed0-")
-    assert json.loads(result.attrs["config"])["dataset"] == "folder:my images"
-    assert result.attrs["data_source"] == "folder:my images (image folder)"
-    said = json.dumps(result.attrs, default=str) + experiment.file_name
-    assert str(tmp_path) not in said and tmp_path.name not in said
-
-
-def test_the_same_images_elsewhere_are_the_same_experiment(images, tmp_path, monkeypatch):
-    name = ClassExperiment(dataset=f"folder:{images}").file_name
-    shutil.copytree(images, tmp_path / "elsewhere" / "my images")
-    monkeypatch.setenv("SREL_DATA", str(tmp_path / "elsewhere"))
-    stored = json.loads(ClassExperiment(dataset=f"folder:{images}").config)["dataset"]
-    assert ClassExperiment(dataset=stored).file_name == name
-    (tmp_path / "elsewhere" / "my images").rename(tmp_path / "elsewhere" / "yours")
-    assert ClassExperiment(dataset="folder:yours").file_name != name
-
-
-@pytest.mark.parametrize("name", [b"caf\xe9", b"a\nb", b"x" * 250, "日本".encode() * 40])
-def test_any_name_of_a_folder_gives_a_name_of_a_file(images, name):
-    place = images.with_name(os.fsdecode(name))
-    images.rename(place)
-    experiment = ClassExperiment(dataset=f"folder:{place}")
-    assert experiment.file_name.isprintable() and len(experiment.file_name.encode()) < 200
-    json.loads(experiment.config)["dataset"].encode()
-
-
-def test_images_that_change_while_they_are_read_give_no_result(images, tmp_path, monkeypatch):
-    load = datasets.load_images
-
-    def meanwhile(*args):
-        found = load(*args)
-        next((images / "train" / "a").iterdir()).unlink()
-        return found
-
-    monkeypatch.setattr(datasets, "load_images", meanwhile)
-    with pytest.raises(datasets.DataError, match="changed while they were read: run again"):
-        _run(tmp_path / "results", dataclasses.replace(TINY, dataset=f"folder:{images}"))
-    assert not (tmp_path / "results").exists()
 
 
 def test_a_second_damaged_file_does_not_cost_the_first(tmp_path):
@@ -303,8 +233,8 @@ def test_a_second_damaged_file_does_not_cost_the_first(tmp_path):
 
 
 def test_a_foreign_state_is_set_aside(tmp_path):
-    whole = _run(tmp_path / "whole")
+    whole = run_tiny(tmp_path / "whole")
     state = (tmp_path / TINY.file_name).with_suffix(".state.safetensors")
     save_file({"trainer/model/other": torch.zeros(1), "trainer/curves": torch.zeros(2, 0)}, state)
     with pytest.warns(UserWarning, match="starting from the beginning"):
-        assert _run(tmp_path).drop_attrs().identical(whole.drop_attrs())
+        assert run_tiny(tmp_path).drop_attrs().identical(whole.drop_attrs())

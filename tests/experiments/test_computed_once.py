@@ -9,7 +9,7 @@ import pytest
 
 from srel_core.experiments import class_experiment, result_files
 from srel_core.experiments.regression.experiment import RegressionExperiment
-from tests.experiments.test_class_experiment import TINY
+from tests.support.class_experiments import TINY
 
 REGRESSION = RegressionExperiment(n_steps=2, n_points=2, width=3, seeds=(4, 5))
 EXPERIMENTS = {

@@ -15,13 +15,13 @@ from srel_core.book.figures import classification
 from srel_core.book.figures.style import style
 from srel_core.statistics import by_class
 from srel_core.statistics.class_summary import class_summary, learning_curves
-from tests.experiments.test_class_experiment import TINY, _run
+from tests.support.class_experiments import TINY, run_tiny
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return [_run(folder, dataclasses.replace(TINY, seed=seed)) for seed in (0, 1, 2)]
+    return [run_tiny(folder, dataclasses.replace(TINY, seed=seed)) for seed in (0, 1, 2)]
 
 
 @pytest.fixture(scope="module")

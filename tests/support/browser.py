@@ -140,7 +140,7 @@ class Visit:
         self.page.set_viewport_size(viewport)
 
     def violations(self) -> list[str]:
-        """What axe-core finds serious or critical but for contrast, one line a rule. It removes
+        """What axe-core finds serious or critical but for contrast, one line per rule. It removes
         the glyphs of formulas, so this comes last."""
         return self._axe("all", {"rules": {"color-contrast": {"enabled": False}}})
 

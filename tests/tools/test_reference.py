@@ -42,7 +42,8 @@ def test_the_pages_have_every_public_module_once():
     found = []
     for page in (ROOT / "chapters").glob("reference*.md"):
         source = [page.read_text()]
-        tool("reference").fill_in(SimpleNamespace(srcdir=ROOT), page.stem, source)
+        app = SimpleNamespace(srcdir=ROOT, builder=SimpleNamespace(format="html"))
+        tool("reference").fill_in(app, page.stem, source)
         found += re.findall(r"automodule:: (\S+)", source[0])
     modules = [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
                for p in (ROOT / "srel_core").rglob("*.py")]  # fmt: skip

@@ -103,6 +103,8 @@ def test_the_letters_of_a_figure_can_be_read(site):
     """A figure as wide as this shrinks them to 10 pixels in the column of text."""
     for name, path in pages(site).items():
         for image in text_part(path).find_all("img"):
+            if image["src"].endswith(".svg"):  # as wide as a column: tests/tools/test_packages.py
+                continue
             with Image.open(opened(path, image["src"])) as picture:
                 assert picture.width <= 1250, f"{name}: {image['alt']}"
 

@@ -8,7 +8,7 @@ from matplotlib.ticker import NullLocator
 
 METHOD_COLOURS = {
     "shared": "#D55E00",
-    "vmap": "#CC79A7",
+    "stacked": "#CC79A7",
     "low_rank": "#0072B2",
     "tangent": "#009E73",
 }

@@ -1,12 +1,12 @@
 """Compiled loops for what torch does on a CPU in several passes over memory.
 
 Adam's step is five torch operations on a block of weights, which make three arrays on the way, and
-the change of a maximum over a window of nine places is 18; as one loop each is bound by the
+the change of a maximum over a window of nine pixels is 18; as one loop each is bound by the
 reading of its inputs and the writing of its result. Each rounds as the torch operations do, one
 after another, so that the numbers are the same to the last bit (a gradient that is a sum of a few
 products adds them up in their order, which a product of matrices need not). A loop is compiled when
-first needed, in a fraction of a second; for small arrays the functions here say None, and torch
-does it as well.
+first needed, in a fraction of a second; for small arrays the functions here give None, and the
+caller uses torch.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Numbers in an array from which on a measurement gains more than the compilation takes.
+# From so many numbers in an array on, a measurement gains more time than the compilation takes.
 WORTH_COMPILING = 2**16
 
-# Terms in a product of matrices up to which a loop makes it on its way; so many take no longer than
-# one, as the division takes longer.
+# Rank of a gradient up to which Adam's loop forms it from its factors itself: so few terms take no
+# longer than one, since the division takes longer.
 _LOW_RANK = 4
 
 # Numbers of a gradient to work on at a time: half a MiB of float32, which a core's cache holds.
@@ -29,8 +29,8 @@ _BLOCK = 2**17
 
 
 def blocks(columns: int, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of some matrices, as many at a time as make a gradient of so many columns that
-    never leaves the cache."""
+    """Matrices in blocks of the same rows, so few at a time that a gradient of so many columns
+    stays in the cache."""
     rows = max(1, _BLOCK // columns)
     return zip(*(matrix.split(rows) for matrix in matrices), strict=True)
 
@@ -58,12 +58,12 @@ class AdamStep:
             loop(*(t.numpy() for t in (w_r, left_r @ right, out_r)), self.rate, self.eps)
 
 
-def relu_change(h: Tensor) -> Callable[[Tensor], bool] | None:
-    """Δ (n, ...) → whether it has written max(h + Δ, 0) − max(h, 0) over Δ; it has not if Δ is laid
-    out in another way than h is."""
+def relu_difference(h: Tensor) -> Callable[[Tensor], bool] | None:
+    """Δ (n, ...) → whether it has written max(h + Δ, 0) − max(h, 0) over Δ; it has not if Δ has
+    another layout in memory than h."""
     if not _worth(h) or not _dense(h):
         return None
-    loop, size, stride = _compiled(_relu_change), h.numel(), h.stride()
+    loop, size, stride = _compiled(_relu_difference), h.numel(), h.stride()
     at = h.as_strided((size,), (1,)).numpy()
 
     def change(delta: Tensor) -> bool:
@@ -75,19 +75,19 @@ def relu_change(h: Tensor) -> Callable[[Tensor], bool] | None:
     return change
 
 
-def max_pool_change(
+def max_pool_difference(
     h: Tensor, highest: Tensor, kernel: tuple[int, int], stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> Callable[[Tensor], Tensor | None] | None:  # fmt: skip
-    """Δ (n, I, C, H, W) → max_k (h_k + Δ_k) − m over a window's places k, `highest` being
-    m = max_k h_k; None unless the channels of a pixel lie together."""
-    if not _worth(h) or not all(_by_pixel(t) for t in (h, highest)):
+    """Δ (n, I, C, H, W) → max_k (h_k + Δ_k) − m over the pixels k of a window, `highest` being
+    m = max_k h_k; None unless h is channels_last."""
+    if not _worth(h) or not all(_is_channels_last(t) for t in (h, highest)):
         return None
-    loop = _compiled(_max_pool_change)
+    loop = _compiled(_max_pool_difference)
     at, most = (t.permute(0, 2, 3, 1).numpy() for t in (h, highest))
 
     def change(delta: Tensor) -> Tensor | None:
-        if not _by_pixel(delta.flatten(0, 1)):
+        if not _is_channels_last(delta.flatten(0, 1)):
             return None
         out = delta.new_empty(len(delta), *most.shape)
         loop(delta.permute(0, 1, 3, 4, 2).numpy(), at, most, out.numpy(), kernel, stride, padding)
@@ -104,12 +104,12 @@ def _worth(array: Tensor) -> bool:
     return on_cpu and array.numel() >= WORTH_COMPILING
 
 
-def _by_pixel(maps: Tensor) -> bool:
+def _is_channels_last(maps: Tensor) -> bool:
     return maps.ndim == 4 and maps.is_contiguous(memory_format=torch.channels_last)
 
 
 def _dense(array: Tensor) -> bool:
-    return array.is_contiguous() or _by_pixel(array)
+    return array.is_contiguous() or _is_channels_last(array)
 
 
 _COMPILED: dict[Callable[..., None], Any] = {}
@@ -146,7 +146,7 @@ def _adam_step_of_low_rank(w: Any, left: Any, right: Any, out: Any, rate: Any, e
             out[i, j] = w[i, j] + (g / (abs(g) + eps)) * rate
 
 
-def _relu_change(delta: Any, h: Any) -> None:
+def _relu_difference(delta: Any, h: Any) -> None:
     nothing = np.zeros(1, h.dtype)[0]
     for i in range(delta.shape[0]):
         for j in range(delta.shape[1]):
@@ -155,7 +155,7 @@ def _relu_change(delta: Any, h: Any) -> None:
             delta[i, j] = floor if moved < floor else moved  # NaN goes through
 
 
-def _max_pool_change(
+def _max_pool_difference(
     delta: Any, h: Any, highest: Any, out: Any, kernel: Any, stride: Any, padding: Any
 ) -> None:
     n, inputs, height, width, channels = delta.shape

@@ -1,7 +1,7 @@
-"""Memory of changes that are no longer wanted, for those to come.
+"""A pool of buffers: the memory of changes that are no longer wanted, for those to come.
 
-What a program has given back the system clears and hands out anew, page by page, which takes longer
-than to write a change there.
+Memory that a program frees and allocates again is cleared by the system, page by page, which takes
+longer than writing a change there.
 """
 
 import math
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-# Arrays to keep, the largest: the change of a layer's input and that of its output.
+# Spare arrays to keep, the largest ones: for the change of a layer's input and that of its output.
 _KEPT = 2
 
 
-class Room(threading.local):
+class BufferPool(threading.local):
     """Arrays to write to; each thread has its own."""
 
     def __init__(self) -> None:
@@ -31,9 +31,9 @@ class Room(threading.local):
         self._ours.add(flat.data_ptr())
         return flat.view(*shape)
 
-    def take_back(self, change: Tensor) -> None:
-        """The memory of an array that `new` gave and nobody will read again; another's is left
-        alone."""
+    def release(self, change: Tensor) -> None:
+        """Take back the memory of an array that `new` gave and nobody will read again; any other
+        memory is left alone."""
         memory = change.untyped_storage()
         if memory.data_ptr() in self._ours:
             self.spare = sorted([*self.spare, change.new_empty(0).set_(memory)], key=Tensor.numel)

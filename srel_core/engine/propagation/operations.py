@@ -1,5 +1,5 @@
 """The kinds of operations whose changes have formulas
-(`srel_core.engine.propagation.elementwise`)."""
+(`srel_core.engine.propagation.finite_differences`)."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from srel_core.engine.layers.fixed_size_conv import MapConv
-from srel_core.engine.propagation import elementwise
+from srel_core.engine.layers.kinds.registry import is_known, kind_of
+from srel_core.engine.propagation import finite_differences
 
 RELUS = {nn.ReLU, F.relu, torch.relu, "relu", "relu_"}
-LAYERS = {nn.Linear, nn.Conv2d, MapConv}
 LINEAR = {
     nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout,
     "flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum",
@@ -22,8 +21,10 @@ LINEAR = {
 }  # fmt: skip
 POOLS = {nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.avg_pool2d, F.adaptive_avg_pool2d}
 ELEMENTWISE: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
-    **dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, "tanh"), elementwise.of_tanh),
-    **dict.fromkeys((nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"), elementwise.of_sigmoid),
+    **dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, "tanh"), finite_differences.tanh_difference),
+    **dict.fromkeys(
+        (nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"), finite_differences.sigmoid_difference
+    ),
 }
 # In place or not, a change is never written over another: they may share memory where the values
 # do not.
@@ -38,19 +39,28 @@ PRODUCTS: dict[Any, Callable[..., Tensor]] = {
 }
 
 
-def kind_of(node: fx.Node, model: nn.Module) -> Any:
-    """What an operation does: a type of module, a function, or the name of a method."""
+def calls_layer(node: fx.Node, model: nn.Module) -> bool:
+    """Whether a node calls a layer of a known kind that is computed as its kind says. One that is
+    not, such as a convolution with another padding, is here where its weights are frozen."""
+    layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return layer is not None and is_known(layer) and kind_of(layer).why_not(layer) is None
+
+
+def operation_of(node: fx.Node, model: nn.Module) -> Any:
+    """What a node calls: a type of module, a function, or the name of a method."""
     if node.op == "call_module":
         return type(model.get_submodule(str(node.target)))
     return node.target
 
 
-def prepared(node: fx.Node, kind: Any, base: Mapping[fx.Node, Any], model: nn.Module) -> Any:
-    """The formula of an operation whose constants are worth keeping; None for others."""
-    if kind in RELUS:
-        return elementwise.OfRelu(base[node.all_input_nodes[0]])
-    if kind is nn.MaxPool2d:
+def prepared_difference(
+    node: fx.Node, operation: Any, activations: Mapping[fx.Node, Any], model: nn.Module
+) -> Any:
+    """The finite difference of an operation whose constants are worth keeping; None for others."""
+    if operation in RELUS:
+        return finite_differences.ReluDifference(activations[node.all_input_nodes[0]])
+    if operation is nn.MaxPool2d:
         pool: Any = model.get_submodule(str(node.target))
         if not (pool.ceil_mode or pool.return_indices or pool.dilation != 1):
-            return elementwise.OfMaxPool(pool, base[node.all_input_nodes[0]])
+            return finite_differences.MaxPoolDifference(pool, activations[node.all_input_nodes[0]])
     return None

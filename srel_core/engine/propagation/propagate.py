@@ -1,16 +1,16 @@
-"""Change propagation: one-sample SGD steps pushed through the network as changes.
+"""Change propagation: the changes that one-sample SGD steps make, pushed through the network.
 
 Predictions move by parts in a million, and the difference of two of them in float32 is rounding.
 So the change Δh of every activation h is computed as such, from layer to layer. At a layer with
-weights W, bias b and input h, a step of SGD on the sample that read a there, with slope δ at the
-layer's output, moves the weights by ΔW = −η δ aᵀ (summed over the places a layer is used at), and
+weights W, bias b and input h, an SGD step on a sample whose input there is a, and whose gradient at
+the layer's output is g, moves the weights by ΔW = −η g aᵀ (summed over the layer's positions), and
 
-    Δz = W Δh + ΔW (h + Δh) + Δb = W Δh − η δ (a·(h + Δh) + 1):
+    Δz = W Δh + ΔW (h + Δh) + Δb = W Δh − η g (a·(h + Δh) + 1):
 
-products with the shared W for all samples at once, and a correction of rank one, or of as many as
-there are places. Where these are many, ΔW is written out. Activations, pooling, sums and products
-have exact formulas (`srel_core.engine.propagation.elementwise`); any other module is evaluated
-twice in float64.
+products with the shared W for all samples at once, and a correction whose rank is the number of
+positions. Where these are many, ΔW is formed in full. Activations, pooling, sums and products have
+exact finite differences (`srel_core.engine.propagation.finite_differences`); any other module is
+evaluated twice in float64.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,11 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from srel_core.engine.layers import affine_change
-from srel_core.engine.layers.sgd_steps import Steps
-from srel_core.engine.propagation import elementwise, operations
-from srel_core.engine.propagation.buffers import Room
-from srel_core.engine.propagation.graph import Keeping
+from srel_core.engine.layers import full_steps
+from srel_core.engine.layers.kinds.kind import change_by_input
+from srel_core.engine.layers.kinds.registry import kind_of
+from srel_core.engine.layers.sgd_steps import SGDSteps
+from srel_core.engine.propagation import finite_differences, operations
+from srel_core.engine.propagation.buffers import BufferPool
+from srel_core.engine.propagation.graph import ActivationRecorder
 from srel_core.engine.setup.checks import rounding_of
 from srel_core.engine.setup.inputs import to_model
 from srel_core.engine.setup.memory import CACHE
@@ -34,46 +36,48 @@ Deltas = dict[fx.Node, Tensor | None]
 """The change of what each operation gives, (n, I, ...); None where nothing has changed."""
 
 
-# Steps to push through at a time, at most: later layers, whose changes are small, do with fewer and
-# larger operations.
+# Steps to push through at a time, at most. Later layers, whose changes are small, take more at a
+# time than the first ones, in fewer and larger operations.
 _TOGETHER = 8
 
 
 class Propagation:
-    """A model's operations at some inputs (I, ...), and the way of changes through them.
+    """A model's operations at some inputs (I, ...), and how changes pass through them.
 
-    `base` has what each operation gives before any step: computed in float64, so that rounding
-    puts no unit at rest on the wrong side, and kept in the model's own precision. `ways` fills with
-    how the step of each layer was applied, in words.
+    `activations` has what each operation gives before any step: computed in float64, so that
+    rounding puts no unit on the wrong side of a threshold, and kept in the model's own precision.
+    `descriptions` fills with how the step of each layer was applied, in words.
     """
 
     def __init__(self, problem: Problem, graph: fx.Graph, inputs: Tensor) -> None:
         exact = problem.precise or problem
-        keeping = Keeping(exact.model, graph, problem.before.dtype)
+        recorder = ActivationRecorder(exact.model, graph, problem.before.dtype)
         with torch.no_grad():
-            self.before: Tensor = keeping.run(to_model(inputs, exact.before))
-            # Tracing fixes what a model decides by anything but its input.
+            self.before: Tensor = recorder.run(to_model(inputs, exact.before))
+            # A trace has decided once for all what the model decides by anything but its input.
             like = problem.predict(problem.weights, inputs[:1])
         if (self.before[:1] - like).abs().max() > rounding_of(like):
             raise CannotApplyError("its operations are not the same at each call")
-        self.base = keeping.kept
-        self.ways: dict[str, str] = {}
-        self.room = Room()
+        self.activations = recorder.activations
+        self.descriptions: dict[str, str] = {}
+        self.buffers = BufferPool()
         self.nodes = list(graph.nodes)
         self.at_a_time = self._at_a_time()
         self.last_use = {used: node for node in self.nodes for used in node.all_input_nodes}
-        self.kinds = {node: operations.kind_of(node, problem.model) for node in self.nodes}
-        self.prepared = {
-            node: made
-            for node in self.nodes
-            if (made := operations.prepared(node, self.kinds[node], self.base, problem.model))
-            is not None
+        self.operations = {
+            node: operations.operation_of(node, problem.model) for node in self.nodes
         }
+        self.layers = {node for node in self.nodes if operations.calls_layer(node, problem.model)}
+        prepared = (
+            (node, operations.prepared_difference(node, operation, self.activations, problem.model))
+            for node, operation in self.operations.items()
+        )
+        self.prepared = {node: made for node, made in prepared if made is not None}
         self.weights = {node: self._weights_of(node, problem) for node in self.nodes}
 
     @staticmethod
     def _weights_of(node: fx.Node, problem: Problem) -> dict[str, str]:
-        """What moves in the layer that a node calls, by its name there: its name in the model."""
+        """The weights that move in the layer that a node calls: name there → in the model."""
         name = str(node.target)
         if node.op != "call_module":
             return {}
@@ -81,8 +85,9 @@ class Propagation:
         own = {short: f"{name}.{short}".lstrip(".") for short, _ in layer.named_parameters()}
         return {short: whole for short, whole in own.items() if whole in problem.weights}
 
-    def changes(self, own: Problem, steps: Steps) -> Tensor:
-        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64; `own` has modules to call."""
+    def changes(self, own: Problem, steps: SGDSteps) -> Tensor:
+        """f_{w⁺(x_i)} − f_w at the inputs, (n, I, C) in float64. `own` is the same problem with
+        modules that this thread may call."""
         with torch.no_grad():
             change = self._after(len(self.nodes), own, steps)[self.nodes[-1]]
         if change is None:
@@ -90,15 +95,15 @@ class Propagation:
         return change.double()
 
     def _at_a_time(self) -> list[int]:
-        """Before each operation, the steps that this one and all after it may take together."""
-        sizes = {n: v.nbytes for n, v in self.base.items() if isinstance(v, Tensor)}
+        """For each operation, how many steps it and all after it may take at a time."""
+        sizes = {n: v.nbytes for n, v in self.activations.items() if isinstance(v, Tensor)}
         largest, fit = 1, []
         for node in reversed(self.nodes):
             largest = max(largest, *(sizes.get(n, 0) for n in (node, *node.all_input_nodes)))
             fit.append(min(_TOGETHER, max(1, CACHE // largest)))
         return fit[::-1]
 
-    def _after(self, end: int, own: Problem, steps: Steps) -> Deltas:
+    def _after(self, end: int, own: Problem, steps: SGDSteps) -> Deltas:
         """The changes that are still wanted after the first `end` operations.
 
         Operations whose changes are too large for all the steps are done for half of them, and
@@ -110,18 +115,18 @@ class Propagation:
             halves = [self._after(start, own, half) for half in steps.split(-(-steps.n // 2))]
             for node in halves[0]:
                 parts = [change for half in halves if (change := half[node]) is not None]
-                deltas[node] = affine_change.together(parts) if parts else None
+                deltas[node] = full_steps.concatenated(parts) if parts else None
         for node in self.nodes[start:end]:
             deltas[node] = _Change(self, own, steps, deltas).of(node)
             for used in node.all_input_nodes:
                 if self.last_use[used] is node:
                     spent = deltas.pop(used)
-                    if spent is not None and not _shared(spent, deltas.values()):
-                        self.room.take_back(spent)
+                    if spent is not None and not _shares_memory(spent, deltas.values()):
+                        self.buffers.release(spent)
         return deltas
 
 
-def _shared(change: Tensor, others: Iterable[Tensor | None]) -> bool:
+def _shares_memory(change: Tensor, others: Iterable[Tensor | None]) -> bool:
     """Whether one of the others lies in the same memory."""
     memory = change.untyped_storage().data_ptr()
     return any(o is not None and o.untyped_storage().data_ptr() == memory for o in others)
@@ -129,16 +134,20 @@ def _shared(change: Tensor, others: Iterable[Tensor | None]) -> bool:
 
 @dataclass(frozen=True)
 class _Change:
-    """The change of what an operation gives, from the changes of its inputs and weights."""
+    """The change of what an operation gives, from the changes of its inputs and weights.
 
-    flow: Propagation
+    `own` has modules that this thread may call, and `deltas` the changes of what the operations
+    before it give.
+    """
+
+    propagation: Propagation
     own: Problem
-    steps: Steps
+    steps: SGDSteps
     deltas: Deltas
 
     @property
-    def base(self) -> Mapping[fx.Node, Any]:
-        return self.flow.base
+    def activations(self) -> Mapping[fx.Node, Any]:
+        return self.propagation.activations
 
     def of(self, node: fx.Node) -> Tensor | None:
         if node.op == "placeholder":
@@ -148,84 +157,91 @@ class _Change:
         if node.op == "get_attr":  # a constant: weights that move are all of layers
             return None
         moved = [used for used in node.all_input_nodes if self.deltas[used] is not None]
-        kind, weights, value = self.flow.kinds[node], self.flow.weights[node], self.base[node]
+        operation, value = self.propagation.operations[node], self.activations[node]
+        weights = self.propagation.weights[node]
         if not (moved or weights) or isinstance(value, (int, torch.Size, torch.dtype)):
             return None
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise CannotApplyError(f"{node} gives {type(value).__name__}, not real numbers")
-        if kind in operations.LAYERS:
+        if node in self.propagation.layers:
             return self._of_layer(node, weights)
         if len(moved) == 1:
-            change = self._of_map(node, kind, moved[0])
+            change = self._of_one(node, operation, moved[0])
             if change is not None:
                 return change
         if (
-            (kind in operations.SUMS or kind in operations.PRODUCTS)
+            (operation in operations.SUMS or operation in operations.PRODUCTS)
             and len(node.args) == 2
             and not node.kwargs
         ):
-            return self._of_two(node, kind in operations.SUMS)
+            return self._of_two(node, operation in operations.SUMS)
         return self._by_subtraction(node, moved)
 
-    def _of_map(self, node: fx.Node, kind: Any, used: fx.Node) -> Tensor | None:
+    def _of_one(self, node: fx.Node, operation: Any, used: fx.Node) -> Tensor | None:
         """Of an operation on one changed value; None for one without a formula."""
         delta = self._delta(used)
-        if node in self.flow.prepared:
-            return self.flow.prepared[node](delta, overwrite=self._own_memory(node, used))
-        if kind is nn.Identity:
+        if node in self.propagation.prepared:
+            return self.propagation.prepared[node](delta, overwrite=self._own_memory(node, used))
+        if operation is nn.Identity:
             return delta
-        if kind in operations.LINEAR:
-            return elementwise.of_linear_map(lambda d: self._evaluate(node, {used: d}), delta)
-        if kind in operations.POOLS:
-            return elementwise.of_batched_map(lambda d: self._evaluate(node, {used: d}), delta)
-        if kind in operations.ELEMENTWISE:
-            return operations.ELEMENTWISE[kind](self.base[used], delta)
+
+        def evaluated(d: Tensor) -> Tensor:
+            return self._evaluate(node, {used: d})
+
+        if operation in operations.LINEAR:
+            return finite_differences.linear_difference(evaluated, delta)
+        if operation in operations.POOLS:
+            return finite_differences.batched_linear_difference(evaluated, delta)
+        if operation in operations.ELEMENTWISE:
+            return operations.ELEMENTWISE[operation](self.activations[used], delta)
         return None
 
     def _of_layer(self, node: fx.Node, weights: dict[str, str]) -> Tensor:
         """Δz = W Δh + ΔW (h + Δh) + Δb, (n, I, ...)."""
         name, (used,) = str(node.target), node.all_input_nodes
-        layer: Any = self.own.model.get_submodule(name)
-        h, delta = self.base[used], self.deltas[used]
+        layer = self.own.model.get_submodule(name)
+        kind, h, delta = kind_of(layer), self.activations[used], self.deltas[used]
         factors = self.steps.factors(name) if "weight" in weights else None
         if factors is not None:
-            (k, places), o = factors[0].shape[1:], factors[1].shape[1]
-            if places == 1 or places * (k + o) < k * o:
-                self.flow.ways[name] = f"step of rank {places}"
-                with_bias, new = "bias" in weights, self.flow.room.new
-                return affine_change.of_low_rank(layer, h, delta, *factors, with_bias, new)
+            (k, positions), o = factors[0].shape[1:], factors[1].shape[1]
+            if positions == 1 or positions * (k + o) < k * o:
+                self.propagation.descriptions[name] = f"step of rank {positions}"
+                with_bias, new = "bias" in weights, self.propagation.buffers.new
+                return kind.change_by_low_rank_steps(layer, h, delta, *factors, with_bias, new)
         out = None
         if "weight" in weights:
-            self.flow.ways[name] = "step written out"
-            written = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
-            out = affine_change.of_written_out(layer, h, delta, written)
+            self.propagation.descriptions[name] = "step written out"
+            full = [self.steps.of_weight(weights["weight"], i) for i in range(self.steps.n)]
+            out = full_steps.change_by_full_steps(layer, h, delta, full)
         elif delta is not None:
-            out = affine_change.through(layer, delta)
+            out = change_by_input(kind, layer, delta)
         if out is None:
-            out = h.new_zeros(self.steps.n, *self.base[node].shape)
+            out = h.new_zeros(self.steps.n, *self.activations[node].shape)
         if "bias" in weights:
             for i in range(self.steps.n):
                 step = self.steps.of_weight(weights["bias"], i)
-                out[i] += step if isinstance(layer, nn.Linear) else step[:, None, None]
+                out[i] += kind.along_outputs(step)
         return out
 
     def _of_two(self, node: fx.Node, is_sum: bool) -> Tensor:
         """Of a sum, a difference or a product of two values, one of them a constant or both not."""
-        f = (operations.SUMS if is_sum else operations.PRODUCTS)[self.flow.kinds[node]]
-        a, b = ((self.base[v] if isinstance(v, fx.Node) else v) for v in node.args)
-        of_a, of_b = (self.deltas[v] if isinstance(v, fx.Node) else None for v in node.args)
+        f = (operations.SUMS if is_sum else operations.PRODUCTS)[self.propagation.operations[node]]
+        a, b = ((self.activations[v] if isinstance(v, fx.Node) else v) for v in node.args)
+        delta_a, delta_b = (self.deltas[v] if isinstance(v, fx.Node) else None for v in node.args)
         change = (
-            elementwise.of_sum(f, of_a, of_b)
+            finite_differences.sum_difference(f, delta_a, delta_b)
             if is_sum
-            else elementwise.of_product(f, a, b, of_a, of_b)
+            else finite_differences.product_difference(f, a, b, delta_a, delta_b)
         )
-        return change.expand(self.steps.n, *self.base[node].shape)
+        return change.expand(self.steps.n, *self.activations[node].shape)
 
     def _by_subtraction(self, node: fx.Node, moved: list[fx.Node]) -> Tensor:
         """Of any other operation: evaluated twice in float64, where h and Δ are both exact."""
         exact = self.own.precise or self.own
         wide = {
-            used: to_model(h, exact.before) if isinstance(h := self.base[used], Tensor) else h
+            used: to_model(h, exact.before)
+            if isinstance(h := self.activations[used], Tensor)
+            else h
             for used in node.all_input_nodes
         }
 
@@ -237,7 +253,7 @@ class _Change:
         for i in range(self.steps.n):
             stepped = {used: wide[used] + self._delta(used)[i] for used in moved}
             after.append(at(wide | stepped) - before)
-        return torch.stack(after).to(self.base[node].dtype)
+        return torch.stack(after).to(self.activations[node].dtype)
 
     def _evaluate(
         self,
@@ -245,12 +261,12 @@ class _Change:
         values: Mapping[fx.Node, Any],
         model: nn.Module | None = None,
     ) -> Any:
-        """The operation at these values of its inputs, the base's for those not given."""
+        """The operation at these values of its inputs, or the activations where none is given."""
 
-        def value(given: Any) -> Any:
-            return fx.map_arg(given, lambda used: values.get(used, self.base[used]))
+        def filled_in(arguments: Any) -> Any:
+            return fx.map_arg(arguments, lambda used: values.get(used, self.activations[used]))
 
-        args, kwargs = value(node.args), value(node.kwargs)
+        args, kwargs = filled_in(node.args), filled_in(node.kwargs)
         if node.op == "call_module":
             module = (model or self.own.model).get_submodule(str(node.target))
             return module(*args, **kwargs)
@@ -260,10 +276,12 @@ class _Change:
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     def _own_memory(self, node: fx.Node, used: fx.Node) -> bool:
-        """Whether the change of `used` may be overwritten by `node`: nobody else wants it, and no
-        other change on its way lies in the same memory."""
+        """Whether the change of `used` may be overwritten by `node`: no later operation reads it,
+        and no other change that is still wanted lies in the same memory."""
         others = (change for other, change in self.deltas.items() if other is not used)
-        return self.flow.last_use[used] is node and not _shared(self._delta(used), others)
+        return self.propagation.last_use[used] is node and not _shares_memory(
+            self._delta(used), others
+        )
 
     def _delta(self, node: fx.Node) -> Tensor:
         delta = self.deltas[node]

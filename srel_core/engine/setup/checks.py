@@ -152,15 +152,21 @@ def require_independence(in_batch: Tensor, alone: Tensor) -> None:
         )
 
 
-def require_losses(values: Sequence[Tensor]) -> None:
-    """ValueError, naming the sample, unless each sample's loss is one finite number."""
-    for i, value in enumerate(values):
-        if value.numel() != 1:
+def require_numbers(losses: Sequence[Tensor]) -> None:
+    """ValueError, naming the sample, unless each sample's loss is one number."""
+    for i, value in enumerate(losses):
+        if value.ndim:
             raise ValueError(
                 f"the loss of sample {i} has shape {tuple(value.shape)}: it must be one number"
             )
-        if not bool(torch.isfinite(value)):
-            raise ValueError(f"the loss of sample {i} is {float(value)}: it must be finite")
+
+
+def require_losses(losses: Tensor) -> None:
+    """ValueError, naming the sample, unless the losses (S,) are finite."""
+    finite = torch.isfinite(losses)
+    if not bool(finite.all()):
+        i = int((~finite).nonzero()[0])
+        raise ValueError(f"the loss of sample {i} is {float(losses[i])}: it must be finite")
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -178,8 +184,12 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise ValueError("the model has no trainable parameter: no step can move it")
-    for name, parameter in parameters.items():
-        require_finite(f"weight {name!r}", parameter.detach())
+    # One look at all of them: each by itself would wait for the device.
+    sums = [parameter.detach().sum().abs().double() for parameter in parameters.values()]
+    alike = len({total.device for total in sums}) == 1
+    if not (alike and bool(torch.isfinite(torch.stack(sums)).all())):
+        for name, parameter in parameters.items():
+            require_finite(f"weight {name!r}", parameter.detach())
     return parameters
 
 

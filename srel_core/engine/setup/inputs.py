@@ -177,11 +177,11 @@ def _equal_rows(a: Tensor, b: Tensor) -> Tensor:
     at_b: dict[bytes, list[int]] = {}
     for i, row in enumerate(rows_b):
         at_b.setdefault(row, []).append(i)
-    equal = torch.zeros(len(rows_a), len(rows_b), dtype=torch.bool)
+    equal = np.zeros((len(rows_a), len(rows_b)), dtype=bool)
     for j, row in enumerate(rows_a):
         if row in at_b:
             equal[j, at_b[row]] = True
-    return equal
+    return torch.from_numpy(equal)
 
 
 def _as_bytes(values: Tensor) -> list[bytes]:

@@ -6,7 +6,7 @@ is left of it, even in float64. It is taken as −Σ_{c≠y} p_c instead, which 
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,11 +107,13 @@ class SampleLoss:
             value = self.function(prediction.double(), target)
         return value.squeeze()
 
-    def of_each(self, predictions: Tensor, targets: Tensor) -> Sequence[Tensor]:
-        """The loss of each sample: (S, ..., C), (S, ...) → S numbers."""
+    def of_each(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each sample: (S, ..., C), (S, ...) → (S,)."""
         if self.function is cross_entropy and predictions.ndim == 2:
-            return cross_entropies(predictions.double(), targets).unbind()
-        return [self(p, t) for p, t in zip(predictions, targets, strict=True)]
+            return cross_entropies(predictions.double(), targets)
+        by_sample = [self(p, t) for p, t in zip(predictions, targets, strict=True)]
+        checks.require_numbers(by_sample)
+        return torch.stack(by_sample)
 
     def checked_targets(self, y: Tensor, predictions: Tensor) -> Tensor:
         """The targets y (S, ...) as the loss takes them, tried on every sample's prediction

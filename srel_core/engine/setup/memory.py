@@ -1,8 +1,9 @@
 """How much memory a measurement takes, and so how much of it to do at once.
 
 `max_bytes` bounds what grows with the number of samples and inputs that are worked on together, on
-all threads: activations, slopes, stacked weights. It cannot bound the result, nor the copies of the
-weights that every measurement of a float32 model makes: about 6, and one for each thread.
+all threads: activations, output gradients, stacked weights. It cannot bound the result, nor the
+copies of the weights that every measurement of a float32 model makes: about 6, and one for each
+thread.
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ _PART, _LITTLE = 16, 2**20
 # gradient pass holds for a sample; what change propagation keeps of an input, and has on its way;
 # the patches of 3×3 kernels.
 _GRADIENT, _KEPT, _ON_THE_WAY, _PATCHES = 5, 5, 2, 9
+
+# Copies of stacked weights: gradients, a part of the step, and as Toeplitz matrices.
+_STACKED = 3
 
 # Of the largest that an operation gives, how much is there at a time while predictions are made.
 _ALIVE = 4
@@ -114,7 +118,7 @@ def gains_from_stacking(task: Task, chunk_size: int | None, max_bytes: int) -> b
     """
     weights = sum(p.nbytes for p in task.weights.values())
     activations = (_GRADIENT + len(task.inputs)) * task.cost.activations
-    if (chunk_size or max_bytes // (4 * weights + activations)) < 2:
+    if (chunk_size or max_bytes // (_STACKED * weights + activations)) < 2:
         return False
     if task.device.type == "cuda":
         return True
@@ -171,34 +175,34 @@ class Footprint:
     def samples_within(self, max_bytes: int) -> int:
         """How many samples' gradients to have at once on each thread, within half of the bound.
 
-        A pass holds each layer's input and slope in float64 and in float32, and what lies between,
-        and then the patches that the layers read. Of several samples change propagation has on its
-        way what fills the cache.
+        A pass holds each layer's input and output gradient in float64 and in float32, and what lies
+        between, and then the patches that the layers read. Of several samples change propagation
+        has on its way what fills the cache.
         """
         on_thread = max_bytes // 2 // torch.get_num_threads() - _ON_THE_WAY * CACHE
         return max(1, min(_SAMPLES, on_thread // ((_GRADIENT + _PATCHES) * self.activations)))
 
     def rows_within(self, max_bytes: int, n_samples: int, n_outputs: int, n_rows: int) -> int:
         """At how many inputs, at most n_rows, to have the gradients that are brought together with
-        those of all samples, whose slopes are there throughout.
+        those of all samples, which are there throughout.
 
-        An input has slopes for each output; for the layer that a thread is at, patches and
-        gradients of kernels: those of dense layers are never formed. ValueError, with what is
-        needed, if the bound is too low for one.
+        An input has output gradients for each prediction; for the layer that a thread is at,
+        patches and gradients of kernels: those of dense layers are never formed. ValueError, with
+        what is needed, if the bound is too low for one.
         """
         threads, held = torch.get_num_threads(), 2 * n_samples * self.activations
-        slopes = (_GRADIENT + 4 * n_outputs) * self.activations
+        gradients = (_GRADIENT + 4 * n_outputs) * self.activations
         at_hand = _PATCHES * self.activations + (1 + n_outputs) * self.kernel
-        each = slopes + threads * at_hand
+        each = gradients + threads * at_hand
         if max_bytes < held + each:
             raise TooLittleMemoryError(
-                f"max_bytes={max_bytes} is too low: the slopes of {n_samples} samples and the "
+                f"max_bytes={max_bytes} is too low: the gradients of {n_samples} samples and the "
                 f"gradients at one input need about {held + each} bytes with {threads} threads; "
                 "raise it, or measure fewer samples at a time"
             )
         return min(n_rows, (max_bytes - held) // each)
 
-    def stacked_within(self, max_bytes: int, n_inputs: int) -> int:
-        """How many samples' gradients, steps and weights to stack, with their activations."""
-        activations = (_GRADIENT + n_inputs) * self.activations
-        return max(1, max_bytes // (4 * self.weights + activations))
+    def stacked_within(self, max_bytes: int) -> int:
+        """How many samples' gradients, steps and weights to stack, within half of the bound."""
+        of_sample = _STACKED * self.weights + (_GRADIENT + _PATCHES) * self.activations
+        return max(1, max_bytes // 2 // of_sample)

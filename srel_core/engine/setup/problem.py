@@ -106,7 +106,7 @@ class Problem:
         with torch.no_grad():
             return replace(self, before=self.predict(self.weights, self.inputs))
 
-    def rounding(self) -> Tensor:
+    def prediction_rounding(self) -> Tensor:
         """How large the rounding errors of `before` may be, (I,).
 
         The largest relative error against float64 at a few inputs, spread over all and with the
@@ -117,7 +117,7 @@ class Problem:
         scale = scale.maximum(scale.median()).double()
         if self.precise is None:
             return 16 * torch.finfo(self.before.dtype).eps * scale
-        some = torch.cat([spread_rows(scale, 7), scale.argmax()[None]])
+        some = torch.cat([evenly_spaced_rows(scale, 7), scale.argmax()[None]])
         with torch.no_grad():
             exact = self.precise.predict(self.precise.weights, self.precise.inputs[some])
         relative = (self.before[some] - exact).abs().amax(1) / scale[some].clamp_min(1e-300)
@@ -143,7 +143,7 @@ class Problem:
         return {name: g.to(self.before.dtype) for name, g in gradient.items()}
 
 
-def spread_rows(values: Tensor, at_most: int) -> Tensor:
-    """A few rows of values (n, ...), spread over all: at most so many indices, on their device."""
+def evenly_spaced_rows(values: Tensor, at_most: int) -> Tensor:
+    """Evenly spaced rows of values (n, ...): at most so many indices, on their device."""
     last, n = len(values) - 1, min(at_most, len(values))
     return torch.linspace(0, last, n).long().to(values.device)

@@ -42,7 +42,7 @@ def load_images(
         classes: names, or the digits as strings for "digits" and "svhn". None: those that
             `catalogue` says, and for a folder all of them.
         split: "train" or "test".
-        per_class: at most this many images a class, the first in file order. None: all.
+        per_class: at most this many images per class, the first in file order. None: all.
 
     Raises:
         DataError: an unknown name, class or split, a class without images, data that are absent

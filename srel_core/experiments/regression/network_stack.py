@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from srel_core.engine.propagation import elementwise
+from srel_core.engine.propagation import finite_differences
 from srel_core.rules import SGD, Rule, Tangent
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -192,5 +192,5 @@ class Stack:
     def _activation_change(self, z: Tensor, change: Tensor) -> Tensor:
         """φ(z + Δz) − φ(z), without cancellation."""
         if self.activation == "relu":
-            return elementwise.OfRelu(z)(change)
-        return elementwise.of_tanh(z, change)
+            return finite_differences.ReluDifference(z)(change)
+        return finite_differences.tanh_difference(z, change)

@@ -1,0 +1,1 @@
+"""One file for each kind of layer that the fast ways can take apart, registered by exact type."""
