@@ -68,7 +68,7 @@ ladders = {
 }
 n_classes = here.sizes["sample_class"]
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 sentences = []
 for title in everything:
     part = ladders[title, "class-based"]
@@ -90,7 +90,7 @@ for title in everything:
     )  # fmt: skip
 Markdown("\n\n".join(sentences))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; orange: below; grey: it holds 1."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; orange: below; grey: it holds 1."}}
 with style():
     figure, panels = plt.subplots(
         len(everything), 2, figsize=(10, 3.4 * len(everything)), squeeze=False, layout="constrained"

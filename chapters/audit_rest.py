@@ -60,7 +60,7 @@ shown = load_all(committed_dir or None)
 HERE = f"{plain(without_folders(dataset))}, this page"
 everything = {**{title_of(name): part for name, part in shown.items()}, HERE: here}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 sentences = []
 for title, summary in everything.items():
     mean = summary.limit_distance.sel(divergence="kl").mean("seed")
@@ -76,7 +76,7 @@ for title, summary in everything.items():
         )
 Markdown("\n\n".join(sentences))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set, distance between the logarithm of S_rel of a gradient step and of its limit against the training step, for the median pair and for the 90 percent quantile."}, "figure": {"name": "fig-distance", "caption": "Distance of $S_{\\rm rel}$ (KL) of a gradient step from its limit, |log ratio|: 0.1 is about 10 %. Solid: the median pair; dotted: nine pairs in ten are nearer. Mean over seeds."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set, distance between the logarithm of S_rel of a gradient step and of its limit against the training step, for the median pair and for the 90 percent quantile."}, "figure": {"name": "fig-distance", "caption": "Distance of $S_{\\rm rel}$ (KL) of a gradient step from its limit, |log ratio|: 0.1 is about 10 %. Solid: the median pair; dotted: nine pairs in ten are nearer. Mean over seeds."}}
 with style():
     figure, panels = plt.subplots(
         1,

@@ -74,7 +74,7 @@ def interval(values):
     return f"[{float(values[0]):.2f}, {float(values[1]):.2f}]"
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 chosen = summary.sel(rule=rule, divergence="kl")
 above = [
     side_of(chosen.auc_interval.isel(step=i).values, 0.5) for i in range(summary.sizes["step"])
@@ -106,7 +106,7 @@ Markdown(
     "so that they were computed in double precision."
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Same-class AUC against the training step under each step rule, for the class-based and the original definition, with bands and the line of no structure at one half."}, "figure": {"name": "fig-auc", "caption": "Same-class AUC through training: left the class-based definition (KL), right the original one (norm of the change of the outputs). Dotted: no class structure. The limit is dashed: where the gradient step is short, it lies under it."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "Same-class AUC against the training step under each step rule, for the class-based and the original definition, with bands and the line of no structure at one half."}, "figure": {"name": "fig-auc", "caption": "Same-class AUC through training: left the class-based definition (KL), right the original one (norm of the change of the outputs). Dotted: no class structure. The limit is dashed: where the gradient step is short, it lies under it."}}
 with style():
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for axes, divergence, title in zip(

@@ -69,7 +69,7 @@ for name, problem in families.items():
 defined = {name: v for name, v in found.items() if "published" not in name}
 published = {name: v for name, v in found.items() if name not in defined}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 still = [name for name, v in defined.items() if not v.moves]
 all_three = [name for name, v in defined.items() if v.two_phases and v.ends == "larger"]
 not_larger = [name for name, v in defined.items() if v.two_phases and v.ends != "larger"]
@@ -82,7 +82,7 @@ Markdown(
     f"{sum(v.moves and v.ends == 'larger' for v in published.values())} of {len(published)} cases."
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A row for each flow: an arrow from the S_rel at the start to the S_rel at the end, on a logarithmic axis, blue where it moves early, rests late and ends larger."}, "figure": {"name": "fig-flows-together", "caption": "$S_{\\rm rel}$ at the start (dot) and at the end (arrow) of each flow, medians over starts. Blue: it moves early, rests late and ends larger, as the claim has it; orange: it moves otherwise; grey: it does not move."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "A row for each flow: an arrow from the S_rel at the start to the S_rel at the end, on a logarithmic axis, blue where it moves early, rests late and ends larger."}, "figure": {"name": "fig-flows-together", "caption": "$S_{\\rm rel}$ at the start (dot) and at the end (arrow) of each flow, medians over starts. Blue: it moves early, rests late and ends larger, as the claim has it; orange: it moves otherwise; grey: it does not move."}}
 with style():
     figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
     closed_forms.courses(axes, found)

@@ -48,7 +48,7 @@ layers = layers_of(lambda: resnet18(3), 32)
 WANTED, OVER_FLOOR = 30, 1.5
 NAMES = {"shared": "Adam (`shared`)", "low_rank": "SGD (`low_rank`)", "tangent": "tangent limit"}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 whole, best = benchmark("published_measurement", results), ways["shared"]
 Markdown(
     f"The published measurement, 60 images that are samples and probes at once, takes `srel_core` "
@@ -58,7 +58,7 @@ Markdown(
     "of the multiply-adds, are predictions after the steps."
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Time of the published measurement by kind of operation, on one thread, under the profiler, which makes Python look more expensive than it is.", "name": "fig-shares"}, "image": {"alt": "Three stacked bars, one for each way of measuring: shares of the time by kind of operation."}}
+# %% tags=["hide-input", "code-below"] mystnb={"figure": {"caption": "Time of the published measurement by kind of operation, on one thread, under the profiler, which makes Python look more expensive than it is.", "name": "fig-shares"}, "image": {"alt": "Three stacked bars, one for each way of measuring: shares of the time by kind of operation."}}
 with style():
     figure, axes = plt.subplots(figsize=(7.5, 2.2))
     timings.stacked_shares(axes, {way: row["shares_by_kind"] for way, row in ways.items()})

@@ -46,7 +46,7 @@ found = flow.crossing_times(crowd)
 seen = found[np.isfinite(found)]
 opening = np.arccos(flow.w0 @ flow.teacher)  # both have norm 1
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 mean = np.stack([np.median(p.s_rel([0.0, 16.0]).mean(2), axis=1) for p in problems.values()])
 Markdown(
     "A pair's $S_{\\rm rel}$ jumps at most once for its probe and once for its sample, when the weights cross the "
@@ -56,7 +56,7 @@ Markdown(
     f"{mean[1, 1]:.2f} under the gradient flow: as many probes switch on as off."
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: S_rel of ten probes as step functions of time. Right: histogram of crossing times with the density that the proposition gives."}, "figure": {"name": "fig-gate-crossings", "caption": "Gradient flow of one gate. Left: $S_{\\rm rel}$ of ten probes for one sample; each switches on or off once or never. Right: crossing times of many random probes, and the law of the proposition."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "Left: S_rel of ten probes as step functions of time. Right: histogram of crossing times with the density that the proposition gives."}, "figure": {"name": "fig-gate-crossings", "caption": "Gradient flow of one gate. Left: $S_{\\rm rel}$ of ten probes for one sample; each switches on or off once or never. Right: crossing times of many random probes, and the law of the proposition."}}
 cosine = flow.weights(gate_times) @ flow.w0
 cosine = cosine / np.linalg.norm(flow.weights(gate_times), axis=1) / np.linalg.norm(flow.w0)
 turned = np.arccos(np.clip(cosine, -1, 1))

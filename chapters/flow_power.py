@@ -39,7 +39,7 @@ even = powers(EVEN, 2, starts, seed)
 power_times = np.geomspace(0.01, 1000, points)
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 def ends(problem):
     first, last = np.median(middle(problem.s_rel(power_times[[0, -1]])), axis=1)
     return f"from {first:.2f} to {last:.2f}"
@@ -52,7 +52,7 @@ Markdown(
     f"degree 2 from the same starts takes it {ends(even)}: where it ends is a property of the target."
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss and median S_rel of the power flow against time for degrees one, two and three, with bands. S_rel is constant for degree one and rises for degrees two and three."}, "figure": {"name": "fig-power", "caption": "Power flow in 20 dimensions towards a target with three coordinates that are not 0, from small starts: loss, and median $S_{\\rm rel}$ over 20 random pairs. Bands over starts."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "Loss and median S_rel of the power flow against time for degrees one, two and three, with bands. S_rel is constant for degree one and rises for degrees two and three."}, "figure": {"name": "fig-power", "caption": "Power flow in 20 dimensions towards a target with three coordinates that are not 0, from small starts: loss, and median $S_{\\rm rel}$ over 20 random pairs. Bands over starts."}}
 with style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for i, (degree, problem) in enumerate(problems.items()):

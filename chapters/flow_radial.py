@@ -48,7 +48,7 @@ def alignment(flows):
 
 found = {degree: problem.s_rel(radial_times) for degree, problem in problems.items()}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 parts = []
 for degree, s_rel in found.items():
     first, last = (np.median(s_rel[i], axis=-1) for i in (0, -1))
@@ -62,7 +62,7 @@ Markdown(
     "direction as the target does, so that some pairs end higher and some lower."
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Loss, alignment u with the target, median S_rel and median distance of S_rel from its start, for the radial flow against time, degrees one, two and three, with bands over starts. The alignment rises to one; pairs move while it rises and rest when it has, while the median of S_rel stays level."}, "figure": {"name": "fig-radial", "caption": "Radial flow in 10 dimensions: loss, alignment of w with the target, median $S_{\\rm rel}$ over 20 random pairs, and how far a pair has moved: each moves, some up and some down. Bands over starts."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "Loss, alignment u with the target, median S_rel and median distance of S_rel from its start, for the radial flow against time, degrees one, two and three, with bands over starts. The alignment rises to one; pairs move while it rises and rest when it has, while the median of S_rel stays level."}, "figure": {"name": "fig-radial", "caption": "Radial flow in 10 dimensions: loss, alignment of w with the target, median $S_{\\rm rel}$ over 20 random pairs, and how far a pair has moved: each moves, some up and some down. Bands over starts."}}
 with style():
     figure, panels = plt.subplots(2, 2, figsize=(10, 6.6), sharex=True, layout="constrained")
     panels = panels.ravel()

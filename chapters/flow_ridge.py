@@ -56,7 +56,7 @@ for width, problem in problems.items():
         **{kind: middle(defined.s_rel(t, *problem.pairs(kind))) for kind in problem.probes},
     }
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 sentences = []
 for width, curves in ridge.items():
     climb = np.median(curves["published"], axis=1)
@@ -75,7 +75,7 @@ for width, curves in ridge.items():
     )
 Markdown("\n\n".join(sentences))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For 10 and for 100 features: the loss, S_rel as published and S_rel as defined against the iteration, on logarithmic axes. As published S_rel climbs by orders of magnitude; as defined it is flat."}, "figure": {"name": "fig-ridge-published", "caption": "The published ridge experiment. Left: the printed loss along the published and the defined trajectory. Middle: $S_{\\rm rel}$ as published (both notebooks show this one curve; its average over pairs divides twice). Right: $S_{\\rm rel}$ as defined, on the same scale."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For 10 and for 100 features: the loss, S_rel as published and S_rel as defined against the iteration, on logarithmic axes. As published S_rel climbs by orders of magnitude; as defined it is flat."}, "figure": {"name": "fig-ridge-published", "caption": "The published ridge experiment. Left: the printed loss along the published and the defined trajectory. Middle: $S_{\\rm rel}$ as published (both notebooks show this one curve; its average over pairs divides twice). Right: $S_{\\rm rel}$ as defined, on the same scale."}}
 with style():
     figure, panels = plt.subplots(
         2, 3, figsize=(10.5, 6.4), sharex=True, sharey="col", layout="constrained"

@@ -59,7 +59,7 @@ precision = benchmark("paper_precision", results)
 SIZES_SHOWN = np.unique(np.geomspace(5, 1000, 40).round())
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 def shares(of):
     """For each step rule, how much of the variance of the AUC comes from runs, and its interval."""
     for rule, by_summary in of["rules"].items():
@@ -77,7 +77,7 @@ for dataset, of in precision.items():
     )
 Markdown("\n\n".join(sentences))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images per class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images per class, a line for each step rule."}}
+# %% tags=["hide-input", "code-below"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images per class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images per class, a line for each step rule."}}
 with style():
     figure, panels = plt.subplots(
         1, len(precision), figsize=(4.5 * len(precision), 3.4), squeeze=False, sharey=True,

@@ -79,7 +79,7 @@ def readings(summary, divergence):
         yield rule, "AUC", finding("", at, "epoch_auc", 0.5, "")
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 sentences = []
 for dataset, summary in shown.items():
     words = {}
@@ -95,7 +95,7 @@ for dataset, summary in shown.items():
     sentences.append(f"**{title_of(dataset)}.** {' '.join(parts)}")
 Markdown("\n\n".join(sentences))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
 if shown:
     with style():
         figure, panels = grid(4, 2.6)

@@ -66,7 +66,7 @@ def listed(found):
     return "; ".join(row.name for row in found) if found else "none"
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "code-below"]
 passed = {a: [r.judgement for r in networks if r.setting.activation == a] for a in base}
 moved = [row for row in networks if row.judgement.checks["moves"]]
 shares = [row.judgement.plateau / row.judgement.start for row in moved]
@@ -81,7 +81,7 @@ Markdown(
     f"{sum(row.rises for row in moved)} of {len(moved)}."
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel and training loss against the step for four predictors: a ReLU and a tanh network, a single gate, a linear model. Thin lines are seeds; the two fitted lines are dashed and the break is marked with its interval."}, "figure": {"name": "fig-phases", "caption": "$S_{\\rm rel}$ of held-out pairs (top) and losses (bottom, logarithmic) while four predictors learn their teacher. Thin: seeds; thick: their mean. Dashed: the two lines of the fit; dotted with grey band: the break and its 95 % interval. Blue line across: a linear model on the same pairs, which is what the linear predictor itself has at every step."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "S_rel and training loss against the step for four predictors: a ReLU and a tanh network, a single gate, a linear model. Thin lines are seeds; the two fitted lines are dashed and the break is marked with its interval."}, "figure": {"name": "fig-phases", "caption": "$S_{\\rm rel}$ of held-out pairs (top) and losses (bottom, logarithmic) while four predictors learn their teacher. Thin: seeds; thick: their mean. Dashed: the two lines of the fit; dotted with grey band: the break and its 95 % interval. Blue line across: a linear model on the same pairs, which is what the linear predictor itself has at every step."}}
 shown = {
     f"relu {first.depth}×{first.width}": base["relu"],
     f"tanh {first.depth}×{first.width}": base["tanh"],
