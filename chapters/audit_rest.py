@@ -144,7 +144,7 @@ plt.show()
 # the step's length too.
 
 # %% [markdown]
-# ## What does not move a curve but its band
+# ## What changes the band but not the curve
 #
 # ### The same seeds in both notebooks
 #
@@ -281,7 +281,7 @@ with torch.random.fork_rng():
     )
 
 # %% [markdown]
-# It is as good a training as the other; but two notebooks that measure different amounts would no longer
+# Either training is as good as the other; but two notebooks that measure different amounts would no longer
 # share it. In `srel_core` every random number comes from a stream of its own, and measuring takes none.
 
 # %% [markdown]

@@ -134,15 +134,14 @@ Markdown(
 # %% [markdown]
 # ## The floor
 #
-# The benchmark `benchmarks/cost_model.py` measures, in the same run, how fast this count could be
-# worked off: the rate of products of large matrices in single and double precision (or in single precision
-# that of convolutions of large maps, if that is higher), and how fast an array
-# as large as the weights is copied. The *floor* adds up, over layers and phases, the larger of the time to
-# compute and the time to move the weights. It takes the larger, and not the sum, because a core
-# goes on computing while it waits for memory. For these operations at these rates it is a bound, and one that
-# is not reached: activations, pooling and sums are free in it, and small products
-# run as fast as large ones. It has stepped weights written to memory and read again; a program that used each
-# layer's while a core's cache holds them would be spared a part of the steps' share.
+# The benchmark `benchmarks/cost_model.py` measures how fast the machine could do this work: the rate of
+# products of large matrices in single and double precision (in single precision that of convolutions of large
+# maps, if it is higher), and how fast an array as large as the weights is copied. The *floor* adds up, over
+# layers and phases, the time to compute or the time to move the weights, whichever is larger, because a core
+# goes on computing while it waits for memory. For these operations at these rates the floor is a lower bound
+# that cannot be reached: activations, pooling and sums cost nothing in it, and small products run as fast as
+# large ones. It assumes that stepped weights are written to memory and read again; a program that used each
+# layer's weights while they are still in a cache would save part of the steps' share.
 
 # %% tags=["hide-input"]
 rows = []
@@ -191,8 +190,8 @@ Markdown(
 )
 
 # %% [markdown]
-# The floor speaks of these multiply-adds in these precisions. Schemes that need fewer of them for a
-# 3×3 kernel, or numbers of fewer digits, would have another floor, and other rounding.
+# The floor holds for these multiply-adds at these precisions. Schemes with fewer multiplications for a 3×3
+# kernel, or numbers with fewer digits, would have another floor, and other rounding errors.
 
 # %% tags=["hide-input"]
 slow = sorted(model_of_cost["layers"], key=lambda row: -row["seconds_for_all_inputs"])
@@ -214,13 +213,14 @@ Markdown(
 # %% [markdown]
 # ## With these kernels
 #
-# Between the floor and the measurement lies, first, what torch's kernels make of these shapes. Below,
-# the time in its convolutions and products of matrices alone, the least that the profiler saw on one
-# thread in a few repeats, divided by the number of threads: what would be left if all else (activations, pooling, steps, sums, checks,
-# copies, Python) cost nothing and no thread ever waited for another or for memory. Waiting is what the measurement
-# took beyond a run on one thread, divided likewise: two runs, so that on a host that others use it can come out below zero. The
-# published algorithm was timed twice, by a few of its combinations (as above) and to its end
-# (`benchmarks/published_measurement.py`); what is said to be out of reach is so by the longer of the two.
+# What separates the measurement from the floor is, first of all, what torch's kernels make of these shapes.
+# The table shows the time in convolutions and products of matrices alone: the least that the profiler saw on
+# one thread in a few repeats, divided by the number of threads. It is what would be left if all else
+# (activations, pooling, steps, sums, checks, copies, Python) cost nothing and no thread ever waited for
+# another or for memory. *Waiting* is what the measurement took beyond a run on one thread, divided likewise;
+# the two are separate runs, so that it can be negative on a host with other users. The published algorithm
+# was timed twice, by a few of its combinations (as above) and in full
+# (`benchmarks/published_measurement.py`); *out of reach* is judged by the longer of the two.
 
 # %% tags=["hide-input"]
 KERNELS = {"convolutions": "convolutions", "matrix products": "products of matrices"}
@@ -305,11 +305,11 @@ Markdown(
 # %% [markdown]
 # ## Goals and results
 #
-# The goals were set before the library was written. The ratios are to the published algorithm
-# for the published network, and for dense networks to a loop that copies, steps and subtracts (changes) or takes
-# one gradient for each input (tangent limit). Here the published algorithm ran to its end.
-# The last column is the ratio at the floor, by the longer time of the published algorithm, which for dense networks counts the multiply-adds of
-# {prf:ref}`def-measurement-cost` at the rates of large products, and no moving of memory.
+# The goals were set before the library was written. For the published network, the ratios are to the
+# published algorithm, which here ran in full; for dense networks, to a loop that copies, steps and subtracts
+# (changes) or takes one gradient for each input (tangent limit). The last column is the ratio at the floor,
+# by the longer time of the published algorithm; for dense networks the floor counts the multiply-adds of
+# {prf:ref}`def-measurement-cost` at the rates of large products, without moving memory.
 
 # %% tags=["hide-input"]
 GOALS = {  # samples, probes and ratios for the dense networks of benchmarks/dense_networks.py
@@ -360,11 +360,11 @@ Markdown(
 # %% [markdown]
 # ## On other machines
 #
-# A ratio belongs to two programs and a machine. The benchmarks on other machines, each in a folder beside
-# the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), of the commits that are given: where the
-# program or a benchmark has changed since, so may have the numbers. None of them had a GPU: the way of several
-# samples at once (`method="stacked"`), which `influence` takes there, is held to the others by tests on a CPU, and
-# has not been measured on a GPU.
+# A ratio depends on both programs and on the machine. The table compares the benchmarks on other machines,
+# each in a folder next to the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), at the commits
+# named; where a program or a benchmark has changed since, so may have the numbers. None of the machines had a
+# GPU: the way that takes several samples at once (`method="stacked"`), which `influence` uses there, is
+# checked by tests on a CPU and has not been measured on a GPU.
 
 # %% tags=["hide-input"]
 COMPARED = ("cost_model", "published_measurement", "dense_networks")
@@ -425,9 +425,9 @@ Markdown(table(header, rows) + "\n\n" + "\n\n".join(elsewhere))
 # %% [markdown]
 # ## How it grows
 #
-# A small convolutional network on 16×16 images, with one size changed at a time
-# (`benchmarks/scaling.py`). Time is a sum of a part for each measurement, a part for each sample and a
-# part for each pair of a sample and an input, and the panels show which one rules.
+# A small convolutional network on 16×16 images, with one size changed at a time (`benchmarks/scaling.py`).
+# Time has a part for each measurement, one for each sample, and one for each pair of a sample and an input;
+# the panels show which of them dominates.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Time (above) and peak memory beside what was in use before (below) as samples, probes, channels or classes grow, by method. All axes are logarithmic.", "name": "fig-growth"}, "image": {"alt": "Eight panels in two rows, time and peak memory, against the number of samples, probes, channels and classes, a line for each method."}}
 growing = benchmark("scaling", results)
@@ -444,9 +444,9 @@ with style():
 plt.show()
 
 # %% [markdown]
-# Memory is bounded on request (`max_bytes`). The bound is on what is worked on at a time:
-# activations, output gradients, stacked weights. The result itself and some copies of the weights come on top,
-# since no order of computing spares them. Measured with larger images, in a fresh process each:
+# Memory can be bounded (`max_bytes`). The bound is on what is being worked on: activations, output gradients,
+# stacked weights. The result itself and a few copies of the weights come on top, because any order of
+# computing needs them. Measured with larger images, each in a fresh process:
 
 # %% tags=["hide-input"]
 bounded = [row for row in growing["rows"] if row["varied"] == "max_bytes"]

@@ -126,12 +126,12 @@ plt.show()
 # :::
 #
 # Log preference, $\log$ of the mean of $S[c, c]$ over the mean of $S[c', c]$, $c' \neq c$, is not a sum of
-# means, but to first order it is, with scores $z_{ji}$ from its derivative by each $\operatorname{change}(x_j', x_i)$
-# and $\operatorname{own}(x_i)$. The same holds for the same-class AUC, by Hoeffding's projections
-# {cite:p}`hoeffding1948`. The components are estimated from a pilot by the method of moments
-# {cite:p}`searle1992components`. If the probes are the samples, as published, the parts of an
-# image as a probe and as a sample vary together, and the same is true of $e_{ji}$ and $e_{ij}$; then two covariances are
-# added. Several runs add a component of their own, divided by their number alone.
+# means, but is one to first order, with scores $z_{ji}$ from its derivative by each
+# $\operatorname{change}(x_j', x_i)$ and $\operatorname{own}(x_i)$. The same holds for the same-class AUC, by
+# Hoeffding's projections {cite:p}`hoeffding1948`. The components are estimated from a pilot by the method of
+# moments {cite:p}`searle1992components`. If the probes are the samples, as published, the parts of an image
+# as a probe and as a sample vary together, and so do $e_{ji}$ and $e_{ij}$; two covariances are then added.
+# Several runs add a component of their own, divided by their number alone.
 #
 # With the seconds that a measurement takes, $t = a + bS + cSI$, the cheapest sizes for a wanted
 # width can be searched for exactly: for each number of samples and runs,
@@ -215,8 +215,8 @@ Markdown(
 )
 
 # %% [markdown]
-# Does the plan keep its promise? We measure at the planned size again and again, with samples and
-# probes drawn anew, and compare the spread with the prediction, for the log preference as well.
+# Does the plan keep its promise? We measure at the planned size repeatedly, with new samples and probes each
+# time, and compare the spread with the prediction, for the log preference as well.
 
 # %% tags=["hide-input"]
 size = max(plan.samples_per_class, 4), max(plan.probes_per_class, 4)
@@ -246,17 +246,16 @@ Markdown(
 )
 
 # %% [markdown]
-# Prediction is of the first order. It serves for the AUC, which is made of ranks. Log preference is the
-# log of a ratio of means, and where a few samples with large changes rule the means, a pilot that has not
-# met them promises too much. The plan of a log preference should be put to the test as here, or
-# be left with a margin.
+# The prediction is of first order. It is good for the AUC, which is made of ranks. Log preference is the log
+# of a ratio of means; where a few samples with large changes dominate the means, a pilot that has not met
+# them is too optimistic. Test a plan for the log preference as here, or leave a margin.
 
 # %% [markdown]
 # ## The published size
 #
-# How wide is the interval with twenty images per class, each a sample and a probe, in the runs of the `paper` profile, at
-# their last checkpoint? The components come from `benchmarks/paper_precision.py`; that of
-# the runs comes from very few of them and is the least certain number here.
+# How wide is the interval with twenty images per class, each a sample and a probe, in the runs of the `paper`
+# profile, at their last checkpoint? The components come from `benchmarks/paper_precision.py`. The component
+# of the runs comes from very few of them, and is the least certain number here.
 
 
 # %% tags=["hide-input"]
@@ -291,18 +290,18 @@ header = ["data", "step", "summary", "value", "width of its interval", "of its v
 Markdown(table([*header, "images per class for half of it"], rows))
 
 # %% [markdown]
-# The intervals in the other chapters resample the samples within each class and the runs. The draw
-# of the probes enters them through the runs alone, each of which draws its own; with few runs the
-# components above are the more complete account.
+# The intervals in the other chapters resample the samples within each class and the runs. The draw of the
+# probes enters them only through the runs, each of which draws its own; with few runs the components above
+# are the more complete account.
 
 # %% [markdown]
 # ## Larger networks, more machines
 #
-# For another network the count of {prf:ref}`def-measurement-cost` changes and the rest stays: the time of
-# the published measurement is taken from the benchmark, split into a part for each sample and a part for
-# each pair, and scaled by the multiply-adds. This supposes that a larger network runs as close to its
-# floor as this one; larger maps and products come closer, weights that fit no cache less close. Counts
-# are exact, times are extrapolated.
+# For another network only the count of {prf:ref}`def-measurement-cost` changes: the time of the published
+# measurement is taken from the benchmark, split into a part for each sample and a part for each pair, and
+# scaled by the multiply-adds. This assumes that a larger network runs as close to its floor as this one;
+# larger maps and products come closer, weights that fit no cache less close. Counts are exact, times are
+# extrapolated.
 
 # %% tags=["hide-input"]
 model_of_cost = benchmark("cost_model", results)
@@ -358,8 +357,8 @@ Markdown(
 )
 
 # %% [markdown]
-# Runs are independent jobs: `make sweep` gives each data set and seed a process of its own, on one
-# machine or on a cluster, so that time falls with the number of machines up to the number of runs, and
-# costs no precision. A larger training set changes the time of training, not of a measurement: that one
-# depends on the samples and probes that are measured. Within one run
-# the samples are independent too; beyond the threads of one machine the library does not spread them.
+# Runs are independent jobs: `make sweep` gives each data set and seed a process of its own, on one machine or
+# on a cluster, so that the time falls with the number of machines, up to the number of runs, at no cost in
+# precision. A larger training set takes longer to train on, not to measure: a measurement depends on its
+# samples and probes only. Within one run the samples are independent too; the library spreads them over the
+# threads of one machine and not beyond.

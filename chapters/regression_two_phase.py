@@ -108,13 +108,13 @@ with style():
 plt.show()
 
 # %% [markdown]
-# A plot can always be read that way. Any quantity comes to rest in a training that converges, if one
-# waits, and any curve has a place where it bends most. So this chapter first says what would count
-# for the claim and against it, as five questions with numbers in them, which were fixed as code with
-# tests before the first network was trained (`srel_core.book.regression.two_phase_rule`). Then it puts them to
-# networks of several kinds, depths and widths, on synthetic and on real data, and to two predictors
-# for which the answer is known: a linear model, in which $S_{\rm rel}$ cannot move, and a single
-# ReLU gate, whose motion has a closed form.
+# A plot can always be read that way. Any quantity comes to rest in a training that converges, if one waits,
+# and any curve has a place where it bends most. So this chapter first says what would count for the claim and
+# against it, as five questions with numbers in them. They were fixed, as code with tests, before the result
+# of any network was seen (`srel_core.book.regression.two_phase_rule`). Then it puts them to networks of
+# several kinds, depths and widths, on synthetic and on real data, and to two predictors for which the answer
+# is known: a linear model, in which $S_{\rm rel}$ cannot move, and a single ReLU gate, whose motion has a
+# closed form.
 
 # %% [markdown]
 # ## What is measured
@@ -463,11 +463,11 @@ for row in rows:
 Markdown(folded(f"All {len(rows)} cases", "\n".join(lines)))
 
 # %% [markdown]
-# The columns are those of {prf:ref}`def-two-phases`: *range* and *drift* as shares of the largest value
-# and of the plateau, $p$ adjusted for all rows, the ratio to the linear model with its 95 % interval
-# over seeds. Where there is no fit the curve is constant up to rounding. Most $p$ are equal because the
-# bootstrap can give none below one in its number of curves, which is then multiplied by that of rows.
-# Rows have seeds in common, and so data; Holm's method holds whatever depends on what.
+# The columns are those of {prf:ref}`def-two-phases`: *range* and *drift* as shares of the largest value and
+# of the plateau, $p$ adjusted for all rows, the ratio to the linear model with its 95 % interval over seeds.
+# Where there is no fit, the curve is constant up to rounding. Most $p$ are equal: the bootstrap cannot give a
+# value below one over its number of curves, and that is multiplied by the number of rows. Rows share seeds,
+# and so data; Holm's method allows any dependence.
 
 # %% [markdown]
 # (sec-two-phases)=
@@ -538,8 +538,8 @@ Markdown(
 # %% [markdown]
 # ### How far this depends on choices
 #
-# The rule judges the mean over pairs, after the SGD step of the training. The same with the median
-# over pairs, with the limit of small steps, and with a laxer idea of rest:
+# The rule judges the mean over pairs, after the SGD step of the training. The table repeats the judgement
+# with the median over pairs, with the limit of small steps, and with weaker conditions for rest.
 
 # %% tags=["hide-input"]
 variants = {
@@ -580,12 +580,12 @@ Markdown(
 # %% [markdown]
 # ## Why: what the closed forms predict
 #
-# For a single gate, whose inputs are standard normal, {doc}`flow_gate` solves the gradient flow: a pair switches on or off when $w(t)$ crosses the
-# hyperplane of its probe, at a time known beforehand, and the crossings thin out like $e^{-t/2}$.
-# Where $S_{\rm rel}$ switches on as often as off, the mean over pairs says little. So here we look at
-# how far the pairs have moved, $|S_{\rm rel}(t) - S_{\rm rel}(0)|$, and put the network's own
-# training (on many points, all of them at every step) beside the flow, with $t = \eta s$, for the same
-# pairs and the same initial weights.
+# For a single gate whose inputs are standard normal, {doc}`flow_gate` solves the gradient flow: a pair
+# switches on or off when $w(t)$ crosses the hyperplane of its probe, at a time known beforehand, and the
+# crossings thin out like $e^{-t/2}$. Where $S_{\rm rel}$ switches on as often as off, the mean over pairs
+# says little. So here we take how far the pairs have moved, $|S_{\rm rel}(t) - S_{\rm rel}(0)|$, and compare
+# the network's own training (on many points, all of them at every step) with the flow, with $t = \eta s$, for
+# the same pairs and the same initial weights.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean distance moved by the pairs of a gate against time, as measured and as the closed form predicts, for three learning rates; the breaks of both marked."}, "figure": {"name": "fig-gate-flow", "caption": "How far the pairs of a gate have moved, against time, for three learning rates. Colour: measured (thin: seeds), with the interval of its break as a band; dashed: the closed form for the same pairs; dotted: its break."}}
 gates = [
@@ -634,9 +634,9 @@ display(
 )
 
 # %% [markdown]
-# $S_{\rm rel}$ moves while the *kernel* moves, and rests when it does. The fall of the loss as such has
-# no say in it, as the linear model shows. In a gate the kernel moves on the time scale of the training,
-# because the weights that fit the target are the ones that decide who is active.
+# $S_{\rm rel}$ moves while the *kernel* moves, and rests when it does. The fall of the loss as such plays no
+# part in it, as the linear model shows. In a gate the kernel moves on the time scale of the training, because
+# the weights that fit the target also decide which points are active.
 #
 # For deeper networks there is no closed form here, but the same reading fits what was found. Where
 # $S_{\rm rel}$ begins is decided by the initial weights: small ones, and many layers of them, make all

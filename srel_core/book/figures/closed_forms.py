@@ -74,6 +74,7 @@ def courses(axes: Axes, found: Mapping[str, Course]) -> Axes:
         colour = SAME if as_claimed else OTHERS[0] if c.moves else "#777777"
         arrow = {"arrowstyle": "->", "color": colour, "linewidth": 2}
         axes.annotate("", (c.last, y), (c.first, y), arrowprops=arrow)
+        axes.plot([c.first, c.last], [y, y], color=colour, linewidth=2)
         axes.plot(c.first, y, "o", color=colour, markersize=5)
     axes.set_yticks(range(len(found))[::-1], list(found))
     ends = [value for c in found.values() for value in (c.first, c.last)]
