@@ -96,7 +96,7 @@ def test_the_sentences_are_those_of_the_committed_results():
     by_label = {claim.label: claim for claim in found}
     two_phases, large, _ = by_label["sec-two-phases"].findings[""]
     assert f"{two_phases.within} of {two_phases.of} networks" in regression
-    assert f"in {large.within}, " in regression
+    assert f"in {large.within} it" in regression
     parts = by_label["sec-two-phases"].parts
     assert sum(part.within for part in parts) == two_phases.within
     assert sum(part.of for part in parts) == two_phases.of

@@ -80,7 +80,9 @@ function srelExplorer(root, data) {
     });
     const tick = Math.floor(reach) || Math.log10(3);
     all("[data-part=scale] > *").forEach((label, i) => {
-      label.textContent = `${shown(10 ** ((1 - i) * tick), 1)} ×`;
+      const power = (1 - i) * tick;
+      label.textContent =
+        `${Math.abs(power) < 4 ? shown(10 ** power, 1) : `10${upper(power)}`} ×`;
       label.style.setProperty("--height", ((1 - i) * tick) / reach);
     });
   }

@@ -58,8 +58,8 @@ def _regression(claim: Claim) -> str:
     two_phases, large = (f for f in claim.findings[""][:2] if isinstance(f, Count))
     parts = ", ".join(f"{part.within} of {part.of} {part.reading}" for part in claim.parts)
     return (
-        f"{two_phases.within} of {two_phases.of} networks have the two phases ({parts}); in "
-        f"{large.within}, $S_{{\\rm rel}}$ ends large."
+        f"In {two_phases.within} of {two_phases.of} networks, $S_{{\\rm rel}}$ moves fast and then "
+        f"rests ({parts}); in {large.within} it also stays large, as claimed."
     )
 
 
