@@ -147,8 +147,8 @@ class Task:
                 f"target for each position, but has shape {tuple(targets.shape)}"
             )
         targets = sample_loss.checked_targets(targets, before[own_row.to(before.device)])
-        laid_out = (model, weights, samples, targets, inputs, len(at), same_input, own_row)
-        return cls(*laid_out, sample_loss, pick, gives_tensor, before, cost)
+        checked = (model, weights, samples, targets, inputs, len(at), same_input, own_row)
+        return cls(*checked, sample_loss, pick, gives_tensor, before, cost)
 
     @property
     def device(self) -> torch.device:
