@@ -21,8 +21,7 @@
 #
 # This chapter defines the quantity that {cite:t}`dan2021dynamics` propose to measure this, shows why
 # the definition they started from {cite:p}`he2020local` does not serve for classification, and
-# measures both while a ResNet-18 trains on real images. Every number in a sentence below was
-# computed when this page was built.
+# measures both while a ResNet-18 trains on real images.
 
 # %% tags=["parameters"]
 profile: str = "laptop"  # smoke, laptop or paper
@@ -51,6 +50,78 @@ from srel_core.book.text.sources import Sources
 from srel_core.experiments.profiles import class_experiments
 from srel_core.statistics.class_summary import class_summary, learning_curves
 from srel_core.statistics.intervals import side_of
+
+settings = {
+    "classes": tuple(classes) or None,
+    "epochs": epochs or None,
+    "probes_per_class": probes_per_class or None,
+}
+experiments = class_experiments(profile, dataset, tuple(seeds) or None, **settings)
+if rule not in experiments[0].rules:
+    settings["rules"] = (*experiments[0].rules, rule)
+    experiments = class_experiments(profile, dataset, tuple(seeds) or None, **settings)
+runs = [experiment.run(results_dir or None, device) for experiment in experiments]
+summary = class_summary(runs)
+curves = learning_curves(runs)
+names = [str(name) for name in summary.probe_class.values]
+last = int(summary.step[-1])
+
+ending = summary.isel(step=-1)
+DEFINITIONS = {"kl": "class-based", "l2_logits": "original"}
+
+
+def interval(values):
+    return f"[{float(values[0]):.2f}, {float(values[1]):.2f}]"
+
+
+# %% tags=["hide-input", "code-below"]
+chosen = summary.sel(rule=rule, divergence="kl")
+above = [
+    side_of(chosen.auc_interval.isel(step=i).values, 0.5) for i in range(summary.sizes["step"])
+]
+everywhere = above.count("above")
+at_end = {
+    name: ending.sel(rule=rule, divergence=divergence) for divergence, name in DEFINITIONS.items()
+}
+auc = {
+    name: f"{float(cell.auc):.2f} {interval(cell.auc_interval.values)}"
+    for name, cell in at_end.items()
+}
+low, high = at_end["class-based"].auc_interval.values
+if high < float(at_end["original"].auc_interval[0]):
+    compared = "here the class-based definition shows the preference *less* sharply"
+elif low > float(at_end["original"].auc_interval[1]):
+    compared = "here the class-based definition shows the preference *more* sharply"
+else:
+    compared = "their intervals overlap, so that these runs do not say which is sharper"
+high_precision = float(np.mean([run.in_float64.sel(rule=rule).mean() for run in runs]))
+undefined = float(chosen.undefined.max())
+Markdown(
+    f"On {plain(without_folders(dataset))}, at the end of training (step {last}, mean training accuracy "
+    f"{float(curves.train_accuracy.isel(epoch=-1).mean()):.3f}), the class-based $S_{{\\rm rel}}$ under "
+    f"`{rule}` has a same-class AUC of {auc['class-based']}, the original one of {auc['original']}: {compared}. The former's "
+    f"95 % interval lies above one half at {everywhere} of {len(above)} checkpoints. "
+    f"{'No sample was without a change of its own' if undefined == 0 else f'At most {undefined:.0%} of the samples of a checkpoint were without a change of their own'}, "
+    f"and for {high_precision:.0%} of the steps single precision would have drowned a change in rounding, "
+    "so that they were computed in double precision."
+)
+
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "Same-class AUC against the training step under each step rule, for the class-based and the original definition, with bands and the line of no structure at one half."}, "figure": {"name": "fig-auc", "caption": "Same-class AUC through training: left the class-based definition (KL), right the original one (norm of the change of the outputs). Dotted: no class structure. The limit is dashed: where the gradient step is short, it lies under it."}}
+with style():
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for axes, divergence, title in zip(
+        panels, ("kl", "l2_logits"), ("class-based", "original"), strict=True
+    ):
+        for shown_rule in summary.rule.values:
+            colour = RULES[str(shown_rule).split(":")[0]]
+            classification.over_training(
+                axes, summary, "auc", shown_rule, divergence, str(shown_rule), colour
+            )
+        axes.axhline(0.5, color="black", linestyle=":", linewidth=1)
+        axes.set(title=title, ylim=(0, 1.02))
+    panels[0].set_ylabel("same-class AUC")
+    panels[1].legend()
+plt.show()
 
 # %% [markdown]
 # ## Definitions
@@ -96,8 +167,8 @@ from srel_core.statistics.intervals import side_of
 # :::{prf:definition} Class matrix
 # :label: def-matrix
 #
-# $S[c', c]$ is $S_{\rm rel}(x', x)$ aggregated over probes $x'$ of class $c'$ and samples $x$ of
-# class $c$, pairs with $x' = x$ left out. We aggregate as the *ratio of means*, the mean of
+# $S[c', c]$ is $S_{\rm rel}(x', x)$ aggregated over {term}`probes <probe>` $x'$ of class $c'$ and samples $x$ of
+# class $c$, pairs with $x' = x$ left out. We {term}`aggregate` as the *ratio of means*, the mean of
 # $\operatorname{change}$ over the mean of $\operatorname{own}$, which no sample with a tiny
 # denominator can dominate. **Preference** is the mean of the diagonal of $S$ over the mean of the
 # rest: above 1, a step moves the predictions of its sample's own class more than the others'.
@@ -111,7 +182,7 @@ from srel_core.statistics.intervals import side_of
 # structure, 1 a perfect one.
 # :::
 #
-# As for the step $U$, three are measured at every checkpoint: a gradient step (`sgd`), which is what
+# As for the step $U$, three {term}`rules <step rule>` are measured at every checkpoint: a gradient step (`sgd`), which is what
 # the definition speaks of; the first step of a freshly made Adam {cite:p}`kingma2015adam` (`adam`),
 # which is what the published code takes, and which moves every weight by nearly the same amount
 # whatever the size of its gradient; and the limit of a gradient step of vanishing length
@@ -148,7 +219,7 @@ Markdown(header + "\n".join(rows))
 # two predictions has lost everything long before the change is really zero. `srel_core` therefore
 # computes each divergence from the *change* of the outputs in double precision, by formulas without
 # cancellation, and computes the change itself again in double precision wherever the rounding of the
-# network's predictions, measured on the network at hand, would drown it.
+# network's predictions, measured on that network, would drown it.
 
 # %% [markdown]
 # ### A case to check by hand
@@ -198,22 +269,6 @@ print(f"largest difference: {np.abs(difference).max():.1e}")
 # ## The experiment
 
 # %% tags=["hide-input"]
-settings = {
-    "classes": tuple(classes) or None,
-    "epochs": epochs or None,
-    "probes_per_class": probes_per_class or None,
-}
-experiments = class_experiments(profile, dataset, tuple(seeds) or None, **settings)
-if rule not in experiments[0].rules:
-    settings["rules"] = (*experiments[0].rules, rule)
-    experiments = class_experiments(profile, dataset, tuple(seeds) or None, **settings)
-runs = [experiment.run(results_dir or None, device) for experiment in experiments]
-summary = class_summary(runs)
-curves = learning_curves(runs)
-names = [str(name) for name in summary.probe_class.values]
-last = int(summary.step[-1])
-
-# %% tags=["hide-input"]
 first, config = runs[0], experiments[0]
 images = (
     f"{config.images_per_class} images per class at most"
@@ -226,7 +281,7 @@ Markdown(
     f"{config.schedule.batch_size} by Adam with learning rate {config.schedule.lr:g} and weight decay "
     f"{config.schedule.weight_decay:g}, from {len(runs)} seeds. At {summary.sizes['step']} checkpoints "
     f"we take {config.probes_per_class} training images of each class, and take one step on each of "
-    f"the {first.sizes['sample']} from the same weights, under each rule, looking at the change at all "
+    f"the {first.sizes['sample']} from the same weights, under each rule, and observe the change at all "
     f"{first.sizes['probe']}: {first.sizes['probe'] * first.sizes['sample']:,} pairs a checkpoint, rule and seed."
 )
 
@@ -261,8 +316,8 @@ with style():
 plt.show()
 
 # %% [markdown]
-# The same as a matrix, at five moments of the training. Columns are the class the step is taken on,
-# rows the class looked at; class structure is a bright diagonal.
+# The same as a matrix, at five moments of the training. Columns are the class on which the step is taken,
+# rows the class in which the change is observed; class structure shows as a bright diagonal.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five class matrices through training as heat maps, columns the sampled class, rows the probed class."}, "figure": {"name": "fig-matrix", "caption": "The class matrix $S[c', c]$ through training, one logarithmic colour scale for all."}}
 moments = [
@@ -295,8 +350,8 @@ HTML(
         names,
         [str(int(step)) for step in through.step],
         parameter="training step",
-        title="The class matrix S[c', c] as a heat map with its numbers, rows the class looked at, "
-        "columns the class the step is taken on, at the training step that the slider sets",
+        title="The class matrix S[c', c] as a heat map with its numbers, rows the class in "
+        "which the change is observed, columns the class on which the step is taken, at the training step that the slider sets",
         labels=("step on c", "probes of c'"),
         quantity="S[c', c]",
         start=through.sizes["step"] - 1,
@@ -307,27 +362,7 @@ HTML(
 # ## Does a step prefer its own class?
 #
 # The same-class AUC of {prf:ref}`def-auc` answers without any denominator, for the class-based
-# definition and for the original one, under each step rule.
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Same-class AUC against the training step under each step rule, for the class-based and the original definition, with bands and the line of no structure at one half."}, "figure": {"name": "fig-auc", "caption": "Same-class AUC through training: left the class-based definition (KL), right the original one (norm of the change of the outputs). Dotted: no class structure. The limit is dashed: where the gradient step is short, it lies under it."}}
-with style():
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    for axes, divergence, title in zip(
-        panels, ("kl", "l2_logits"), ("class-based", "original"), strict=True
-    ):
-        for shown_rule in summary.rule.values:
-            colour = RULES[str(shown_rule).split(":")[0]]
-            classification.over_training(
-                axes, summary, "auc", shown_rule, divergence, str(shown_rule), colour
-            )
-        axes.axhline(0.5, color="black", linestyle=":", linewidth=1)
-        axes.set(title=title, ylim=(0, 1.02))
-    panels[0].set_ylabel("same-class AUC")
-    panels[1].legend()
-plt.show()
-
-# %% [markdown]
-# ## What was found
+# definition and for the original one, under each step rule: {numref}`fig-auc` and this table.
 
 # %% tags=["hide-input"]
 WORDS = {
@@ -335,18 +370,10 @@ WORDS = {
     ("auc", "below"): "prefers *other* classes",
     ("auc", "undecided"): "shows no preference that these runs can tell from none",
 }
-DEFINITIONS = {"kl": "class-based", "l2_logits": "original"}
-
-
-def interval(values):
-    return f"[{float(values[0]):.2f}, {float(values[1]):.2f}]"
-
-
 lines = [
     "| step rule | definition | same-class AUC at the end | preference at the end | a step … |",
     "|---|---|---|---|---|",
 ]
-ending = summary.isel(step=-1)
 for each_rule in summary.rule.values:
     for divergence, definition in DEFINITIONS.items():
         cell = ending.sel(rule=each_rule, divergence=divergence)
@@ -357,40 +384,8 @@ for each_rule in summary.rule.values:
         )
 Markdown("\n".join(lines))
 
-# %% tags=["hide-input"]
-chosen = summary.sel(rule=rule, divergence="kl")
-above = [
-    side_of(chosen.auc_interval.isel(step=i).values, 0.5) for i in range(summary.sizes["step"])
-]
-everywhere = above.count("above")
-at_end = {
-    name: ending.sel(rule=rule, divergence=divergence) for divergence, name in DEFINITIONS.items()
-}
-auc = {
-    name: f"{float(cell.auc):.2f} {interval(cell.auc_interval.values)}"
-    for name, cell in at_end.items()
-}
-low, high = at_end["class-based"].auc_interval.values
-if high < float(at_end["original"].auc_interval[0]):
-    compared = "here the class-based definition shows the preference *less* sharply"
-elif low > float(at_end["original"].auc_interval[1]):
-    compared = "here the class-based definition shows the preference *more* sharply"
-else:
-    compared = "their intervals overlap, so that these runs do not say which is sharper"
-high_precision = float(np.mean([run.in_float64.sel(rule=rule).mean() for run in runs]))
-undefined = float(chosen.undefined.max())
-Markdown(
-    f"On {plain(without_folders(dataset))}, at the end of training (step {last}, mean training accuracy "
-    f"{float(curves.train_accuracy.isel(epoch=-1).mean()):.3f}), the class-based $S_{{\\rm rel}}$ under "
-    f"`{rule}` has a same-class AUC of {auc['class-based']}, the original one of {auc['original']}: {compared}. The former's "
-    f"95 % interval lies above one half at {everywhere} of {len(above)} checkpoints. "
-    f"{'No sample was without a change of its own' if undefined == 0 else f'At most {undefined:.0%} of the samples of a checkpoint were without a change of their own'}, "
-    f"and for {high_precision:.0%} of the steps single precision would have drowned a change in rounding, "
-    "so that they were computed in double precision."
-)
-
 # %% [markdown]
-# The table speaks of these images, this network and these steps alone. Intervals are bootstrap
+# The table is about these images, this network and these steps only. Intervals are bootstrap
 # intervals over samples and seeds {cite:p}`efron1993bootstrap`; with as few seeds as a profile
 # takes they are somewhat too short, and they cannot speak for other architectures. Where the step
 # rules disagree, the claim *a step prefers its own class* depends on which step is meant: the

@@ -15,75 +15,58 @@
 # # What a measurement costs
 #
 # $S_{\rm rel}$ asks for one training step for each sample, each from the same weights, and for a
-# prediction after each of them at each probe. That is why the experiments of
-# {cite:t}`dan2021dynamics` look at twenty images per class and not at two thousand. This chapter
-# counts what such a measurement has to compute, compares it with what the machine can do, and turns
-# the question round: how many samples and probes does a wanted interval need, and what is the
-# cheapest way to get it?
-#
-# Times and rates in the text are read from the committed results of the benchmarks (`make bench`),
-# with the machine that they come from. The pilot measurement near the end is made on this page.
+# prediction after each of them at each {term}`probe`. That is why the experiments of
+# {cite:t}`dan2021dynamics` take twenty images per class and not two thousand. This chapter counts what such a
+# measurement has to compute, and compares it with what the machine can do; {doc}`how_much` asks how many samples
+# and probes a wanted interval needs.
 
 # %% tags=["parameters"]
-profile: str = "laptop"  # smoke, laptop or paper: how often the plan is put to the test
+profile: str = "laptop"  # as in every chapter; the benchmarks are the same for all
 results_dir: str = ""  # as in every chapter; here nothing is kept
 benchmarks_dir: str = ""  # where the benchmarks' results are; empty: those of the book
-wanted_share: float = 0.5  # of the pilot's interval: how wide the planned one may be
-seed: int = 0  # of every random number
 
 # %% tags=["hide-input"]
-import json
-import statistics
-import time
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from IPython.display import Markdown
-from scipy.stats import chi2
-from torchvision.models import resnet50
 
 import srel_core as sc
 from srel_core.book.figures import timings
 from srel_core.book.figures.style import style
-from srel_core.book.text.markup import varying
+from srel_core.book.text.costs import benchmark, layers_of, table
 from srel_core.choices import check_known
 from srel_core.engine.layers.operation_counts import layer_costs, multiply_adds
-from srel_core.experiments import datasets
-from srel_core.experiments.networks import build_model, mlp, resnet18
-from srel_core.statistics.planner import MeasurementCost, cheapest, plan_measurement
-from srel_core.statistics.variance_components import (
-    Components,
-    Pilot,
-    estimate_components,
-    interval_width,
-)
+from srel_core.experiments.networks import mlp, resnet18
 
 check_known("profile", profile, ("smoke", "laptop", "paper"))
-REPEATS = {"smoke": 6, "laptop": 20, "paper": 40}[profile]
 results = Path(benchmarks_dir or Path(sc.__file__).parents[1] / "benchmarks" / "results")
+model_of_cost = benchmark("cost_model", results)
+ways, published = model_of_cost["ways"], model_of_cost["published"]
+layers = layers_of(lambda: resnet18(3), 32)
+WANTED, OVER_FLOOR = 30, 1.5
+NAMES = {"shared": "Adam (`shared`)", "low_rank": "SGD (`low_rank`)", "tangent": "tangent limit"}
 
+# %% tags=["hide-input", "code-below"]
+whole, best = benchmark("published_measurement", results), ways["shared"]
+Markdown(
+    f"The published measurement, 60 images that are samples and probes at once, takes `srel_core` "
+    f"{best['seconds']:.2f} s for the step of a fresh Adam, **{whole['ratio']:.1f} times less than the published "
+    f"algorithm**, and {best['over_floor']:.1f} times as long as the multiply-adds alone would take at the full speed of "
+    f"the machine. Most of it, {multiply_adds(layers, 'shared', 60, 60, 3)['predictions'] / sum(multiply_adds(layers, 'shared', 60, 60, 3).values()):.0%} "
+    "of the multiply-adds, are predictions after the steps."
+)
 
-@cache
-def benchmark(name, folder=results):
-    """The committed result of a benchmark."""
-    return json.loads((folder / f"{name}.json").read_text())
+# %% tags=["hide-input", "code-below"] mystnb={"figure": {"caption": "Time of the published measurement by kind of operation, on one thread, under the profiler, which makes Python look more expensive than it is.", "name": "fig-shares"}, "image": {"alt": "Three stacked bars, one for each way of measuring: shares of the time by kind of operation."}}
+with style():
+    figure, axes = plt.subplots(figsize=(7.5, 2.2))
+    timings.stacked_shares(axes, {way: row["shares_by_kind"] for way, row in ways.items()})
+plt.show()
 
-
-def table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
-
-
-def duration(seconds):
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.2g} s"
-
+# %% [markdown]
+# Times and rates in the text are read from the committed results of the benchmarks (`make bench`), with the
+# machine that they come from. The figure is what torch's profiler sees on one thread.
 
 # %% [markdown]
 # ## What has to be computed
@@ -115,15 +98,7 @@ def duration(seconds):
 # So a measurement is mostly its predictions, $I$ of them for each sample. For the published network,
 # a ResNet-18 {cite:p}`he2016resnet` without normalisation on 32×32 images:
 
-
 # %% tags=["hide-input"]
-def shapes(network, size):
-    """Layers of a network, built and called on the meta device: nothing is computed."""
-    with torch.device("meta"):
-        return layer_costs(network(), torch.empty(1, 3, size, size))
-
-
-layers = shapes(lambda: resnet18(3), 32)
 stages: dict[str, list] = {}
 for layer in layers:
     stages.setdefault(layer.name.split(".")[0], []).append(layer)
@@ -159,20 +134,16 @@ Markdown(
 # %% [markdown]
 # ## The floor
 #
-# The benchmark `benchmarks/cost_model.py` measures, in the same run, how fast this count could be
-# worked off: the rate of products of large matrices in single and double precision (or in single precision
-# that of convolutions of large maps, if that is higher), and how fast an array
-# as large as the weights is copied. The *floor* adds up, over layers and phases, the larger of the time to
-# compute and the time to move the weights. It takes the larger, and not the sum, because a core
-# goes on computing while it waits for memory. For these operations at these rates it is a bound, and one that
-# is not reached: activations, pooling and sums are free in it, and small products
-# run as fast as large ones. It has stepped weights written to memory and read again; a program that used each
-# layer's while a core's cache holds them would be spared a part of the steps' share.
+# The benchmark `benchmarks/cost_model.py` measures how fast the machine could do this work: the rate of
+# products of large matrices in single and double precision (in single precision that of convolutions of large
+# maps, if it is higher), and how fast an array as large as the weights is copied. The *floor* adds up, over
+# layers and phases, the time to compute or the time to move the weights, whichever is larger, because a core
+# goes on computing while it waits for memory. For these operations at these rates the floor is a lower bound
+# that cannot be reached: activations, pooling and sums cost nothing in it, and small products run as fast as
+# large ones. It assumes that stepped weights are written to memory and read again; a program that used each
+# layer's weights while they are still in a cache would save part of the steps' share.
 
 # %% tags=["hide-input"]
-model_of_cost = benchmark("cost_model")
-ways, published = model_of_cost["ways"], model_of_cost["published"]
-NAMES = {"shared": "Adam (`shared`)", "low_rank": "SGD (`low_rank`)", "tangent": "tangent limit"}
 rows = []
 for way, row in ways.items():
     done = multiply_adds(layers, way, 60, 60, 3)
@@ -196,7 +167,6 @@ Markdown(table(header, rows))
 # %% tags=["hide-input"]
 rates, machine = model_of_cost["rates"]["by_clock"], model_of_cost["environment"]
 closest = min(model_of_cost["layers"], key=lambda row: row["over_floor"])
-best = ways["shared"]
 reach = best["published_over_floor"]
 verdict = (
     "so thirty times faster than the published algorithm is within the floor"
@@ -220,16 +190,8 @@ Markdown(
 )
 
 # %% [markdown]
-# The floor speaks of these multiply-adds in these precisions. Schemes that need fewer of them for a
-# 3×3 kernel, or numbers of fewer digits, would have another floor, and other rounding.
-#
-# Where the time goes, as torch's profiler sees it on one thread:
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Time of the published measurement by kind of operation, on one thread, under the profiler, which makes Python look more expensive than it is.", "name": "fig-shares"}, "image": {"alt": "Three stacked bars, one for each way of measuring: shares of the time by kind of operation."}}
-with style():
-    figure, axes = plt.subplots(figsize=(7.5, 2.2))
-    timings.stacked_shares(axes, {way: row["shares_by_kind"] for way, row in ways.items()})
-plt.show()
+# The floor holds for these multiply-adds at these precisions. Schemes with fewer multiplications for a 3×3
+# kernel, or numbers with fewer digits, would have another floor, and other rounding errors.
 
 # %% tags=["hide-input"]
 slow = sorted(model_of_cost["layers"], key=lambda row: -row["seconds_for_all_inputs"])
@@ -249,18 +211,18 @@ Markdown(
 )
 
 # %% [markdown]
-# ### With these kernels
+# ## With these kernels
 #
-# Between the floor and the measurement lies, first, what torch's kernels make of the shapes at hand. Below,
-# the time in its convolutions and products of matrices alone, the least that the profiler saw on one
-# thread in a few repeats, divided by the number of threads: what would be left if all else (activations, pooling, steps, sums, checks,
-# copies, Python) cost nothing and no thread ever waited for another or for memory. Waiting is what the measurement
-# took beyond a run on one thread, divided likewise: two runs, so that on a host that others use it can come out below zero. The
-# published algorithm was timed twice, by a few of its combinations (as above) and to its end
-# (`benchmarks/published_measurement.py`); what is said to be out of reach is so by the longer of the two.
+# What separates the measurement from the floor is, first of all, what torch's kernels make of these shapes.
+# The table shows the time in convolutions and products of matrices alone: the least that the profiler saw on
+# one thread in a few repeats, divided by the number of threads. It is what would be left if all else
+# (activations, pooling, steps, sums, checks, copies, Python) cost nothing and no thread ever waited for
+# another or for memory. *Waiting* is what the measurement took beyond a run on one thread, divided likewise;
+# the two are separate runs, so that it can be negative on a host with other users. The published algorithm
+# was timed twice, by a few of its combinations (as above) and in full
+# (`benchmarks/published_measurement.py`); *out of reach* is judged by the longer of the two.
 
 # %% tags=["hide-input"]
-WANTED, OVER_FLOOR = 30, 1.5
 KERNELS = {"convolutions": "convolutions", "matrix products": "products of matrices"}
 
 
@@ -298,9 +260,8 @@ names += ["… published algorithm over them", "all else", "waiting", "measured"
 header, *rows = zip(names, *columns, strict=True)
 Markdown(table(list(header), rows))
 
+
 # %% tags=["hide-input"]
-
-
 def in_reach(folder):
     """What the kernels leave of the time that is allowed, for two ways, in words."""
     cost, said, allowed = benchmark("cost_model", folder), [], longest_published(folder) / WANTED
@@ -311,7 +272,7 @@ def in_reach(folder):
         said.append(
             f"for {name} these kernels take {least:.2f} s, "
             + (
-                f"which is more{below}: **out of reach with them**, whatever is done about the {beside:.2f} s beside them"
+                f"which is more{below}: **out of reach with them**, whatever is done about the other {beside:.2f} s"
                 if least > allowed
                 else f"which leaves {allowed - least:.2f} s for what now takes {beside:.2f} s"
             )
@@ -324,7 +285,7 @@ least = sum(by_kernel(model_of_cost, "shared").values())
 room = OVER_FLOOR * of_floor["seconds"] - least
 spent = phases | {"predictions": best["cpu_seconds_in_layers_on_one_thread"]}
 over = {phase: spent[phase] / threads / of for phase, of in of_floor["by_phase"].items()}
-exact = benchmark("published_measurement")["float32_error_sgd_at_1e-6"]
+exact = whole["float32_error_sgd_at_1e-6"]
 Markdown(
     f"**Is {WANTED} times in reach?** {in_reach(results)} SGD could be computed as Adam is, by predictions after each step, "
     "at Adam's floor; but at a learning rate of $10^{-6}$ the difference of two predictions is mostly rounding, and what "
@@ -342,20 +303,20 @@ Markdown(
 )
 
 # %% [markdown]
-# ### Set out for, and reached
+# ## Goals and results
 #
-# What the library was to reach, set before it was written, and what it does. The ratios are to the published algorithm
-# for the published network, and for dense networks to a loop that copies, steps and subtracts (changes) or takes
-# one gradient for each input (tangent limit). Here the published algorithm ran to its end.
-# The last column is the ratio at the floor, by the longer time of the published algorithm, which for dense networks counts the multiply-adds of
-# {prf:ref}`def-measurement-cost` at the rates of large products, and no moving of memory.
+# The goals were set before the library was written. For the published network, the ratios are to the
+# published algorithm, which here ran in full; for dense networks, to a loop that copies, steps and subtracts
+# (changes) or takes one gradient for each input (tangent limit). The last column is the ratio at the floor,
+# by the longer time of the published algorithm; for dense networks the floor counts the multiply-adds of
+# {prf:ref}`def-measurement-cost` at the rates of large products, without moving memory.
 
 # %% tags=["hide-input"]
-SET_OUT_FOR = {  # samples, probes and ratios for the dense networks of benchmarks/dense_networks.py
+GOALS = {  # samples, probes and ratios for the dense networks of benchmarks/dense_networks.py
     "784-512-512-1": (64, 256, {"change": 2.5, "tangent": 30}),
     "784-40960-1": (16, 128, {"change": 3, "tangent": None}),
 }
-whole, dense_networks = benchmark("published_measurement"), benchmark("dense_networks")
+dense_networks = benchmark("dense_networks", results)
 reached = [
     (
         f"published network, {NAMES[way]}",
@@ -369,7 +330,7 @@ reached = [
         ("tangent", "ratio_tangent", None),
     )
 ]
-for name, (n_samples, n_probes, wanted_of) in SET_OUT_FOR.items():
+for name, (n_samples, n_probes, wanted_of) in GOALS.items():
     widths = [int(width) for width in name.split("-")]
     with torch.device("meta"):
         network_of = mlp(widths[0], tuple(widths[1:-1]), widths[-1])
@@ -390,20 +351,20 @@ rows = [
 ]
 missed_words = f"**Missed: {'; '.join(missed)}.**" if missed else "All are reached."
 Markdown(
-    table(["work", "reached", "set out for", "at the floor"], rows)
+    table(["work", "reached", "goal", "at the floor"], rows)
     + f"\n\n{missed_words} The time over the floor was to be at most {OVER_FLOOR}; for the published step "
     f"it is {best['over_floor']:.1f}{', **missed**' if best['over_floor'] > OVER_FLOOR else ''}. In the "
     "floor, activations, sums, checks and what is done once for a measurement cost nothing."
 )
 
 # %% [markdown]
-# ### On other machines
+# ## On other machines
 #
-# A ratio belongs to two programs and a machine. The benchmarks on other machines, each in a folder beside
-# the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), of the commits that are given: where the
-# program or a benchmark has changed since, so may have the numbers. None of them had a GPU: the way of several
-# samples at once (`method="stacked"`), which `influence` takes there, is held to the others by tests on a CPU, and
-# has not been measured on a GPU.
+# A ratio depends on both programs and on the machine. The table compares the benchmarks on other machines,
+# each in a folder next to the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), at the commits
+# named; where a program or a benchmark has changed since, so may have the numbers. None of the machines had a
+# GPU: the way that takes several samples at once (`method="stacked"`), which `influence` uses there, is
+# checked by tests on a CPU and has not been measured on a GPU.
 
 # %% tags=["hide-input"]
 COMPARED = ("cost_model", "published_measurement", "dense_networks")
@@ -454,7 +415,7 @@ for way, ratio in (("shared", "ratio"), ("low_rank", "ratio_sgd"), ("tangent", "
         ["… at the floor", *at_floor],
         ["… time over the floor", *over],
     ]
-for name in SET_OUT_FOR:
+for name in GOALS:
     for work, words in (("change", "changes by SGD"), ("tangent", "tangent limit")):
         rows.append([f"{name}, {words}", *(in_processes(dense[name][work]) for dense in denses)])
 header = ["", "this book", *(f"`{folder.name}`" for folder in machines[1:])]
@@ -464,12 +425,12 @@ Markdown(table(header, rows) + "\n\n" + "\n\n".join(elsewhere))
 # %% [markdown]
 # ## How it grows
 #
-# A small convolutional network on 16×16 images, with one size changed at a time
-# (`benchmarks/scaling.py`). Time is a sum of a part for each measurement, a part for each sample and a
-# part for each pair of a sample and an input, and the panels show which one rules.
+# A small convolutional network on 16×16 images, with one size changed at a time (`benchmarks/scaling.py`).
+# Time has a part for each measurement, one for each sample, and one for each pair of a sample and an input;
+# the panels show which of them dominates.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Time (above) and peak memory beside what was in use before (below) as samples, probes, channels or classes grow, by method. All axes are logarithmic.", "name": "fig-growth"}, "image": {"alt": "Eight panels in two rows, time and peak memory, against the number of samples, probes, channels and classes, a line for each method."}}
-growing = benchmark("scaling")
+growing = benchmark("scaling", results)
 panels_of = ("samples", "probes", "channels", "classes")
 with style():
     figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharey="row", layout="constrained")
@@ -483,9 +444,9 @@ with style():
 plt.show()
 
 # %% [markdown]
-# Memory is bounded on request (`max_bytes`). The bound is on what is worked on at a time:
-# activations, output gradients, stacked weights. The result itself and some copies of the weights come on top,
-# since no order of computing spares them. Measured with larger images, in a fresh process each:
+# Memory can be bounded (`max_bytes`). The bound is on what is being worked on: activations, output gradients,
+# stacked weights. The result itself and a few copies of the weights come on top, because any order of
+# computing needs them. Measured with larger images, each in a fresh process:
 
 # %% tags=["hide-input"]
 bounded = [row for row in growing["rows"] if row["varied"] == "max_bytes"]
@@ -510,294 +471,5 @@ kept = all(
 Markdown(
     table(["peak beyond copies and result (MiB)", *(f"bound {b // 2**20}" for b in bounds)], rows)
     + f"\n\nEvery peak is {'' if kept else '**not** '}within its bound and an allowance of "
-    f"{growing['allowance_bytes'] // 2**20} MiB for what libraries take by themselves."
+    f"{growing['allowance_bytes'] // 2**20} MiB for what libraries take on their own."
 )
-
-# %% [markdown]
-# ## How much to measure
-#
-# An interval shrinks as samples and probes are added, but not by the number of pairs: two thousand
-# pairs of ten samples know little about samples. A pilot can tell how much each counts.
-#
-# :::{prf:proposition} Variance of a class-level summary
-# :label: prop-components
-#
-# Let $T$ be a sum over cells $(c', c)$ of means of scores $z_{ji}$ over $P$ probes $j$ of class $c'$
-# and $S$ samples $i$ of class $c$, both drawn independently, $z_{ji} = \mu + a_j + b_i + e_{ji}$ in each
-# cell with $a_j = \mathbb{E}[z_{ji} - \mu \mid j]$ and $b_i = \mathbb{E}[z_{ji} - \mu \mid i]$.
-# Then
-#
-# $$
-# \operatorname{Var} T = \frac{V_{\rm samples}}{S} + \frac{V_{\rm probes}}{P} + \frac{V_{\rm pairs}}{SP},
-# $$ (eq-components)
-#
-# where $V_{\rm samples}$ is the sum over classes of the variance of a sample's parts $b_i$ added up over
-# probe classes, $V_{\rm probes}$ the same with the roles exchanged, and $V_{\rm pairs}$ the sum over cells
-# of the variance of $e_{ji}$.
-# :::
-#
-# :::{prf:proof}
-# Given $j$, $e_{ji}$ has mean zero, and given $i$ as well; so $a_j$, $b_i$ and $e_{ji}$ are
-# uncorrelated, and so are $e_{ji}$ and $e_{j'i'}$ unless $j = j'$ and $i = i'$. Samples of different
-# classes are independent. A sample is in the cells of all probe classes and its parts there add up
-# before they are squared; a pair is in one cell. $\square$
-# :::
-#
-# Log preference, $\log$ of the mean of $S[c, c]$ over the mean of $S[c', c]$, $c' \neq c$, is not a sum of
-# means, but to first order it is, with scores $z_{ji}$ from its derivative by each $\operatorname{change}(x_j', x_i)$
-# and $\operatorname{own}(x_i)$. The same holds for the same-class AUC, by Hoeffding's projections
-# {cite:p}`hoeffding1948`. The components are estimated from a pilot by the method of moments
-# {cite:p}`searle1992components`. If the probes are the samples, as published, the parts of an
-# image as a probe and as a sample vary together, and the same is true of $e_{ji}$ and $e_{ij}$; then two covariances are
-# added. Several runs add a component of their own, divided by their number alone.
-#
-# With the seconds that a measurement takes, $t = a + bS + cSI$, the cheapest sizes for a wanted
-# width can be searched for exactly: for each number of samples and runs,
-# {eq}`eq-components` gives the fewest probes.
-
-# %% [markdown]
-# ### A pilot
-#
-# A small dense network on the digits of scikit-learn {cite:p}`pedregosa2011sklearn`, after
-# some steps of training. The pilot takes a few samples and as many other images as probes.
-
-# %%
-PILOT = 8
-SIZES = ((3, 12), (3, 60), (12, 12), (30, 60))  # samples and inputs whose time is taken
-
-digits = datasets.load_images("digits")
-images = datasets.normalise(digits.images)
-network = build_model("mlp", 3, seed)
-generator = torch.Generator().manual_seed(seed)
-optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-for _ in range(10):
-    batch = torch.randperm(len(images), generator=generator)[:64]
-    optimizer.zero_grad()
-    torch.nn.functional.cross_entropy(network(images[batch]), digits.labels[batch]).backward()
-    optimizer.step()
-
-rng = np.random.default_rng(seed)
-members = [np.flatnonzero(digits.labels.numpy() == c) for c in range(3)]
-
-
-def measured(samples, probes):
-    """So many samples and other probes of each class, drawn anew."""
-    drawn = [rng.permutation(of)[: samples + probes] for of in members]
-    at = [torch.from_numpy(np.concatenate(part)) for part in zip(
-        *((of[:samples], of[samples:]) for of in drawn), strict=True)]  # fmt: skip
-    (x, y), (x_probe, y_probe) = ((images[rows], digits.labels[rows]) for rows in at)
-    result = sc.influence(network, x, y, x_probe, rule=sc.SGD(1e-4), divergences=["kl"])
-    return Pilot(
-        result.change["kl"].numpy(), result.own["kl"].numpy(), y_probe.numpy(), y.numpy(),
-        result.same_input.numpy(),
-    )  # fmt: skip
-
-
-def seconds_of(samples, inputs):
-    """Median time of three measurements of so many samples at so many inputs, themselves among
-    them."""
-    x, probes = images[:samples], images[:inputs]
-    taken = []
-    for _ in range(3):
-        started = time.perf_counter()
-        sc.influence(network, x, digits.labels[:samples], probes, rule=sc.SGD(1e-4))
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
-
-
-pilot = measured(PILOT, PILOT)
-cost = MeasurementCost.fit([(s, i, seconds_of(s, i)) for s, i in SIZES])
-value, components = estimate_components([pilot], "auc")
-width = interval_width(float(components.variance(float(PILOT), float(PILOT), 1, False)))
-plan = plan_measurement([pilot], cost, wanted_share * width, summary="auc", max_per_class=85)
-
-# %% tags=["hide-input"]
-n = float(PILOT)
-terms = {"samples": components.samples / n, "probes": components.probes / n}
-terms["pairs"] = components.pairs / n**2
-even = np.arange(2.0, 86)
-square = even[components.variance(even, even, 1, False) <= (plan.width / interval_width(1.0)) ** 2]
-beside = ""
-if len(square):
-    s = float(square[0])
-    beside = (
-        f" With as many samples as probes it would take {s:.0f} of each, and "
-        f"{varying(duration(float(cost.seconds(3 * s, 6 * s))))}."
-    )
-Markdown(
-    f"The pilot, {PILOT} samples and {PILOT} probes per class, has a same-class AUC of {value:.2f} with "
-    f"an interval {width:.3f} wide, of whose variance "
-    f"{', '.join(f'{term / sum(terms.values()):.0%} comes from {name}' for name, term in terms.items())}. "
-    f"An interval {wanted_share * width:.3f} wide takes **{varying(plan.samples_per_class)} samples and "
-    f"{varying(plan.probes_per_class)} probes per class**, in about {varying(duration(plan.seconds))}.{beside}"
-)
-
-# %% [markdown]
-# Does the plan keep its promise? We measure at the planned size again and again, with samples and
-# probes drawn anew, and compare the spread with the prediction, for the log preference as well.
-
-# %% tags=["hide-input"]
-size = max(plan.samples_per_class, 4), max(plan.probes_per_class, 4)
-again, rows, agrees = [measured(*size) for _ in range(REPEATS)], [], {}
-for name, words in (("auc", "AUC"), ("log_preference", "log preference")):
-    found = estimate_components([pilot], name)[1]
-    promised = interval_width(float(found.variance(float(size[0]), float(size[1]), 1, False)))
-    values = [estimate_components([other], name)[0] for other in again]
-    seen = interval_width(float(np.var(values, ddof=1)))
-    lo, hi = (seen * np.sqrt((REPEATS - 1) / chi2.ppf(q, REPEATS - 1)) for q in (0.975, 0.025))
-    agrees[words] = lo <= promised <= hi
-    verdict = "as seen" if agrees[words] else "too wide" if promised > hi else "too narrow"
-    numbers = f"{promised:.3f}", f"{seen:.3f}", f"{lo:.3f} to {hi:.3f}", verdict
-    rows.append([words, *map(varying, numbers)])  # the plan follows from times
-header = [
-    "summary",
-    "width predicted by the pilot",
-    "width seen",
-    "95 % interval of that",
-    "prediction",
-]
-Markdown(
-    table(header, rows)
-    + f"\n\nSeen in {REPEATS} measurements of {varying(size[0])} samples and {varying(size[1])} probes per class. The interval is that "
-    f"of the chi-squared distribution. The pilot itself, of {PILOT} a class, knows a component "
-    f"to about {np.sqrt(2 / (3 * (PILOT - 1))):.0%}."
-)
-
-# %% [markdown]
-# Prediction is of the first order. It serves for the AUC, which is made of ranks. Log preference is the
-# log of a ratio of means, and where a few samples with large changes rule the means, a pilot that has not
-# met them promises too much. The plan of a log preference should be put to the test as here, or
-# be left with a margin.
-
-# %% [markdown]
-# ### The published size
-#
-# What do twenty images per class, each a sample and a probe, give in the runs of the `paper` profile, at
-# their last checkpoint? The components come from `benchmarks/paper_precision.py`; that of
-# the runs comes from very few of them and is the least certain number here.
-
-# %% tags=["hide-input"]
-precision = benchmark("paper_precision")
-SIZES_SHOWN = np.unique(np.geomspace(5, 1000, 40).round())
-
-
-def per_class_for(components, share, runs, now):
-    """The fewest images per class, of up to ten thousand, for this share of the present width."""
-    n = np.arange(2.0, 10_001)
-    wanted = share**2 * float(components.variance(float(now), float(now), runs, True))
-    enough = n[components.variance(n, n, runs, True) <= wanted]
-    return f"{enough[0]:,.0f}" if len(enough) else "more runs"
-
-
-rows = []
-for dataset, of in precision.items():
-    for rule, by_summary in of["rules"].items():
-        for name, words in (("log_preference", "log preference"), ("auc", "AUC")):
-            found = Components(**by_summary[name]["components"])
-            now, runs = of["per_class"], of["runs"]
-            spread = float(found.variance(float(now), float(now), runs, True))
-            of_runs = (found.runs or 0.0) / runs / spread
-            rows.append(
-                [
-                    dataset,
-                    f"`{rule}`",
-                    words,
-                    f"{by_summary[name]['estimate']:.2f}",
-                    f"{interval_width(spread):.2f}",
-                    f"{of_runs:.0%}",
-                    per_class_for(found, 0.5, runs, now),
-                ]
-            )
-header = ["data", "step", "summary", "value", "width of its interval", "of its variance from runs"]
-Markdown(table([*header, "images per class for half of it"], rows))
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Predicted width of the 95 % interval of the same-class AUC at the last checkpoint, against the number of images per class, for the present number of runs. Dotted: what was published. Where a line levels off, only more runs help.", "name": "fig-precision"}, "image": {"alt": "Predicted width of the interval of the same-class AUC against the number of images per class, a line for each step rule."}}
-with style():
-    figure, panels = plt.subplots(
-        1, len(precision), figsize=(4.5 * len(precision), 3.4), squeeze=False, sharey=True,
-        layout="constrained",
-    )  # fmt: skip
-    for axes, (dataset, of) in zip(panels[0], precision.items(), strict=True):
-        curves = {}
-        for rule, by_summary in of["rules"].items():
-            found = Components(**by_summary["auc"]["components"])
-            variances = found.variance(SIZES_SHOWN, SIZES_SHOWN, of["runs"], True)
-            curves[rule] = [interval_width(float(v)) for v in variances]
-        timings.widths(axes, SIZES_SHOWN, curves, of["per_class"])
-        axes.set_title(dataset)
-    panels[0, 0].set_ylabel("width")
-    panels[0, 0].legend()
-plt.show()
-
-# %% [markdown]
-# The intervals in the other chapters resample the samples within each class and the runs. The draw
-# of the probes enters them through the runs alone, each of which draws its own; with few runs the
-# components above are the more complete account.
-
-# %% [markdown]
-# ## Larger networks, more machines
-#
-# For another network the count of {prf:ref}`def-measurement-cost` changes and the rest stays: the time of
-# the published measurement is taken from the benchmark, split into a part for each sample and a part for
-# each pair, and scaled by the multiply-adds. This supposes that a larger network runs as close to its
-# floor as this one; larger maps and products come closer, weights that fit no cache less close. Counts
-# are exact, times are extrapolated.
-
-# %% tags=["hide-input"]
-row = ways["shared"]
-phases, images_measured = row["cpu_seconds_by_phase_on_one_thread"], 60
-scale = row["seconds"] / row["cpu_seconds_on_one_thread"]
-published_cost = MeasurementCost(
-    max(0.0, phases["rest"]) * scale,
-    (phases["output gradients"] + phases["steps"]) * scale / images_measured,
-    phases["predictions"] * scale / images_measured**2,
-)
-first = next(iter(precision))
-target = {name: value for name, value in precision[first].items() if name != "rules"}
-adam = Components(**precision[first]["rules"]["adam:1e-4"]["auc"]["components"])
-now = float(target["per_class"])
-half = interval_width(float(adam.variance(now, now, target["runs"], True))) / 2
-# A run is trained, and measured at all its checkpoints, whatever its number of images.
-with_training = replace(published_cost, fixed=statistics.mean(target["seconds"]))
-try:
-    finer = cheapest(adam, with_training, half, 3, True, max_per_class=1500, max_runs=50)
-    fine = f"{finer.samples_per_class} images per class in {finer.runs} runs"
-except ValueError as error:
-    finer, fine = None, str(error)
-
-
-NETWORKS = {
-    "ResNet-18, 32×32 (published)": (lambda: resnet18(3), 32),
-    "ResNet-18, 64×64": (lambda: resnet18(3), 64),
-    "ResNet-18, 224×224": (lambda: resnet18(3), 224),
-    "ResNet-50, 224×224": (lambda: resnet50(norm_layer=torch.nn.Identity), 224),
-}
-rows = []
-for name, (network_of, pixels) in NETWORKS.items():
-    count = sum(layer.multiply_adds for layer in shapes(network_of, pixels))
-    at_scale = published_cost.scaled(count / m)
-    one = float(at_scale.seconds(60, 60))
-    whole = one * target["checkpoints"] * target["runs"]
-    rows.append([name, f"{count / 1e6:,.0f}", duration(one), duration(whole)])
-    rows[-1].append(duration(one * target["checkpoints"]))
-    if finer is not None:
-        n = 3 * finer.samples_per_class
-        rows[-1].append(duration(finer.runs * float(at_scale.seconds(n, n))))
-header = ["network", "10⁶ multiply-adds an image", "one measurement", "all checkpoints and runs"]
-header += [f"on {target['runs']} machines"]
-if finer is not None:
-    header += ["one checkpoint at half the width"]
-Markdown(
-    table(header, rows)
-    + f"\n\nOne measurement is 60 images, samples and probes at once, one rule (a fresh Adam), on the machine "
-    f"above; there are {target['checkpoints']} checkpoints and {target['runs']} runs, training not counted. Half the "
-    f"width of the interval of the AUC on {first} takes, at least cost with the "
-    f"{duration(statistics.mean(target['seconds']))} that a run took in all, {fine}."
-)
-
-# %% [markdown]
-# Runs are independent jobs: `make sweep` gives each data set and seed a process of its own, on one
-# machine or on a cluster, so that time falls with the number of machines up to the number of runs, and
-# costs no precision. A larger training set changes the time of training, not of a measurement: that one
-# depends on the samples and probes that are looked at. Within one run
-# the samples are independent too; beyond the threads of one machine the library does not spread them.

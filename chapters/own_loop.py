@@ -15,7 +15,7 @@
 # # Local elasticity in your own training loop
 #
 # The other chapters measure networks of the library's own. This page measures one of *yours*: a
-# module written here, trained by a loop written here, on a folder of images. It serves as a pattern;
+# module written here, trained by a loop written here, on a folder of images. Use it as a pattern;
 # what it finds about this small network is not a claim about others.
 #
 # The images are expected as `PATH/train/CLASS/IMAGE` and `PATH/test/CLASS/IMAGE`. Where the
@@ -109,7 +109,7 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 # %% [markdown]
 # ## The loop, with one line more
 #
-# The recorder holds its samples and probes fixed. It leaves the model as it is: weights, gradients,
+# The recorder holds its {term}`samples <sample>` and {term}`probes <probe>` fixed. It leaves the model as it is: weights, gradients,
 # mode and the random numbers of the loop are those of a loop without it.
 
 # %%

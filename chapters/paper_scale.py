@@ -15,16 +15,9 @@
 # # The published experiment at full scale
 #
 # {cite:t}`dan2021dynamics` follow $S_{\rm rel}$ while a ResNet-18 learns three classes of SVHN, of
-# CIFAR-10 and of CIFAR-100, once by the class-based definition and once by the original one, and read
-# off the curves that the class-based one shows what the other does not: that a step prefers the
-# class of its sample. This chapter runs the experiment again at the published size, and asks three
-# questions in turn.
-#
-# 1. Do the published curves come out again, computed **as the published notebooks compute them**?
-# 2. What do the same trainings show **under the definitions**?
-# 3. Does the class-based definition show the preference **more sharply** than the original one?
-#
-# The two computations differ in several ways. The chapter {doc}`audit` takes them one at a time.
+# CIFAR-10 and of CIFAR-100, once by the class-based definition and once by the original one. They read off the
+# curves that the class-based one shows what the other does not: that a step prefers the class of its sample. This
+# chapter runs the experiment again at the published size.
 
 # %% tags=["parameters"]
 profile: str = (
@@ -49,6 +42,7 @@ from srel_core.book.figures import paper
 from srel_core.book.figures.style import style
 from srel_core.book.published.numbers import NOT_RUN, title_of, with_published
 from srel_core.book.text import result_tables
+from srel_core.book.text.markup import folded
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
 
@@ -72,6 +66,52 @@ def listed(words):
     return ", ".join(words) if words else "none"
 
 
+NAMES = {"mean": "mean of ratios", "ratio_of_means": "ratio of means", "median": "median of ratios"}
+
+
+def readings(summary, divergence):
+    """(rule, aggregate, finding) for every step rule and aggregate, and the AUC."""
+    for rule in map(str, summary.rule.values):
+        at = summary.sel(rule=rule, divergence=divergence)
+        for aggregate in AGGREGATES:
+            part = at.sel(aggregate=aggregate)
+            yield rule, NAMES[aggregate], finding("", part, "epoch_preference", 1)
+        yield rule, "AUC", finding("", at, "epoch_auc", 0.5, "")
+
+
+# %% tags=["hide-input", "code-below"]
+sentences = []
+for dataset, summary in shown.items():
+    words = {}
+    for rule, aggregate, found in readings(summary, "kl"):
+        words.setdefault(found.word, []).append(f"`{rule}` ({aggregate})")
+    said = {
+        "holds": "A step prefers its own class throughout under {}.",
+        "depends": "It does so at some epochs only under {}.",
+        "does not hold": "It prefers *other* classes at some epoch or all, and its own at none, under {}.",
+        "cannot be told": "Neither can be told at any epoch under {}.",
+    }
+    parts = [text.format(listed(words[word])) for word, text in said.items() if word in words]
+    sentences.append(f"**{title_of(dataset)}.** {' '.join(parts)}")
+Markdown("\n\n".join(sentences))
+
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
+if shown:
+    with style():
+        figure, panels = grid(4, 2.6)
+        for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
+            part = summary.sel(divergence="kl")
+            for axes, aggregate in zip(row, AGGREGATES, strict=False):
+                at = part.sel(aggregate=aggregate)
+                paper.by_rule(axes, at, "epoch_preference", 1)
+                axes.set(yscale="log", title=NAMES[aggregate])
+                paper.plain_ticks(axes.yaxis)
+            paper.by_rule(row[3], part, "epoch_auc", 0.5)
+            row[3].set_title("AUC")
+            row[0].set_ylabel(f"{title_of(dataset)}: preference")
+        panels[0, 0].legend(fontsize=8)
+    plt.show()
+
 # %% tags=["hide-input"]
 if not shown:
     note = (
@@ -83,7 +123,7 @@ elif profile == "paper":
 else:
     note = (
         f"The results below are the committed ones of the `paper` profile; the `{profile}` profile "
-        "of this page does not compute them anew."
+        "of this page does not recompute them."
     )
 Markdown(
     "\n\n".join(
@@ -92,20 +132,29 @@ Markdown(
 )
 
 # %% [markdown]
+# Three questions follow in turn.
+#
+# 1. Can the published curves be reproduced, computed **as the published notebooks compute them**?
+# 2. What do the same trainings show **under the definitions**?
+# 3. Does the class-based definition show the preference **more sharply** than the original one?
+#
+# The two computations differ in several ways; {doc}`audit` takes them one at a time.
+
+# %% [markdown]
 # ## What was run
 #
 # The network is torchvision's ResNet-18 {cite:p}`he2016resnet` with every normalisation layer replaced
 # by the identity, trained from scratch by Adam {cite:p}`kingma2015adam`. Our runs follow the
 # published settings; what we changed is in how the measurement is made, not in the training: every
-# definition is measured along the *same* training, under four step rules, at the same checkpoints,
+# definition is measured along the *same* training, under four {term}`step rules <step rule>`, at the same checkpoints,
 # with probes that each seed draws for itself.
 
 # %% tags=["hide-input"]
 Markdown(result_tables.settings_table(shown))
 
 # %% [markdown]
-# Run times are for all that is measured here. The published ones are those of one notebook, that is of
-# three trainings under one definition, on a GPU; they are given where a notebook prints them.
+# Run times are for all that is measured here. The published ones are for one notebook, that is, three trainings
+# under one definition, on a GPU; they are given where a notebook prints them.
 
 # %% [markdown]
 # (sec-published)=
@@ -113,7 +162,7 @@ Markdown(result_tables.settings_table(shown))
 #
 # *same* is the mean of the three curves in which probes and samples are of one class, *other* that of
 # the six others, both averaged over the checkpoints of an epoch. Lines and bands are ours: the mean
-# over seeds, and a 95 % bootstrap interval over seeds and samples {cite:p}`efron1993bootstrap`.
+# over {term}`seeds <seed>`, and a 95 % bootstrap interval over seeds and samples {cite:p}`efron1993bootstrap`.
 # Markers are the published values {cite:p}`dan2021dynamics`, means over three runs.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels, class-based and original: same-class and different-class S_rel as published against the epoch, our curves with bands and the published values as markers."}, "figure": {"name": "fig-as-published", "caption": "The published curves, and ours computed in the published way. Markers: published. The original quantity is on a logarithmic scale, because it grows by orders of magnitude."}}
@@ -129,15 +178,13 @@ if shown:
     plt.show()
 
 # %% [markdown]
-# The distance for every row. *Within* says whether the published value lies in our interval, which is
-# one for the mean of our seeds; a published value is a mean of other runs, with a spread of its own.
-# If that spread is like ours, the difference of the two means has √2 times the spread of one of them.
-# *Within ×√2* says whether the published value lies in the interval stretched so (on a
-# logarithmic scale), which is the fairer question.
+# A published value is a mean of other runs, with a spread of its own. If that spread is like ours, the
+# difference of the two means has √2 times the spread of one of them. So *within ×√2*, whether the published value lies
+# in our interval stretched by that factor on a logarithmic scale, is a fairer question than *within*, whether it lies in
+# the interval itself.
+
 
 # %% tags=["hide-input"]
-
-
 def row_cells(row):
     return (
         f"{digits(row.ours)} [{digits(row.low)}, {digits(row.high)}] | {digits(row.published)} "
@@ -169,10 +216,10 @@ for dataset in with_published(shown):
         f"| {title_of(dataset)} | training accuracy | | {epoch} | {row_cells(row)} |"
         for epoch, row in enumerate(found, start=1)
     ]
-Markdown("\n".join(lines))
+Markdown(folded("All values, ours and published", "\n".join(lines)))
 
 # %% [markdown]
-# Of the training accuracy the range over our seeds is given in place of an interval.
+# For the training accuracy, the range over our seeds takes the place of an interval.
 
 # %% tags=["hide-input"]
 sentences = []
@@ -200,8 +247,8 @@ for dataset, summary in shown.items():
 Markdown("\n\n".join(sentences))
 
 # %% [markdown]
-# That the curves come out again, where they do, says that we compute what was computed. It does not
-# say that they measure what they are meant to: {ref}`sec-kl` looks at what the published class-based
+# Where the curves are reproduced, we compute what was computed. That does not mean that they measure
+# what they are meant to: {ref}`sec-kl` looks at what the published class-based
 # quantity responds to.
 
 # %% [markdown]
@@ -234,40 +281,10 @@ if shown:
 # (sec-preference)=
 # ## Does a step prefer its own class?
 #
-# **Preference** ({prf:ref}`def-matrix`) is *same* over *other*, here for each of the three
+# {numref}`fig-preference` shows it: **preference** ({prf:ref}`def-matrix`) is *same* over *other*, for each of the three
 # aggregates, and the AUC of {prf:ref}`def-auc` compares without any ratio.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
-NAMES = {"mean": "mean of ratios", "ratio_of_means": "ratio of means", "median": "median of ratios"}
-if shown:
-    with style():
-        figure, panels = grid(4, 2.6)
-        for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
-            part = summary.sel(divergence="kl")
-            for axes, aggregate in zip(row, AGGREGATES, strict=False):
-                at = part.sel(aggregate=aggregate)
-                paper.by_rule(axes, at, "epoch_preference", 1)
-                axes.set(yscale="log", title=NAMES[aggregate])
-                paper.plain_ticks(axes.yaxis)
-            paper.by_rule(row[3], part, "epoch_auc", 0.5)
-            row[3].set_title("AUC")
-            row[0].set_ylabel(f"{title_of(dataset)}: preference")
-        panels[0, 0].legend(fontsize=8)
-    plt.show()
-
 # %% tags=["hide-input"]
-
-
-def readings(summary, divergence):
-    """(rule, aggregate, finding) for every step rule and aggregate, and the AUC."""
-    for rule in map(str, summary.rule.values):
-        at = summary.sel(rule=rule, divergence=divergence)
-        for aggregate in AGGREGATES:
-            part = at.sel(aggregate=aggregate)
-            yield rule, NAMES[aggregate], finding("", part, "epoch_preference", 1)
-        yield rule, "AUC", finding("", at, "epoch_auc", 0.5, "")
-
-
 lines = [
     "| data set | step rule | aggregate | class-based (KL) | original (norm of the outputs' change) |",
     "|---|---|---|---|---|",
@@ -281,7 +298,7 @@ for dataset in with_published(shown):
         f"| {title_of(dataset)} | `{rule}` | {aggregate} | {first.text} | {second.text} |"
         for (rule, aggregate, first), (_, _, second) in zip(*both, strict=True)
     ]
-Markdown("\n".join(lines))
+Markdown(folded("The last epoch in numbers", "\n".join(lines)))
 
 # %% [markdown]
 # *Holds* means that the 95 % interval lies above the line of no preference (1 for a ratio, 0.5 for the
@@ -295,18 +312,6 @@ sentences = [
     "intervals are somewhat too short, and a verdict that hangs by a hair should not be trusted."
     for n in sorted({summary.sizes["seed"] for summary in shown.values()})
 ]
-for dataset, summary in shown.items():
-    words = {}
-    for rule, aggregate, found in readings(summary, "kl"):
-        words.setdefault(found.word, []).append(f"`{rule}` ({aggregate})")
-    said = {
-        "holds": "A step prefers its own class throughout under {}.",
-        "depends": "It does so at some epochs only under {}.",
-        "does not hold": "It prefers *other* classes at some epoch or all, and its own at none, under {}.",
-        "cannot be told": "Neither can be told at any epoch under {}.",
-    }
-    parts = [text.format(listed(words[word])) for word, text in said.items() if word in words]
-    sentences.append(f"**{title_of(dataset)}.** {' '.join(parts)}")
 Markdown("\n\n".join(sentences))
 
 # %% [markdown]

@@ -17,14 +17,6 @@
 # The claim of {cite:t}`dan2021dynamics` about regression, in our words: training begins with an
 # *elastic* phase, in which the original $S_{\rm rel}$ changes rapidly, and ends with an *inelastic*
 # one, in which it is nearly constant and stays large.
-#
-# A plot can always be read that way. Any quantity of a training that converges comes to rest if one
-# waits, and any curve has a place where it bends most. So this chapter first says what would count
-# for the claim and against it, as five questions with numbers in them. They were fixed, as code with
-# tests, before the first network was looked at (`srel_core.book.regression.two_phase_rule`). Then it asks them of
-# networks of several kinds, depths and widths, on made-up and on real data, and of two predictors
-# for which the answer is known: a linear model, in which $S_{\rm rel}$ cannot move, and a single
-# ReLU gate, whose motion has a closed form.
 
 # %% tags=["parameters"]
 profile: str = "laptop"  # smoke, laptop or paper
@@ -45,12 +37,84 @@ from srel_core.book.figures import regression
 from srel_core.book.figures.style import OTHERS, RULES, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
-from srel_core.book.text.markup import plain, varying
+from srel_core.book.text.markup import folded, plain, varying
 from srel_core.book.text.result_tables import badge
 from srel_core.experiments.regression.problems import DIMENSION, NOISE
 from srel_core.experiments.regression.settings import bases, regression_settings, varied
 from srel_core.experiments.regression.training import BATCH_SIZE
 from srel_core.statistics.phases import NoBreakError, fit_two_phase
+
+settings = regression_settings(profile, tuple(seeds) or None)
+results = {
+    setting: setting.run(results_dir or None)
+    for setting in tqdm(settings, desc="settings", unit="setting")
+}
+rows = judged_rows(results)
+networks = [row for row in rows if row.setting.family == "mlp"]
+by_setting = {(row.setting, row.kind): row for row in rows}
+base = bases(settings)
+first = base["relu"]
+
+
+def row_of(setting, kind="any"):
+    return by_setting[setting, kind]
+
+
+def listed(found):
+    if len(found) > 10:
+        return "see the table"
+    return "; ".join(row.name for row in found) if found else "none"
+
+
+# %% tags=["hide-input", "code-below"]
+passed = {a: [r.judgement for r in networks if r.setting.activation == a] for a in base}
+moved = [row for row in networks if row.judgement.checks["moves"]]
+shares = [row.judgement.plateau / row.judgement.start for row in moved]
+Markdown(
+    f"By the rule below, {sum(row.judgement.two_phases for row in networks)} of {len(networks)} cases with networks have "
+    "two phases: "
+    + ", ".join(
+        f"{sum(j.two_phases for j in of)} of {len(of)} with {a}" for a, of in passed.items()
+    )
+    + f". In {sum(row.judgement.words == 'two phases, large' for row in networks)} of them the late level is large as well; "
+    f"where $S_{{\\rm rel}}$ moves at all, it ends at {np.median(shares):.0%} of its start in the median case, and above it in "
+    f"{sum(row.rises for row in moved)} of {len(moved)}."
+)
+
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "S_rel and training loss against the step for four predictors: a ReLU and a tanh network, a single gate, a linear model. Thin lines are seeds; the two fitted lines are dashed and the break is marked with its interval."}, "figure": {"name": "fig-phases", "caption": "$S_{\\rm rel}$ of held-out pairs (top) and losses (bottom, logarithmic) while four predictors learn their teacher. Thin: seeds; thick: their mean. Dashed: the two lines of the fit; dotted with grey band: the break and its 95 % interval. Blue line across: a linear model on the same pairs, which is what the linear predictor itself has at every step."}}
+shown = {
+    f"relu {first.depth}×{first.width}": base["relu"],
+    f"tanh {first.depth}×{first.width}": base["tanh"],
+    "gate": next(s for s in settings if s.family == "relu_gate" and s.training == "gd"),
+    "linear": next(s for s in settings if s.family == "linear"),
+}
+with style():
+    figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharex="col", layout="constrained")
+    for (name, setting), (top, bottom) in zip(shown.items(), panels.T, strict=True):
+        row, result = row_of(setting), results[setting]
+        steps = result.step.values
+        regression.seeds(top, row.case.steps, row.case.curves, OTHERS[0], "$S_{\\rm rel}$")
+        top.axhline(row.case.linear.mean(), color=SAME, linewidth=1, label="linear model")
+        if row.judgement.fit:
+            regression.hinge(top, row.case.steps, row.judgement.fit, row.judgement.checks["breaks"])
+        regression.seeds(bottom, steps, result.train_loss.values, SAME, "training")
+        bottom.plot(steps, result.held_loss.mean("seed"), color=OTHERS[0], label="held out")
+        top.set(title=name, ylim=(0, None))
+        bottom.set(xlabel="training step", yscale="log")
+    panels[0, 0].set_ylabel("mean $S_{\\rm rel}$")
+    panels[1, 0].set_ylabel("loss")
+    panels[0, 1].legend(loc="lower right")
+    panels[1, 0].legend(loc="upper right")
+plt.show()
+
+# %% [markdown]
+# A plot can always be read that way. Any quantity comes to rest in a training that converges, if one waits,
+# and any curve has a place where it bends most. So this chapter first says what would count for the claim and
+# against it, as five questions with numbers in them. They were fixed, as code with tests, before the result
+# of any network was seen (`srel_core.book.regression.two_phase_rule`). Then it puts them to networks of
+# several kinds, depths and widths, on synthetic and on real data, and to two predictors for which the answer
+# is known: a linear model, in which $S_{\rm rel}$ cannot move, and a single ReLU gate, whose motion has a
+# closed form.
 
 # %% [markdown]
 # ## What is measured
@@ -118,46 +182,26 @@ The plateau is **large** if, besides,
 
 # %% [markdown]
 # The fourth question is there because of curves such as the logarithm. They bend, and two lines fit
-# them far better than one, but where they bend depends on when one stops looking: half the steps,
-# half the break. A break that belongs to the training stays where it is.
+# them far better than one, but where they bend depends on when one stops looking: with half the steps,
+# the break comes at half the step. A break that belongs to the training stays where it is.
 #
-# The rule has not been touched since it was fixed. Things around it were, after a first look at the
-# results. $S_{\rm rel}$ is measured at finer steps, because for some rows the fourth question had been
-# answered with "too early to tell". Only pairs that are defined at every step are averaged, because the
-# linear control had seemed to move: pairs with a residual of exactly zero had dropped out. Gates have
-# more pairs than the others, because most of theirs never move. And settings with smaller and larger
-# first weights were added, because $S_{\rm rel}$ seemed to remember them.
+# The rule has not been changed since. Four choices around it were made after the first results:
 #
-# Against the claim would count: curves that do not move; that move all the way; that rest below what a
-# linear model has. The claim does not say whether $S_{\rm rel}$ rises or falls to its plateau, so the
+# - $S_{\rm rel}$ is measured at finer steps, because the answer to the fourth question had been *too early to tell* in some
+#   cases;
+# - only pairs that are defined at every step are averaged, because the linear control had seemed to move, when pairs
+#   with a residual of exactly zero dropped out;
+# - gates have more pairs than the others, because most of their pairs never move;
+# - settings with smaller and larger initial weights were added, because $S_{\rm rel}$ seemed to depend on them.
+#
+# Evidence against the claim would be curves that do not move, that never stop moving, or that rest below the level of a
+# linear model. The claim does not say whether $S_{\rm rel}$ rises or falls to its plateau, so the
 # direction is no part of the rule; we report it.
 
 # %% [markdown]
 # ## The experiments
 
 # %% tags=["hide-input"]
-settings = regression_settings(profile, tuple(seeds) or None)
-results = {
-    setting: setting.run(results_dir or None)
-    for setting in tqdm(settings, desc="settings", unit="setting")
-}
-rows = judged_rows(results)
-networks = [row for row in rows if row.setting.family == "mlp"]
-by_setting = {(row.setting, row.kind): row for row in rows}
-base = bases(settings)
-first = base["relu"]
-
-
-def row_of(setting, kind="any"):
-    return by_setting[setting, kind]
-
-
-def listed(found):
-    if len(found) > 10:
-        return "see the table"
-    return "; ".join(row.name for row in found) if found else "none"
-
-
 trainings = {s.n_steps for s in settings}
 Markdown(
     f"{len(settings)} settings, each from {len(first.seeds)} seeds, which share nothing: a seed draws "
@@ -165,7 +209,7 @@ Markdown(
     f"Around a ReLU and a tanh network of depth {first.depth} (layers of weights) and width {first.width}, "
     f"with torch's own initialisation, which learn from {first.n_train} points by SGD in batches of {BATCH_SIZE} with "
     f"$\\eta = {first.lr:g}$ for {first.n_steps:,} steps, one thing is changed at a time: depth, width (at "
-    "depth 2), learning rate, size of the first weights (×2 means twice as large), the way of training "
+    "depth 2), learning rate, size of the initial weights (×2 means twice as large), the way of training "
     "(gd: all points at every step; adam), target and inputs. Single gates and linear models learn for "
     f"{min(trainings):,} steps. Weights and measurements are in double precision, and changes are "
     "propagated through the layers instead of being subtracted, so that there is no rounding to mistake for motion."
@@ -181,32 +225,6 @@ Markdown(
     "Gaussian, or a *mixture* of a near and a far Gaussian, so that the two points of a pair lie *within* "
     "a cluster or *across* the two."
 )
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel and training loss against the step for four predictors: a ReLU and a tanh network, a single gate, a linear model. Thin lines are seeds; the two fitted lines are dashed and the break is marked with its interval."}, "figure": {"name": "fig-phases", "caption": "$S_{\\rm rel}$ of held-out pairs (top) and losses (bottom, logarithmic) while four predictors learn their teacher. Thin: seeds; thick: their mean. Dashed: the two lines of the fit; dotted with grey band: the break and its 95 % interval. Blue line across: a linear model on the same pairs, which is what the linear predictor itself has at every step."}}
-shown = {
-    f"relu {first.depth}×{first.width}": base["relu"],
-    f"tanh {first.depth}×{first.width}": base["tanh"],
-    "gate": next(s for s in settings if s.family == "relu_gate" and s.training == "gd"),
-    "linear": next(s for s in settings if s.family == "linear"),
-}
-with style():
-    figure, panels = plt.subplots(2, 4, figsize=(10.5, 5.4), sharex="col", layout="constrained")
-    for (name, setting), (top, bottom) in zip(shown.items(), panels.T, strict=True):
-        row, result = row_of(setting), results[setting]
-        steps = result.step.values
-        regression.seeds(top, row.case.steps, row.case.curves, OTHERS[0], "$S_{\\rm rel}$")
-        top.axhline(row.case.linear.mean(), color=SAME, linewidth=1, label="linear model")
-        if row.judgement.fit:
-            regression.hinge(top, row.case.steps, row.judgement.fit, row.judgement.checks["breaks"])
-        regression.seeds(bottom, steps, result.train_loss.values, SAME, "training")
-        bottom.plot(steps, result.held_loss.mean("seed"), color=OTHERS[0], label="held out")
-        top.set(title=name, ylim=(0, None))
-        bottom.set(xlabel="training step", yscale="log")
-    panels[0, 0].set_ylabel("mean $S_{\\rm rel}$")
-    panels[1, 0].set_ylabel("loss")
-    panels[0, 1].legend(loc="lower right")
-    panels[1, 0].legend(loc="upper right")
-plt.show()
 
 # %% tags=["hide-input"]
 control = [row for row in rows if row.setting.family == "linear"]
@@ -273,7 +291,7 @@ with style():
 plt.show()
 
 # %% [markdown]
-# ## Where the break falls, against the loss
+# ## When the break comes, compared with the loss
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Break of S_rel with its interval against the step by which ninety percent of the fall of the loss is done, logarithmic axes, with the line of equality."}, "figure": {"name": "fig-loss", "caption": "The break of $S_{\\rm rel}$, with its 95 % interval, against the step by which 90 % of the fall of the training loss is done (median over seeds), for networks that move and break. The line is equality."}}
 broken = [row for row in networks if row.judgement.checks["breaks"]]
@@ -314,12 +332,12 @@ Markdown(text)
 # %% [markdown]
 # ## What moves the break and the plateau
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Six pairs of panels, one for each quantity varied: width, depth, learning rate, size of the first weights, training, step rule. Above the break of S_rel with its interval, below S_rel at the start and at the plateau over that of a linear model."}, "figure": {"name": "fig-sweeps", "caption": "One thing changed at a time, for ReLU and tanh networks that learn a teacher. In each pair, above: the break with its 95 % interval (hollow where the row does not move or has no break by the rule). Below: $S_{\\rm rel}$ over that of a linear model, at the start (hollow) and on the plateau (with its 95 % interval). The last pair measures one and the same training under three steps."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six pairs of panels, one for each quantity varied: width, depth, learning rate, size of the initial weights, training, step rule. Above the break of S_rel with its interval, below S_rel at the start and at the plateau over that of a linear model."}, "figure": {"name": "fig-sweeps", "caption": "One thing changed at a time, for ReLU and tanh networks that learn a teacher. In each pair, above: the break with its 95 % interval (hollow where the row does not move or has no break by the rule). Below: $S_{\\rm rel}$ over that of a linear model, at the start (hollow) and on the plateau (with its 95 % interval). The last pair measures one and the same training under three steps."}}
 FIELDS = {
     "width": "width (depth 2)",
     "depth": "depth",
     "lr": "learning rate",
-    "gain": "first weights ×",
+    "gain": "initial weights ×",
     "training": "training",
 }
 
@@ -399,7 +417,7 @@ for activation in base:
     )  # fmt: skip
     sentences.append(
         f"*{activation}.* {spread}"
-        f"With the first weights larger, $S_{{\\rm rel}}$ starts "
+        f"With larger initial weights, $S_{{\\rm rel}}$ starts "
         f"{'lower' if [*starts.values()] == sorted(starts.values(), reverse=True) else 'at'} "
         f"({', '.join(f'×{g}: {v:.2f}' for g, v in starts.items())}) and moves "
         f"by {', '.join(f'{v:.0%}' for v in moved.values())} of its largest value. "
@@ -442,14 +460,14 @@ for row in rows:
         f"| {row.name} | {v.start:.2f} → {v.plateau:.2f} ({v.moved:.0%}) | {' | '.join(cells)} "
         f"| {estimate:.2f} [{low:.2f}, {high:.2f}] | {v.to_tangent:.2f} | {v.words} |"
     )
-Markdown("\n".join(lines))
+Markdown(folded(f"All {len(rows)} cases", "\n".join(lines)))
 
 # %% [markdown]
-# The columns are those of {prf:ref}`def-two-phases`: *range* and *drift* as shares of the largest value
-# and of the plateau, $p$ adjusted for all rows, the ratio to the linear model with its 95 % interval
-# over seeds. Where there is no fit the curve is constant up to rounding. Most $p$ are equal because the
-# bootstrap can give none below one in its number of curves, which is then multiplied by that of rows.
-# Rows have seeds in common, and so data; Holm's method holds whatever depends on what.
+# The columns are those of {prf:ref}`def-two-phases`: *range* and *drift* as shares of the largest value and
+# of the plateau, $p$ adjusted for all rows, the ratio to the linear model with its 95 % interval over seeds.
+# Where there is no fit, the curve is constant up to rounding. Most $p$ are equal: the bootstrap cannot give a
+# value below one over its number of curves, and that is multiplied by the number of rows. Rows share seeds,
+# and so data; Holm's method allows any dependence.
 
 # %% [markdown]
 # (sec-two-phases)=
@@ -520,8 +538,8 @@ Markdown(
 # %% [markdown]
 # ### How far this depends on choices
 #
-# The rule judges the mean over pairs, after the SGD step of the training. The same with the median
-# over pairs, with the limit of small steps, and with a laxer idea of rest:
+# The rule judges the mean over pairs, after the SGD step of the training. The table repeats the judgement
+# with the median over pairs, with the limit of small steps, and with weaker conditions for rest.
 
 # %% tags=["hide-input"]
 variants = {
@@ -562,13 +580,12 @@ Markdown(
 # %% [markdown]
 # ## Why: what the closed forms predict
 #
-# For a single gate, whose inputs are standard normal, the {doc}`chapter on closed forms
-# <closed_form_flows>` solves the gradient flow: a pair switches on or off when $w(t)$ crosses the
-# hyperplane of its probe, at a time known beforehand, and the crossings thin out like $e^{-t/2}$.
-# Where $S_{\rm rel}$ switches on as often as off, the mean over pairs says little. So here we look at
-# how far the pairs have moved, $|S_{\rm rel}(t) - S_{\rm rel}(0)|$, and put the network's own
-# training (on many points, all of them at every step) beside the flow, with $t = \eta s$, for the same
-# pairs and the same first weights.
+# For a single gate whose inputs are standard normal, {doc}`flow_gate` solves the gradient flow: a pair
+# switches on or off when $w(t)$ crosses the hyperplane of its probe, at a time known beforehand, and the
+# crossings thin out like $e^{-t/2}$. Where $S_{\rm rel}$ switches on as often as off, the mean over pairs
+# says little. So here we take how far the pairs have moved, $|S_{\rm rel}(t) - S_{\rm rel}(0)|$, and compare
+# the network's own training (on many points, all of them at every step) with the flow, with $t = \eta s$, for
+# the same pairs and the same initial weights.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean distance moved by the pairs of a gate against time, as measured and as the closed form predicts, for three learning rates; the breaks of both marked."}, "figure": {"name": "fig-gate-flow", "caption": "How far the pairs of a gate have moved, against time, for three learning rates. Colour: measured (thin: seeds), with the interval of its break as a band; dashed: the closed form for the same pairs; dotted: its break."}}
 gates = [
@@ -617,12 +634,12 @@ display(
 )
 
 # %% [markdown]
-# $S_{\rm rel}$ moves while the *kernel* moves, and rests when it does. The fall of the loss as such has
-# no say in it, as the linear model shows. In a gate the kernel moves on the time scale of the training,
-# because the weights that fit the target are the ones that decide who is active.
+# $S_{\rm rel}$ moves while the *kernel* moves, and rests when it does. The fall of the loss as such plays no
+# part in it, as the linear model shows. In a gate the kernel moves on the time scale of the training, because
+# the weights that fit the target also decide which points are active.
 #
 # For deeper networks there is no closed form here, but the same reading fits what was found. Where
-# $S_{\rm rel}$ begins is decided by the first weights: small ones, and many layers of them, make all
+# $S_{\rm rel}$ begins is decided by the initial weights: small ones, and many layers of them, make all
 # inputs look alike to the last layer, so that a step moves the prediction everywhere. Learning tells the
 # inputs apart, and $S_{\rm rel}$ comes down.
 

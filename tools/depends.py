@@ -40,7 +40,8 @@ class Library:
         return tables
 
     def imported_by(self, notebook: Path) -> list[Path]:
-        """The files that `notebook` makes Python load, and those that these name in strings."""
+        """The files that `notebook` makes Python load, those that these name in strings, and what
+        lies beside a module under its name, as the script and the style of a figure do."""
         cells = json.loads(notebook.read_text("utf8"))["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         found: set[str] = set()
@@ -52,7 +53,9 @@ class Library:
                 text = self.modules[module].read_text("utf8")
                 self._asked[module] = self._resolved(asked(text, lazy=module in self.exported))
             open_ |= self._asked[module] - found
-        return sorted(self.modules[module] for module in found)
+        files = {self.modules[module] for module in found}
+        beside = {path for file in files for path in file.parent.glob(f"{file.stem}.*")}
+        return sorted(files | beside)
 
     def _resolved(self, names: Iterator[str]) -> set[str]:
         """The modules that stand behind names such as srel_core.flows.RidgeFlow. Who takes a

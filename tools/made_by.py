@@ -3,7 +3,7 @@
 The runner leaves a record of the run in the notebook (record.py). From it come a line under the
 title, for the numbers in the text, a line under each figure, a box at the end of the page, and the
 table of the directive `chapter-status`. A notebook that was not executed has no record, and its
-page none of these.
+page none of these. On the first page the line for the text stands at the end.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +39,10 @@ def mark(app: Sphinx, document: nodes.document) -> None:
         cell["ids"].append(f"cell-{number}")
         document.ids[f"cell-{number}"] = cell
         cell += figure_line(record, number)
-    document[0].insert(1, page_line(record))  # after the title
+    if app.env.docname == app.config.root_doc:
+        document[0] += page_line(record)
+    else:
+        document[0].insert(1, page_line(record))  # after the title
     found = box(record, path.stem, url)
     found["ids"].append(BOX)
     document.ids[BOX] = found

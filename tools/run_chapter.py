@@ -128,9 +128,14 @@ def tidy(result: nbformat.NotebookNode, out: Path, values: dict[str, Any]) -> No
     join_streams(result)
     run = result.metadata.papermill
     run.update(input_path=Path(run.input_path).name, output_path=out.name, parameters=values)
+    hidden: list[str] = []  # how the chapter hides its parameters, so that these are hidden too
     for cell in result.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags:
+            hidden = [tag for tag in tags if tag.startswith(("hide-", "remove-"))]
+        if "injected-parameters" in tags:
             cell.id = "injected-parameters"
+            cell.metadata.tags = [*tags, *hidden]
             lines = [f"{name} = {value!r}" for name, value in values.items()]
             cell.source = "\n".join(["# Parameters", *lines])
         cell.metadata.pop("execution", None)

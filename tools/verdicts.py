@@ -3,8 +3,8 @@
     python tools/verdicts.py check    exit code 1 if anything says something else
     python tools/verdicts.py write    write all anew
 
-The README has a table of all claims between two marks, and a picture of the first claim, a file
-beside the results. In the map a cell begins with the mark
+The README has a table of all claims between two marks, and a picture of all readings, a file beside
+the results. In the map a cell begins with the mark
 `<!-- verdict: LABEL -->`, or `<!-- verdict: LABEL / READING -->` for those readings of the claim
 that begin like this; the label is that of the place where the book examines the claim.
 """
@@ -20,16 +20,15 @@ import matplotlib
 import matplotlib.pyplot as plt
 from written import write_all
 
-from srel_core.book.claims.evidence import Claim, Finding
+from srel_core.book.claims.evidence import Claim
 from srel_core.book.claims.of_the_paper import claims
-from srel_core.book.figures import paper
 from srel_core.book.figures.style import style
-from srel_core.book.published.numbers import title_of
+from srel_core.book.figures.verdict_picture import verdict_picture
 from srel_core.book.text.verdict_tables import in_brief, table
 from srel_core.choices import unknown
 
 README, MAP = Path("README.md"), Path("chapters/paper_map.md")
-PICTURE = Path("results/preference.svg")
+PICTURE = Path("results/verdicts.svg")
 START, END = "<!-- verdicts: written by tools/verdicts.py -->", "<!-- end of verdicts -->"
 MARK = re.compile(r"<!-- verdict: (?P<label>[\w-]+)(?: / (?P<reading>[^>]+))? -->(?P<said>[^|\n]*)")
 
@@ -66,22 +65,11 @@ def with_words(text: str, found: Sequence[Claim]) -> str:
     return text
 
 
-def picture(claim: Claim) -> str:
-    """The effect of every reading of a claim that is a ratio, as SVG: a panel for each data set
-    that was run. The same results give the same text."""
-    shown = {
-        dataset: [f for f in found if isinstance(f, Finding) and f.threshold == 1]
-        for dataset, found in claim.findings.items()
-    }
+def picture(found: Sequence[Claim]) -> str:
+    """The verdicts at a glance, as SVG. The same results give the same text."""
     # Without a salt, the ids in the file would be random.
     with style(), matplotlib.rc_context({"svg.hashsalt": "srel_core"}):
-        figure, panels = plt.subplots(
-            1, len(shown), figsize=(9, 3), sharey=True, squeeze=False, layout="constrained"
-        )
-        for axes, (dataset, found) in zip(panels[0], shown.items(), strict=True):
-            paper.findings(axes, found)
-            axes.set(title=title_of(dataset), xlabel="same class over other classes")
-        file = io.StringIO()
+        figure, file = verdict_picture(found), io.StringIO()
         figure.savefig(
             file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
         )
@@ -100,7 +88,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"verdicts: error: {error}")
     if found[0].findings:
-        wanted[PICTURE] = picture(found[0])
+        wanted[PICTURE] = picture(found)
     stale = {path: text for path, text in wanted.items() if present[path] != text}
     if stale and action == "check":
         sys.exit(

@@ -7,7 +7,7 @@ of β on its own:
     β̇_i = d² |β_i|^{2−2/d} (β*_i − β_i).
 
 Source: Dan, Mukherjee, Das, Gampa, arXiv 2111.01166, §5, Theorems 5.1–5.3. Proofs: the
-book's chapter closed_form_flows, eq-power.
+book's chapter flow_power, eq-power.
 """
 
 from dataclasses import dataclass

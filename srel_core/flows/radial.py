@@ -15,7 +15,7 @@ and time is one integral, t = (1/B) ∫ ρ^{2−d} dz, which for d = 2 is z = z(
 q = Bρ^{−d} and τ = B^{2−2/d} t, which have no unit: dq/dz = d²(1 − q tanh z), τ = ∫ q^{1−2/d} dz.
 
 Source: Dan, Mukherjee, Das, Gampa, arXiv 2111.01166, §5, Theorems 5.1–5.3. Proofs: the
-book's chapter closed_form_flows, eq-radial-orbit.
+book's chapter flow_radial, eq-radial-orbit.
 """
 
 from dataclasses import dataclass, field

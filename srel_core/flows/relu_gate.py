@@ -6,7 +6,7 @@ The infinitesimal S_rel of a gate depends on w through signs alone: it is a step
 time, which can move only when w(t) crosses the hyperplane of the probe or of the sample.
 
 Source of the GLM-Tron flow: Dan, Mukherjee, Das, Gampa, arXiv 2111.01166, Lemma 4.3.
-Proofs, also of the gradient flow: the book's chapter closed_form_flows, eq-glm,
+Proofs, also of the gradient flow: the book's chapter flow_gate, eq-glm,
 eq-gate and eq-gate-cross.
 """
 

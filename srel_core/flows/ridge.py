@@ -9,7 +9,7 @@ The gradient in w_l is M w_l − μ_l, with H = (1/N) Σ h hᵀ, M = H + (λ/K) 
 eigendecomposition of M solves it for every time at once.
 
 Source: Dan, Mukherjee, Das, Gampa, arXiv 2111.01166, Theorem 3.2 and eq. 8. Proofs:
-the book's chapter closed_form_flows, eq-ridge-flow for the weights, eq-ridge-srel for S_rel,
+the book's chapter flow_ridge, eq-ridge-flow for the weights, eq-ridge-srel for S_rel,
 eq-ridge-bound for how far it can move.
 """
 

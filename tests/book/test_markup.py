@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from srel_core.book.committed import standing
 from srel_core.book.figures.matrix_slider import slider_heatmap
 from srel_core.book.text import result_tables
-from srel_core.book.text.markup import code, plain, varying, without_folders
+from srel_core.book.text.markup import code, folded, plain, varying, without_folders
 from srel_core.book.text.sources import Sources
 from tests.support.book import tool
 
@@ -111,3 +111,7 @@ def test_folders_of_a_machine_are_left_out():
     assert without_folders("~/results") == "results"
     for kept in ("folder:birds", "digits", "some/where", "", 3, None, [1]):
         assert without_folders(kept) == kept
+
+
+def test_folded_content_keeps_its_lines():
+    assert folded("All", "| a |\n|---|") == ":::{dropdown} All\n\n| a |\n|---|\n\n:::"

@@ -1,4 +1,4 @@
-"""The chapter on cost runs, and says what the benchmarks' results and its own pilot say."""
+"""The chapters on cost run, and say what the benchmarks' results and its own pilot say."""
 
 import json
 import re
@@ -14,12 +14,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    """All that the executed chapter prints, without the marks of what may vary."""
-    out = tmp_path_factory.mktemp("chapter") / "cost.ipynb"
-    done = call(ROOT, "run_chapter", "chapters/cost.ipynb", out, "-p", "profile", "smoke")
-    assert done.returncode == 0, done.stderr
-    outputs = [o for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) == 3
+    """All that the executed chapters print, without the marks of what may vary."""
+    folder, outputs = tmp_path_factory.mktemp("chapter"), []
+    for name, figures in (("cost", 2), ("how_much", 1)):
+        out = folder / f"{name}.ipynb"
+        done = call(ROOT, "run_chapter", f"chapters/{name}.ipynb", out, "-p", "profile", "smoke")
+        assert done.returncode == 0, done.stderr
+        here = [o for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", [])]
+        assert sum("image/png" in o.get("data", {}) for o in here) == figures
+        outputs += here
     said = "\n".join(o.get("data", {}).get("text/markdown", o.get("text", "")) for o in outputs)
     return re.sub("</?span[^>]*>", "", said)
 

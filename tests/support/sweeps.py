@@ -24,7 +24,7 @@ class Sweep:
         folder.mkdir()
         self.folder, self.executor = folder, executor
         self.processes: list[subprocess.Popen[bytes]] = []
-        for name in ("Snakefile", "sweep.smk", "_toc.yml", "intro.md", "chapters", "tools"):
+        for name in ("Snakefile", "sweep.smk", "_toc.yml", "chapters", "tools"):
             (folder / name).symlink_to(ROOT / name)
 
     def start(self) -> subprocess.Popen[bytes]:

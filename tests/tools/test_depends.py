@@ -51,6 +51,14 @@ def imported(tmp_path):
     return of
 
 
+def test_what_lies_beside_a_module_under_its_name_counts(imported, tmp_path):
+    for name in ("a.js", "apart.js"):
+        (tmp_path / "srel_core" / name).touch()
+    imported("import srel_core.a")
+    files = tool("depends").Library(tmp_path).imported_by(tmp_path / "chapter.ipynb")
+    assert [f.name for f in files] == ["__init__.py", "a.js", "a.py"]
+
+
 def test_what_is_imported_on_the_way_counts(imported):
     assert imported("import numpy as np", "print('srel_core.a')") == set()
     assert imported("import srel_core.a") == {"__init__", "a"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.support.book import CHAPTER as CODE
 from tests.support.book import call, make_book, program, tool, tree
 
 CHAPTER = "chapters/tiny.ipynb"
@@ -19,6 +20,14 @@ def book(tmp_path_factory):
 
 def execute(book, out, *parameters):
     return call(book, "run_chapter", CHAPTER, out, *parameters)
+
+
+def test_parameters_are_hidden_where_the_chapter_hides_its_own(tmp_path):
+    script = CODE.replace('tags=["parameters"]', 'tags=["parameters", "remove-cell"]')
+    out = tmp_path / "out.ipynb"
+    assert execute(make_book(tmp_path / "book", script), out, "-p", "count", 1).returncode == 0
+    tags = [cell.metadata.get("tags") for cell in nbformat.read(out, 4).cells]
+    assert ["parameters", "remove-cell"] in tags and ["injected-parameters", "remove-cell"] in tags
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """The built pages of this book as a reader's browser shows them, without a network."""
 
 import nbformat
+import numpy as np
 import pytest
 
+from srel_core.experiments.profiles import class_experiments
 from tests.support.book import ROOT, page_names
 from tests.support.browser import DESK, PHONE, chromium, served, visit
 
+FIRST = "chapters/intro.html"
 ADDED = ["search.html", "genindex.html"]
 SHOTS = ROOT / "_build" / "screenshots"
 # TeX that is seen as such counts too, as in the contents beside the page.
@@ -15,6 +18,8 @@ BROKEN_FORMULAS = r"""() => [
     ...[...document.querySelectorAll("article .math")].filter(e =>
         !e.querySelector("mjx-container") || e.querySelector("mjx-merror, [data-mjx-error]"))
     ].map(e => e.textContent.slice(0, 80))"""
+DIMS = ("step", "rule", "divergence", "probe", "sample")
+EXPLORED, MEASURED = ["sgd:1e-4", "adam:1e-4"], ["kl", "l2_logits"]  # in the order of the switches
 GROUND = "() => getComputedStyle(document.body).backgroundColor"
 BROKEN_IMAGES = """async () => {
     const images = [...document.querySelectorAll("img")].filter(e => e.checkVisibility());
@@ -78,7 +83,7 @@ def test_a_page_is_whole_silent_accessible_and_fits_a_phone(browser, address, na
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_the_theme_that_a_reader_has_chosen_is_kept(browser, address, mode):
     with visit(browser, address, mode=mode, theme=mode) as visited:
-        page = visited.open("intro.html")
+        page = visited.open(FIRST)
         assert page.evaluate("document.documentElement.dataset.theme") == mode
         before = page.evaluate(GROUND)
         visited.turn({"light": "dark", "dark": "light"}[mode])
@@ -92,7 +97,7 @@ def test_every_slider_moves_its_figure(browser, address, site):
             continue
         with visit(browser, address) as visited:
             page = visited.open(name)
-            for figure in page.locator("figure:has(input[type=range])").all():
+            for figure in page.locator("figure[data-id]:has(input[type=range])").all():
                 slider, shown = figure.locator("input"), figure.locator("output")
                 before = shown.inner_text(), figure.locator("svg").first.inner_html()
                 slider.press("ArrowLeft")
@@ -102,6 +107,37 @@ def test_every_slider_moves_its_figure(browser, address, site):
                 moved += 1
             assert visited.complaints == []
     assert moved >= 1
+
+
+def test_the_explorer_shows_the_numbers_of_its_result(browser, address):
+    """At ten random clicks; all else about it is tried on a page of its own (tests/book)."""
+    result = class_experiments("smoke", "digits", (0,))[0].run(device="cpu", progress=False)
+    s_rel = (result.change / result.own).transpose(*DIMS).sel(rule=EXPLORED, divergence=MEASURED)
+    draw = np.random.default_rng()
+    with visit(browser, address) as visited:
+        page = visited.open(FIRST)
+        for _ in range(10):
+            step, rule, divergence, _, sample = place = [int(draw.integers(n)) for n in s_rel.shape]
+            page.get_by_role("slider").fill(str(step))
+            page.locator("[data-part=rule] label").nth(rule).click()
+            page.locator("[data-part=divergence] label").nth(divergence).click()
+            page.locator(".srel-tiles button").nth(sample).click()
+            shown = page.locator(".srel-tiles button").evaluate_all(
+                "tiles => tiles.map(tile => Number(tile.dataset.value))"
+            )
+            wanted = s_rel.values[step, rule, divergence, :, sample]
+            assert shown == [float(f"{value:.2e}") for value in wanted], place
+            tile = page.locator(".srel-tiles button").nth(sample)
+            assert tile.get_attribute("aria-checked") == "true"
+        assert (visited.foreign, visited.complaints) == ([], [])
+
+
+def test_the_explorer_stands_above_the_fold(browser, address):
+    with visit(browser, address) as visited:
+        page = visited.open(FIRST)
+        for part in (".srel-tiles", ".srel-order", ".srel-said"):
+            box = page.locator(part).bounding_box()
+            assert box["y"] + box["height"] <= DESK["height"], part
 
 
 def find(page, word):
@@ -115,7 +151,7 @@ def find(page, word):
 
 def test_search_finds_a_word_and_leads_to_its_page(browser, address):
     with visit(browser, address) as visited:
-        page = visited.open("intro.html")
+        page = visited.open(FIRST)
         assert "Class-based" in " ".join(find(page, "Kullback"))
         page.locator("#search-results ul.search li a").first.click()
         page.wait_for_load_state()

@@ -1,6 +1,8 @@
 """The built pages of this book, read as files."""
 
+import base64
 import functools
+import io
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from tests.support.book import ROOT, call, page_names, tool
 
 HOME = "http://site/"
 COMPLAINT = re.compile(r"Traceback \(most recent call last\)|\b\w*Warning: |\bTODO\b|\bFIXME\b")
+ELSEWHERE = re.compile(r"data:|\w+://")
 MEGABYTE = 1_000_000
 EXECUTED = ROOT / "_build/executed/smoke"
 QUICK = ("class_srel", "cost")  # to execute
@@ -44,6 +47,13 @@ def pages(site):
 
 def test_every_page_of_the_contents_is_there(site):
     assert set(page_names()) <= set(pages(site))
+
+
+def test_the_first_page_says_what_made_it_at_its_end(site):
+    text = text_part(site / "chapters/intro.html")
+    first, *_, last = text.find_all(class_="made-by")
+    assert "Numbers in the text are computed" in last.text
+    assert text.select_one(".srel-explorer") in first.find_all_previous()
 
 
 def test_every_internal_link_and_anchor_resolves(site):
@@ -81,14 +91,21 @@ def test_every_figure_says_in_words_what_it_shows(site):
     assert seen > 10
 
 
+def opened(page, source):
+    """The file of an image, or what a page holds of it itself."""
+    kind, _, content = source.partition(",")
+    return (
+        io.BytesIO(base64.b64decode(content)) if kind.startswith("data:") else page.parent / source
+    )
+
+
 def test_the_letters_of_a_figure_can_be_read(site):
     """A figure as wide as this shrinks them to 10 pixels in the column of text."""
     for name, path in pages(site).items():
         for image in text_part(path).find_all("img"):
-            file = path.parent / image["src"]
-            if file.suffix == ".svg":  # drawn as wide as a column: tests/tools/test_packages.py
+            if image["src"].endswith(".svg"):  # as wide as a column: tests/tools/test_packages.py
                 continue
-            with Image.open(file) as picture:
+            with Image.open(opened(path, image["src"])) as picture:
                 assert picture.width <= 1250, f"{name}: {image['alt']}"
 
 
@@ -102,7 +119,10 @@ def test_no_page_shows_a_traceback_a_warning_or_an_open_end(site):
 def test_pages_are_under_a_megabyte_with_their_figures(site):
     for name, path in pages(site).items():
         shown = {image["src"] for image in parsed(path).find_all("img", src=True)}
-        files = [path, *((path.parent / src).resolve() for src in shown if "://" not in src)]
+        files = [
+            path,
+            *((path.parent / src).resolve() for src in shown if not ELSEWHERE.match(src)),
+        ]
         size = sum(file.stat().st_size for file in files if file.is_file())
         assert size < MEGABYTE, f"{name}: {size} bytes"
 

@@ -6,8 +6,8 @@ interval lies, so that "holds" stands only where they all lie above. A `Claim` h
 findings do; does not hold if some lie below and none above; else it depends on the reading.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -20,13 +20,15 @@ Word = Literal["holds", "does not hold", "depends", "cannot be told", "not exami
 @dataclass(frozen=True)
 class Finding:
     """One reading of a claim: `values` and `intervals` (low, high) at each epoch, as `unit`
-    ("×" for a ratio, "AUC ", "ΔAUC ") shows them, to be compared with `threshold`."""
+    ("×" for a ratio, "AUC ", "ΔAUC ") shows them, to be compared with `threshold`. `choices` says
+    what was chosen in this reading, as in {"the step": "fresh Adam"}."""
 
     reading: str
     values: tuple[float, ...]
     intervals: tuple[tuple[float, float], ...]
     threshold: float
     unit: str = "×"
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.intervals):
@@ -123,13 +125,15 @@ Evidence = Finding | Count | Exactness
 @dataclass(frozen=True)
 class Claim:
     """A claim of the paper, in our words; `findings` by data set ("" for none in particular), in
-    the same order of readings; where the book examines it (`page`, a label)."""
+    the same order of readings; where the book examines it (`page`, a label). `parts`: the cases of
+    a claim that is counted, by what decides between them."""
 
     title: str
     page: str
     label: str
     findings: dict[str, tuple[Evidence, ...]]
     missing: str = ""
+    parts: tuple[Count, ...] = ()
 
     @property
     def word(self) -> Word:

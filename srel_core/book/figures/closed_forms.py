@@ -3,7 +3,7 @@
 A *band* is (3, T): the low quantile, the median and the high quantile of a quantity at T times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from srel_core.book.figures.style import OTHERS, RULES, SAME
+from srel_core.book.solved.course import Course
 
 COLOURS = (SAME, OTHERS[0], RULES["tangent"], OTHERS[1])
 _DASHES = ("-", "--", "-.", ":")
@@ -62,4 +63,20 @@ def portrait(
     axes.plot(*np.asarray(target), color=OTHERS[0], marker="*", markersize=13, linestyle="")
     axes.set(xlim=(grid[0], grid[-1]), ylim=(grid[0], grid[-1]), aspect="equal")
     axes.grid(visible=False)
+    return axes
+
+
+def courses(axes: Axes, found: Mapping[str, Course]) -> Axes:
+    """An arrow from the first to the last S_rel of each flow, top down: blue where it has two
+    phases and ends larger, orange where it moves otherwise, grey where it does not move."""
+    for y, c in zip(range(len(found))[::-1], found.values(), strict=True):
+        as_claimed = c.two_phases and c.ends == "larger"
+        colour = SAME if as_claimed else OTHERS[0] if c.moves else "#777777"
+        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 2}
+        axes.annotate("", (c.last, y), (c.first, y), arrowprops=arrow)
+        axes.plot([c.first, c.last], [y, y], color=colour, linewidth=2)
+        axes.plot(c.first, y, "o", color=colour, markersize=5)
+    axes.set_yticks(range(len(found))[::-1], list(found))
+    ends = [value for c in found.values() for value in (c.first, c.last)]
+    axes.set(xscale="log", xlabel="$S_{\\rm rel}$", xlim=(min(ends) / 2, max(ends) * 2))
     return axes

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from srel_core.book.claims.evidence import Finding
 from srel_core.book.committed.files import ladder_in
 from srel_core.book.figures.style import OTHERS, RULES, SAME
 from srel_core.book.published.numbers import PUBLISHED
@@ -87,22 +86,6 @@ def rungs(axes: Axes, ladder: "xr.Dataset", epoch: int) -> Axes:
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
     axes.set_yticks(height, [str(name) for name in at.rung.values])
     axes.set(xscale="log", xlabel="preference")
-    plain_ticks(axes.xaxis)
-    return axes
-
-
-def findings(axes: Axes, found: Sequence[Finding]) -> Axes:
-    """The effect at the last epoch of each reading, top down, with its interval; dotted: the
-    threshold that they have in common."""
-    height = np.arange(len(found))[::-1]
-    colours = {"above": SAME, "below": OTHERS[0], "undecided": "#777777"}
-    for y, reading in zip(height, found, strict=True):
-        colour = colours[reading.sides[-1]]
-        axes.hlines(y, *reading.intervals[-1], color=colour, linewidth=3, alpha=0.5)
-        axes.scatter(reading.values[-1], y, color=colour, zorder=3)
-    axes.axvline(found[0].threshold, color="black", linestyle=":", linewidth=1)
-    axes.set_yticks(height, [reading.reading.replace("`", "") for reading in found])
-    axes.set_xscale("log")
     plain_ticks(axes.xaxis)
     return axes
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 DEFINITIONS = ("class-based", "original")
 """The two definitions of S_rel that the notebooks compute."""
 
-NOT_RUN = "not run: data not at hand"
+NOT_RUN = "not run: data not available"
 
 
 @dataclass(frozen=True)

@@ -36,3 +36,8 @@ def without_folders(value: object) -> object:
     if not given.is_absolute() and not path.startswith("~"):
         return value
     return kind + colon + given.name
+
+
+def folded(title: str, content: str) -> str:
+    """Markdown behind a title: a reader who wants it opens it."""
+    return f":::{{dropdown}} {title}\n\n{content}\n\n:::"

@@ -3,33 +3,19 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from srel_core.book.claims.evidence import Claim, Count, overall
+from srel_core.book.claims.decided import decided_by
+from srel_core.book.claims.evidence import Claim, overall
 from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.choices import unknown
 
 
 def table(found: Sequence[Claim], link: Callable[[Claim], str]) -> str:
-    """The claims as Markdown: one row each with its verdict, and under which reading."""
-    lines = ["| | Claim | Verdict | Under which reading | See |", "|---|---|---|---|---|"]
+    """The claims as Markdown: one row each with its verdict, and what decides it."""
+    lines = ["| | Claim | Verdict | What decides it | See |", "|---|---|---|---|---|"]
     for number, claim in enumerate(found, start=1):
-        lines.append(
-            f"| {number} | {claim.title} | **{claim.word}** | {_in_short(claim)} | {link(claim)} |"
-        )
+        why = decided_by(claim) or claim.missing
+        lines.append(f"| {number} | {claim.title} | **{claim.word}** | {why} | {link(claim)} |")
     return "\n".join(lines)
-
-
-def _in_short(claim: Claim) -> str:
-    if claim.word == "not examined":
-        return claim.missing
-    counted = [f for f in claim.findings.get("", ()) if isinstance(f, Count)]
-    if counted:
-        return " · ".join(f"{f.reading}: {f.within} of {f.of}" for f in counted)
-    by_word: dict[str, list[str]] = {}
-    for reading in claim.readings:
-        by_word.setdefault(claim.under(reading), []).append(reading)
-    if len(by_word) == 1:
-        return f"all {len(claim.readings)} readings"
-    return "; ".join(f"*{word}*: {' · '.join(readings)}" for word, readings in by_word.items())
 
 
 def in_brief(claim: Claim, beginning: str = "") -> str:

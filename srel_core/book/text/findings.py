@@ -1,0 +1,72 @@
+"""What was found, in three sentences computed from the results, in Markdown."""
+
+from collections.abc import Sequence
+
+from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding
+from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, THE_STEP
+from srel_core.book.published.numbers import title_of
+
+_MOVES = {
+    "above": "moves **its own class** farther",
+    "below": "moves **other classes** farther",
+    "undecided": "prefers neither its own class nor others",
+    "both": "prefers its own class on one and not on another",
+}
+_MOVED = ("above", "below")
+
+
+def findings(found: Sequence[Claim]) -> list[str]:
+    """A sentence each on classification, regression and theory; it says so if there are no results
+    of one."""
+    by_label = {claim.label: claim for claim in found}
+    said = []
+    for subject, label, say in (
+        ("Classification", "sec-preference", _classification),
+        ("Regression", "sec-two-phases", _regression),
+        ("Theory", "sec-flows-claim", _theory),
+    ):
+        claim = by_label.get(label)
+        known = claim is not None and claim.findings
+        said.append(f"**{subject}.** {say(claim) if claim and known else 'No results yet.'}")
+    return said
+
+
+def _classification(claim: Claim) -> str:
+    names = " and ".join(title_of(name) for name in claim.findings)
+    return (
+        f"On {names}, a gradient step {_moves(claim, GRADIENT_STEP, ' of comparisons')}; the first "
+        f"step of Adam, as in the published code, {_moves(claim, FRESH_ADAM)}."
+    )
+
+
+def _moves(claim: Claim, step: str, unit: str = "") -> str:
+    """What a step moves farther by the AUC of the last epoch, and how often on each data set."""
+    at_end = [
+        f
+        for findings in claim.findings.values()
+        for f in findings
+        if isinstance(f, Finding) and f.choices.get(THE_STEP) == step and f.threshold == 0.5
+    ]
+    sides = {f.sides[-1] for f in at_end}
+    side = sides.pop() if len(sides) == 1 else "both"
+    shares = [1 - f.values[-1] if side == "below" else f.values[-1] for f in at_end]
+    said = " and ".join(f"{share:.0%}" for share in shares)
+    return f"{_MOVES[side]} ({'' if side in _MOVED else 'its own in '}{said}{unit})"
+
+
+def _regression(claim: Claim) -> str:
+    two_phases, large = (f for f in claim.findings[""][:2] if isinstance(f, Count))
+    parts = ", ".join(f"{part.within} of {part.of} {part.reading}" for part in claim.parts)
+    return (
+        f"In {two_phases.within} of {two_phases.of} networks, $S_{{\\rm rel}}$ moves fast and then "
+        f"rests ({parts}); in {large.within} it also stays large, as claimed."
+    )
+
+
+def _theory(claim: Claim) -> str:
+    formulas = [f for f in claim.findings[""] if isinstance(f, Exactness)]
+    right = sum(f.word == "holds" for f in formulas)
+    return (
+        f"{right} of {len(formulas)} closed forms of gradient flows agree with numerical "
+        f"integration to one part in {1 / formulas[0].tolerance:,.0f}."
+    )
