@@ -1,9 +1,10 @@
 # make book | pdf | check-reproducible | sweep | results | verify-results | test | test-lowest |
-# random-models | cluster-test | bench | faults | lint | lock: each sets up the environment that it
+# random-models | cluster-test | bench | gpu-check | faults | lint | lock: each sets up the environment that it
 # needs.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
+NAME    ?= gpu
 BENCH_RESULTS ?= benchmarks/results
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
@@ -11,7 +12,7 @@ READY   := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: book pdf check-reproducible sweep results verify-results test test-lowest random-models \
-	cluster-test bench faults lint lock
+	cluster-test bench gpu-check faults lint lock
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -89,8 +90,13 @@ cluster-test: $(READY)
 # Each benchmark compares two ways of doing the same work, in one run on an otherwise idle machine.
 # To leave the results that are there: make bench BENCH_RESULTS=benchmarks/results/NAME.
 bench: $(READY)
-	for script in $(filter-out %/faults.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	for script in $(filter-out %/faults.py %/gpu_check.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		$(BIN)/python $$script --write-to $(BENCH_RESULTS) || exit 1; done
+
+# On a machine with a GPU: what is right and how fast, in under 8 minutes; run again it goes on.
+# NAME is the folder of benchmarks/results that the figures go to.
+gpu-check: $(READY)
+	$(BIN)/python benchmarks/gpu_check.py --write-to benchmarks/results/$(NAME)
 
 # What becomes of damaged files, of kills, and on a machine that refuses; up to 20 minutes.
 faults: $(READY)

@@ -120,7 +120,7 @@ def _changes(problem: Problem, rule: Rule, plan: Plan, x: Tensor, y: Tensor) -> 
 
 def _rounds(problem: Problem, n: int, at_most: int, threads: int) -> list[list[slice]]:
     """n samples in parts, for so many parts at a time as fit on all threads."""
-    parts = gradient_parts(n, at_most, problem.activation_bytes)
+    parts = gradient_parts(n, at_most, problem)
     at_once = threads * (at_most // max(part.stop - part.start for part in parts))
     return [parts[k : k + at_once] for k in range(0, len(parts), at_once)]
 

@@ -34,12 +34,13 @@ def kernel_changes(task: Task, max_bytes: int) -> tuple[Tensor, dict[str, str]]:
 
 def _by_layers(problem: Problem, max_bytes: int) -> Tensor:
     size, n_outputs = Footprint.of(problem), problem.before.shape[1]
-    wanted = max(_ROWS, _BYTES // size.activations)
+    on_cpu = problem.before.device.type == "cpu"
+    wanted = max(_ROWS, _BYTES // size.activations) if on_cpu else len(problem.inputs)
     n_rows = size.rows_within(max_bytes, len(problem.x), n_outputs, wanted)
     with Workers(problem, lambda own: own) as workers:
         at_samples = workers.map(
             lambda own, rows: loss_gradients(own, own.x[rows], own.y[rows]),
-            gradient_parts(len(problem.x), n_rows, size.activations),
+            gradient_parts(len(problem.x), n_rows, problem),
         )
         some = problem.inputs.split(n_rows)
         return torch.cat([_at_some_inputs(workers, at_samples, inputs) for inputs in some], 1)
@@ -49,7 +50,7 @@ def _at_some_inputs(
     workers: Workers[Problem], at_samples: list[PerSampleGradients], inputs: Tensor
 ) -> Tensor:
     """Σ over layers of −⟨∇ f_c(x'), ∇ ℓ(x_i)⟩, (S, I, C) in float64, by one pass at the inputs."""
-    parts = gradient_parts(len(inputs), len(inputs), workers.problem.activation_bytes)
+    parts = gradient_parts(len(inputs), len(inputs), workers.problem)
     at_inputs = workers.map(lambda own, rows: prediction_gradients(own, inputs[rows]), parts)
     layers = list(at_samples[0].layers)
     of_layers = workers.map(lambda _, name: _of_layer(name, at_samples, at_inputs), layers)

@@ -1,6 +1,8 @@
 """The parts of the fast methods, each against what it replaces."""
 
 import dataclasses
+import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -193,11 +195,19 @@ def test_an_error_in_a_worker_comes_out_and_restores_the_threads():
 
 @given(n=st.integers(1, 500), at_most=st.integers(1, 600), activations=st.integers(1, 2**22))
 def test_parts_are_all_rows_once_and_no_larger_than_allowed(n, at_most, activations):
-    parts = gradient_parts(n, at_most, activations)
-    assert [row for part in parts for row in range(n)[part]] == list(range(n))
-    sizes = [part.stop - part.start for part in parts]
-    assert min(sizes) >= 1 and max(sizes) <= min(at_most, min(sizes) + 1)
-    assert len(parts) == 1 or len(parts) == n or len(parts) % 4 == 0
+    on_cpu, elsewhere = (
+        SimpleNamespace(activation_bytes=activations, before=torch.zeros(1, device=device))
+        for device in ("cpu", "meta")
+    )
+    for problem in (on_cpu, elsewhere):
+        parts = gradient_parts(n, at_most, problem)
+        assert [row for part in parts for row in range(n)[part]] == list(range(n))
+        sizes = [part.stop - part.start for part in parts]
+        assert min(sizes) >= 1 and max(sizes) <= min(at_most, min(sizes) + 1)
+        if problem is elsewhere:
+            assert len(parts) == math.ceil(n / at_most)
+        else:
+            assert len(parts) == 1 or len(parts) == n or len(parts) % 4 == 0
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=7, max_size=7), seed=st.integers(0, 2**16))

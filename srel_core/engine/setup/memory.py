@@ -113,8 +113,8 @@ def require_one_at_a_time(cost: ForwardCost, max_bytes: int) -> None:
 def gains_from_stacking(task: Task, chunk_size: int | None, max_bytes: int) -> bool:
     """Whether samples at once, with stacked weights, beat one at a time.
 
-    On a GPU, whenever several fit. On a CPU only for small dense networks: a convolution with
-    stacked weights runs as a grouped one, which is slower there than one by one.
+    On a GPU, whenever several fit. On a CPU only for small dense networks: the columns of a
+    convolution for many samples leave the cache, and its taps are read again from memory.
     """
     weights = sum(p.nbytes for p in task.weights.values())
     activations = (_GRADIENT + len(task.inputs)) * task.cost.activations
@@ -126,15 +126,19 @@ def gains_from_stacking(task: Task, chunk_size: int | None, max_bytes: int) -> b
     return not convolves and weights < 4 * 2**20
 
 
-def gradient_parts(n: int, at_most: int, activations: int) -> list[slice]:
-    """n rows, of so many bytes of activations each, in parts of nearly equal size.
+def gradient_parts(n: int, at_most: int, problem: Problem) -> list[slice]:
+    """n rows in parts of nearly equal size, at most so large.
 
-    The parts are the same for any number of threads, since the last bit of a gradient may depend
-    on those beside it; four of them, or a multiple, share out well among two or four.
+    On a CPU the parts are the same for any number of threads, since the last bit of a gradient may
+    depend on those beside it; four of them, or a multiple, share out well among two or four. On a
+    GPU there are as few as may be.
     """
-    little = _LITTLE // activations
+    little = _LITTLE // problem.activation_bytes
     size = min(at_most, max(_PART, little))
-    n_parts = 1 if n <= min(at_most, little) else min(n, 4 * -(-n // (4 * size)))
+    if problem.before.device.type != "cpu":
+        n_parts = -(-n // at_most)
+    else:
+        n_parts = 1 if n <= min(at_most, little) else min(n, 4 * -(-n // (4 * size)))
     ends = [n * k // n_parts for k in range(n_parts + 1)]
     return [slice(*pair) for pair in pairwise(ends)]
 
