@@ -56,6 +56,11 @@ def test_the_first_page_says_what_made_it_at_its_end(site):
     assert text.select_one(".srel-explorer") in first.find_all_previous()
 
 
+def test_only_the_first_page_has_no_contents_beside_it(site):
+    beside = {name for name in page_names() if parsed(site / name).select(".bd-sidebar-secondary")}
+    assert "chapters/intro.html" not in beside and "chapters/class_srel.html" in beside
+
+
 def test_every_internal_link_and_anchor_resolves(site):
     broken, followed = [], 0
     for name, path in pages(site).items():
