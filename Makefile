@@ -1,6 +1,6 @@
 # make book | pdf | check-reproducible | sweep | results | verify-results | test | test-lowest |
-# test-newest | random-models | cluster-test | bench | faults | lint | package | lock: each sets up the
-# environment that it needs. make system: programs that the tests need, where apt-get is.
+# test-newest | random-models | cluster-test | bench | faults | lint | package | provenance | lock: each
+# sets up the environment that it needs. make system: programs that the tests need, where apt-get is.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 PROFILE ?= laptop
@@ -11,7 +11,7 @@ READY   := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: book pdf check-reproducible sweep results verify-results test test-lowest test-newest \
-	random-models cluster-test bench faults lint package lock system
+	random-models cluster-test bench faults lint package provenance lock system
 .DELETE_ON_ERROR:
 
 ifeq ($(filter smoke laptop paper,$(PROFILE)),)
@@ -122,6 +122,10 @@ package: $(READY)
 results: $(READY)
 	$(BIN)/srel regression
 	$(BIN)/srel summarise --profile paper
+
+# The committed results in a folder that says where they come from, for an archive.
+provenance: $(READY)
+	$(BIN)/python tools/results_crate.py _build/ro-crate
 
 # Recompute a part of each committed result with the present code; stamp it, or refuse.
 verify-results: $(READY)
