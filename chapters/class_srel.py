@@ -38,7 +38,7 @@ device: str = "auto"  # cpu, cuda; auto: a GPU if there is one
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML, Markdown
+from IPython.display import Markdown, display
 from matplotlib.colors import LogNorm
 
 import srel_core as sc
@@ -344,7 +344,7 @@ plt.show()
 
 # %% tags=["hide-input"]
 through = summary.matrix.sel(rule=rule, divergence="kl")
-HTML(
+display(
     slider_heatmap(
         through.values,
         names,

@@ -27,7 +27,7 @@ n_times: int = 0  # points of a curve, at least 20; 0: as the profile says
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 
 from srel_core.book.figures import closed_forms
 from srel_core.book.figures.curve_slider import slider_figure
@@ -305,7 +305,7 @@ moving = {  # low, median, high over starts of the median over pairs: (3, V, T)
     for kind in problem.probes
 }
 names = ("10 % of the starts lie below", "median", "90 % lie below")
-HTML(
+display(
     slider_figure(
         slow_times,
         {names[i]: moving["between"][i] for i in (1, 0, 2)},

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from figure_data import COMMIT
 from record import KEY, VARYING
 
 MARKED = re.compile(r'<span class=\\?"varies\\?">.*?</span>')  # the quotes as in HTML or in JSON
@@ -21,6 +22,9 @@ def timeless(path: Path) -> str | bytes | None:
         return None
     if path.suffix == ".ipynb":
         return MARKED.sub("", json.dumps(without_run(path), sort_keys=True))
+    if path.suffix == ".csv":
+        lines = path.read_text("utf8").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(COMMIT))
     if path.suffix == ".html":
         return MARKED.sub("", path.read_text("utf8"))
     return path.read_bytes()

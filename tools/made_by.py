@@ -1,21 +1,23 @@
 """Sphinx extension: every page of a chapter says what made it.
 
 The runner leaves a record of the run in the notebook (record.py). From it come a line under the
-title, for the numbers in the text, a line under each figure, a box at the end of the page, and the
-table of the directive `chapter-status`. A notebook that was not executed has no record, and its
-page none of these. On the first page the line for the text stands at the end.
+title, for the numbers in the text, a line under each figure, with its data, a box at the end of the
+page, and the table of the directive `chapter-status`. A notebook that was not executed has no
+record, and its page none of these. On the first page the line for the text stands at the end.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import figure_data
 import nbformat
 from docutils import nodes  # type: ignore[import-untyped]
 from docutils.statemachine import StringList  # type: ignore[import-untyped]
-from record import VARYING, Record, find
+from record import VARYING, Record, command, find
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.osutil import relative_uri
 from toc import sources
 
 from srel_core.book.text import markup
@@ -27,9 +29,13 @@ BOX = "what-made-this-page"
 def mark(app: Sphinx, document: nodes.document) -> None:
     """Add the lines and the box to the page of an executed chapter."""
     path = Path(app.env.doc2path(app.env.docname))
-    record = find(nbformat.read(path, as_version=4)) if path.suffix == ".ipynb" else None
+    if path.suffix != ".ipynb":
+        return
+    notebook = nbformat.read(path, as_version=4)
+    record = find(notebook)
     if record is None:
         return
+    files = data_files(app, notebook)
     url = app.config.html_theme_options.get("repository_url", "").rstrip("/")
     for strong in document.findall(nodes.strong):
         if strong.astext() == "STALE.":  # what chapters say of results of code that has changed
@@ -38,12 +44,12 @@ def mark(app: Sphinx, document: nodes.document) -> None:
         number = cell["exec_count"]
         cell["ids"].append(f"cell-{number}")
         document.ids[f"cell-{number}"] = cell
-        cell += figure_line(record, number)
+        cell += figure_line(record, number, files.get(number, []))
     if app.env.docname == app.config.root_doc:
         document[0] += page_line(record)
     else:
         document[0].insert(1, page_line(record))  # after the title
-    found = box(record, path.stem, url)
+    found = box(record, path.stem, url, command(notebook, path.stem))
     found["ids"].append(BOX)
     document.ids[BOX] = found
     document[0] += found
@@ -57,12 +63,25 @@ def is_picture_cell(node: nodes.Node) -> bool:
     return next(node.findall(nodes.image), None) is not None or next(drawn, None) is not None
 
 
-def figure_line(record: Record, number: int) -> nodes.paragraph:
+def data_files(app: Sphinx, notebook: nbformat.NotebookNode) -> dict[int, list[str]]:
+    """The addresses of the data of each cell's figures from the page being read; none in print."""
+    if app.builder.format != "html":
+        return {}
+    page = app.env.docname
+    found = figure_data.tables(notebook, Path(page).name)
+    written = figure_data.write(found, Path(app.outdir))
+    return {n: [relative_uri(f"{page}.html", u) for u in uris] for n, uris in written.items()}
+
+
+def figure_line(record: Record, number: int, data: list[str]) -> nodes.paragraph:
     line = nodes.paragraph(classes=["made-by"])
     line += nodes.Text("Made by ")
     line += nodes.reference("", "this code", internal=True, refid=f"cell-{number}")
     line += nodes.Text(f", profile {record.profile}, {record.seeds}commit ")
     line += [varying(record.commit), nodes.Text(".")]
+    for address in data:
+        line += nodes.Text(" ")
+        line += nodes.reference("", "Data (CSV)", refuri=address, classes=["figure-data"])
     return line
 
 
@@ -82,12 +101,15 @@ def page_line(record: Record) -> nodes.paragraph:
     return line
 
 
-def box(record: Record, chapter: str, url: str) -> nodes.admonition:
+def box(record: Record, chapter: str, url: str, made_with: str) -> nodes.admonition:
     """All that is known about the run, folded."""
     found = nodes.admonition(classes=["dropdown", "made-by-box"])
     found += nodes.title("", "What made this page")
     table = nodes.field_list()
-    for name, content in facts(record, chapter, url):
+    for name, content in [
+        *facts(record, chapter, url),
+        ("command", [nodes.literal("", made_with)]),
+    ]:
         field = nodes.field()
         field += nodes.field_name("", name)
         body = nodes.field_body()

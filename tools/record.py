@@ -1,5 +1,6 @@
 """The record of the run that executed a chapter: kept in the notebook, shown on its page."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,14 @@ def find(notebook: nbformat.NotebookNode) -> Record | None:
         versions=", ".join(["python " + here["python"], *(f"{n} {here[n]}" for n in SHOWN)]),
         results=[dict(row) for output in displayed(notebook) for row in output],
     )
+
+
+def command(notebook: nbformat.NotebookNode, chapter: str) -> str:
+    """The command that executes a chapter as this `notebook` of it was executed."""
+    call = ["python", "tools/run_chapter.py", f"chapters/{chapter}.ipynb", "out.ipynb"]
+    for name, value in notebook.metadata.papermill.parameters.items():
+        call += ["-p", name, value if isinstance(value, str) else repr(value)]
+    return shlex.join(call)
 
 
 def displayed(notebook: nbformat.NotebookNode) -> list[Any]:

@@ -17,7 +17,7 @@ TEXTS = {"parameter": "λ", "title": "A figure", "labels": ("time", "S")}
 
 
 def figure(x=X, curves=CURVES, values=VALUES, **changes):
-    return slider_figure(x, curves, values, **{**TEXTS, "log_x": True, **changes})
+    return slider_figure(x, curves, values, **{**TEXTS, "log_x": True, **changes}).html
 
 
 def test_equal_arguments_give_equal_text_and_others_another_id():

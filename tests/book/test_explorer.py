@@ -1,6 +1,7 @@
 """The explorer's numbers are those of the result, and its figures follow from them."""
 
 import base64
+import csv
 import io
 import re
 from dataclasses import replace
@@ -130,9 +131,21 @@ def test_print_and_readers_without_scripts_get_a_picture():
     page = BeautifulSoup(explorer().html, "html.parser")
     assert "display: none" in page.noscript.style.text
     assert page.img["alt"] == "An alternative text of five words"
-    bundle = explorer()._repr_mimebundle_()
+    bundle, _ = explorer()._repr_mimebundle_()
     assert bundle["image/png"] in page.img["src"]
     assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).width > 500
+
+
+def test_its_table_has_every_number():
+    _, metadata = explorer()._repr_mimebundle_()
+    lines = metadata["text/csv"].splitlines()
+    assert [line.startswith("# panel ") for line in lines[:5]] == [True] * 4 + [False]
+    rows = list(csv.DictReader(lines[4:]))
+    s_rel = explored().s_rel
+    values = np.array([float(row["value"]) for row in rows]).reshape(4, 4, 9, 9)
+    np.testing.assert_allclose(values, s_rel.reshape(4, 4, 9, 9), rtol=6e-3)
+    assert [row["slider"] for row in rows[:: 4 * 81]] == ["1", "4", "7", "10"]
+    assert [row["x_name"] for row in rows[:9]] == ["0"] * 3 + ["2"] * 3 + ["4"] * 3
 
 
 def test_texts_are_escaped():

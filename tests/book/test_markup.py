@@ -84,7 +84,7 @@ def test_a_hostile_result_is_a_page_of_text(text, monkeypatch):
         np.ones((2, 2, 2)), names, [text, "2"], parameter=text, title=text, labels=(text, text),
         quantity=text, start=0,
     )  # fmt: skip
-    html = BeautifulSoup(figure, "html.parser")
+    html = BeautifulSoup(figure.html, "html.parser")
     assert len(html.find_all("script")) == len(html.find_all("svg")) == 1
     assert html.find_all("img") == html.find_all(onload=True) == []
 

@@ -22,7 +22,7 @@ TEXTS = {
 
 
 def figure(matrices=MATRICES, names=NAMES, values=VALUES, **changes):
-    return slider_heatmap(matrices, names, values, **{**TEXTS, **changes})
+    return slider_heatmap(matrices, names, values, **{**TEXTS, **changes}).html
 
 
 def cells(html):

@@ -77,7 +77,7 @@ def make_book(folder: Path, chapter: str = CHAPTER) -> Path:
     (folder / "chapters").mkdir(parents=True)
     (folder / "srel_core").mkdir()
     (folder / "srel_core" / "__init__.py").write_text("")
-    for name in ("Snakefile", "sweep.smk", "_config.yml", "references.bib"):
+    for name in ("Snakefile", "sweep.smk", "_config.yml", "pyproject.toml", "references.bib"):
         shutil.copyfile(ROOT / name, folder / name)
     shutil.copytree(TOOLS, folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "chapters/bibliography.md", folder / "chapters/bibliography.md")

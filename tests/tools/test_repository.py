@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -39,6 +41,12 @@ def book_in(folder):
 @pytest.fixture
 def book(tmp_path):
     return book_in(tmp_path / "book")
+
+
+def commit_all(book, branch):
+    commit = ["-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "-m", "m"]
+    for command in (["init", "--quiet", "--initial-branch", branch], ["add", "."], commit):
+        subprocess.run(["git", *command], cwd=book, check=True)
 
 
 def first_code(book):
@@ -111,16 +119,23 @@ def test_a_book_that_is_not_as_expected_is_left_alone(book):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def published(tmp_path_factory):
+    """A book in a repository of its own, built after it was told its address."""
     book = book_in(tmp_path_factory.mktemp("published") / "book")
     assert call(book, "repository", PLACE, "--branch", "gh").returncode == 0
+    commit_all(book, "gh")
     executed = "_build/executed/smoke"
     for done in (
         call(book, "run_chapter", "chapters/tiny.ipynb", f"{executed}/tiny.ipynb"),
         call(book, "build_book", executed, "_build/book/smoke"),
     ):
         assert done.returncode == 0, done.stderr
-    html = book / "_build/book/smoke/_build/html/chapters/tiny.html"
+    return book
+
+
+@pytest.fixture(scope="module")
+def page(published):
+    html = published / "_build/book/smoke/_build/html/chapters/tiny.html"
     return BeautifulSoup(html.read_text("utf8"), "html.parser")
 
 
@@ -137,6 +152,54 @@ def test_the_page_has_buttons_that_lead_to_its_notebook(page):
 def test_the_page_does_not_show_the_first_cell(page):
     assert "a sum" not in page.get_text() and "find_spec" not in page.get_text()
     assert "smoke" in page.get_text() or "laptop: " in page.get_text()
+
+
+def tags(page):
+    return {tag["property"]: tag["content"] for tag in page.select("meta[property]")}
+
+
+def test_the_page_has_a_card_with_its_first_figure(page):
+    site = "https://someone.github.io/a.book/"
+    shown = tags(page)
+    image = shown.pop("og:image")
+    assert re.fullmatch(site + r"_images/\w+\.png", image)
+    assert page.select_one("article img")["src"] == image.replace(site, "../")
+    assert shown == {
+        "og:type": "article", "og:site_name": "Local elasticity during training",
+        "og:title": "A small chapter", "og:url": f"{site}chapters/tiny.html",
+        "og:description": "s(n) is the sum of the first n numbers [He and Su, 2020]. It is "
+        "computed below: Definition 1. STALE. Not really.",
+        "og:image:alt": "A straight line from zero to one", "twitter:card": "summary_large_image",
+    }  # fmt: skip
+    assert page.select_one("link[rel=canonical]")["href"] == f"{site}chapters/tiny.html"
+
+
+def test_a_site_with_an_address_has_a_map_with_dates(published):
+    """The copy of this book is committed, and its pages were built below it."""
+    site = published / "_build/book/smoke/_build/html"
+    pages = ElementTree.parse(site / "sitemap.xml").getroot()
+    found = [[item.text for item in page] for page in pages]
+    names = ("chapters/bibliography.html", "chapters/tiny.html", "intro.html")
+    day = run(published, "git", "log", "-1", "--format=%cs").stdout.strip()
+    assert found == [[f"https://someone.github.io/a.book/{name}", day] for name in names]
+    for name in names:
+        assert f"Last updated on {day}" in (site / name).read_text("utf8")
+
+
+@pytest.mark.parametrize(
+    ("repository", "baseurl", "address"),
+    [
+        ("https://github.com/Some-One/book", "", "https://some-one.github.io/book/"),
+        ("https://github.com/One/one.github.io", "", "https://one.github.io/"),
+        ("https://github.com/one/book", "https://book.example", "https://book.example/"),
+        ("", "", ""),
+    ],
+)
+def test_where_the_pages_are(repository, baseurl, address):
+    config = SimpleNamespace(
+        html_baseurl=baseurl, html_theme_options={"repository_url": repository}
+    )
+    assert tool("published").address_of(config) == address
 
 
 def test_the_cell_does_nothing_where_the_library_is(book, tmp_path):
@@ -156,9 +219,7 @@ def test_elsewhere_the_cell_gets_the_book_with_its_results(book, tmp_path):
     call(book, "repository", PLACE, "--branch", "published")
     (book / "results").mkdir()
     (book / "results/kept.nc").touch()
-    commit = ["-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "-m", "m"]
-    for command in (["init", "--quiet", "--initial-branch", "published"], ["add", "."], commit):
-        subprocess.run(["git", *command], cwd=book, check=True)
+    commit_all(book, "published")
     (tmp_path / "cell.py").write_text(first_code(book).source)
     (tmp_path / "home").mkdir()
     there = {

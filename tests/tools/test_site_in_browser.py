@@ -1,5 +1,8 @@
 """The built pages of this book as a reader's browser shows them, without a network."""
 
+import csv
+import re
+
 import nbformat
 import numpy as np
 import pytest
@@ -109,6 +112,55 @@ def test_every_slider_moves_its_figure(browser, address, site):
     assert moved >= 1
 
 
+def downloaded(page, link):
+    """The rows of the data that a click on a link brings."""
+    with page.expect_download() as started:
+        link.click()
+    lines = started.value.path().read_text("utf8").splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+def cell_with(visited, site, kind):
+    """The code cell of the figure with a slider that shows a `kind` of mark, on its page."""
+    name = next(n for n in page_names() if f"<{kind} data-mark" in (site / n).read_text("utf8"))
+    page = visited.open(name)
+    return page.locator(".cell", has=page.locator(f"figure svg {kind}[data-mark]"))
+
+
+def test_a_click_brings_the_numbers_that_the_moving_matrix_shows(browser, address, site):
+    with visit(browser, address) as visited:
+        cell = cell_with(visited, site, "g")
+        rows = downloaded(visited.page, cell.locator("a.figure-data"))
+        settings = list(dict.fromkeys(row["slider"] for row in rows))
+        assert len(settings) > 2
+        for setting in reversed(settings):
+            assert cell.locator("output").inner_text() == setting
+            shown = cell.locator("svg g[data-mark] text").all_text_contents()
+            values = [float(row["value"]) for row in rows if row["slider"] == setting]
+            assert shown == [f"{v:.2g}" if np.isfinite(v) else "–" for v in values]
+            cell.locator("input").press("ArrowLeft")
+
+
+def test_a_click_brings_the_curves_that_the_slider_moves(browser, address, site):
+    """Each path is the data in other units: a straight line takes one to the other."""
+    with visit(browser, address) as visited:
+        cell = cell_with(visited, site, "path")
+        rows = downloaded(visited.page, cell.locator("a.figure-data"))
+        cell.locator("input").press("End")
+        setting = cell.locator("output").inner_text()
+        paths = [path.get_attribute("d") for path in cell.locator("path[data-mark]").all()]
+        labels = list(dict.fromkeys(row["series"] for row in rows))
+        assert len(paths) == len(labels) > 1
+        places, heights = [], []
+        for path, label in zip(paths, labels, strict=True):
+            places += [float(v) for v in re.findall(r"[ML][\d.]+ ([\d.]+)", path)]
+            own = [row for row in rows if (row["slider"], row["series"]) == (setting, label)]
+            heights += [float(row["y"]) for row in own]
+        slope, start = np.polyfit(heights, places, 1)
+        assert slope < 0
+        np.testing.assert_allclose(slope * np.array(heights) + start, places, atol=0.11)
+
+
 def test_the_explorer_shows_the_numbers_of_its_result(browser, address):
     """At ten random clicks; all else about it is tried on a page of its own (tests/book)."""
     result = class_experiments("smoke", "digits", (0,))[0].run(device="cpu", progress=False)
@@ -130,6 +182,24 @@ def test_the_explorer_shows_the_numbers_of_its_result(browser, address):
             tile = page.locator(".srel-tiles button").nth(sample)
             assert tile.get_attribute("aria-checked") == "true"
         assert (visited.foreign, visited.complaints) == ([], [])
+
+
+def test_a_click_brings_the_numbers_of_the_explorer(browser, address):
+    with visit(browser, address) as visited:
+        page = visited.open(FIRST)
+        rows = downloaded(
+            page, page.locator(".cell", has=page.locator(".srel-explorer")).locator("a.figure-data")
+        )
+        step = list(dict.fromkeys(row["slider"] for row in rows))[2]
+        page.get_by_role("slider").fill("2")
+        for part in ("rule", "divergence"):  # the last panel of four
+            page.locator(f"[data-part={part}] label").nth(1).click()
+        page.locator(".srel-tiles button").nth(5).click()
+        shown = page.locator(".srel-tiles button").evaluate_all(
+            "tiles => tiles.map(tile => Number(tile.dataset.value))"
+        )
+        own = [r for r in rows if (r["panel"], r["slider"], r["x"]) == ("4", step, "5")]
+        assert [float(row["value"]) for row in own] == shown
 
 
 def test_the_explorer_stands_above_the_fold(browser, address):

@@ -1,6 +1,7 @@
 """The built pages of this book, read as files."""
 
 import base64
+import csv
 import functools
 import io
 import re
@@ -9,10 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote, urljoin, urlsplit
 
 import nbformat
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
+from srel_core.book.committed.files import ladder_in, load_all
+from srel_core.book.figures import table
+from srel_core.book.published.numbers import title_of
+from srel_core.experiments.profiles import class_experiments
+from srel_core.statistics.class_summary import class_summary
 from tests.support.book import ROOT, call, page_names, tool
 
 HOME = "http://site/"
@@ -94,6 +101,63 @@ def test_every_figure_says_in_words_what_it_shows(site):
             assert len(caption.split()) >= 5, f"{name}: {image['src']} has the caption {caption!r}"
             seen += 1
     assert seen > 10
+
+
+def drawn_in(cell):
+    """Whether the output of a code cell shows a figure."""
+    return cell.find("img") or cell.select_one("svg [data-mark]")
+
+
+def data_of(path):
+    """(lines of comment, rows) of the data of a figure."""
+    lines = path.read_text("utf8").splitlines()
+    said = [line for line in lines if line.startswith("#")]
+    return said, list(csv.DictReader(lines[len(said) :]))
+
+
+def test_every_figure_has_its_data_with_the_command_that_made_it(site):
+    found = set()
+    for name, path in pages(site).items():
+        for cell in filter(drawn_in, text_part(path).select(".cell")):
+            links = cell.select("a.figure-data")
+            assert links, f"{name}: {cell.select_one('figcaption')} has no data"
+            for link in links:
+                file = (path.parent / link["href"]).resolve()
+                said, rows = data_of(file)
+                chapter = name.removesuffix(".html")
+                assert said[1] == (
+                    f"# made by: python tools/run_chapter.py {chapter}.ipynb out.ipynb "
+                    "-p profile smoke"
+                )
+                assert rows and set(rows[0]) <= set(table.COLUMNS)
+                numbers = [row[n] for row in rows for n in ("x", "y", "x_to", "y_to") if row.get(n)]
+                assert np.isfinite(np.array(numbers, dtype=float)).all()
+                found.add(file.name)
+    assert found == {path.name for path in (site / "data").iterdir()} and len(found) > 25
+
+
+def test_the_data_of_figures_are_those_of_the_results(site):
+    """Read from the pages, and computed here from what is kept."""
+    summary = class_summary([e.run(progress=False) for e in class_experiments("smoke", "digits")])
+    _, rows = data_of(site / "data/class_srel-fig-auc.csv")
+    for panel, divergence in (("1", "kl"), ("2", "l2_logits")):
+        for rule in map(str, summary.rule.values):
+            own = [r for r in rows if (r["panel"], r["mark"], r["series"]) == (panel, "line", rule)]
+            wanted = summary.auc.sel(rule=rule, divergence=divergence)
+            assert [int(row["x"]) for row in own] == summary.step.values.tolist()
+            np.testing.assert_allclose([float(row["y"]) for row in own], wanted, rtol=1e-6)
+    said, rows = data_of(site / "data/paper_scale-fig-as-published.csv")
+    for dataset, summary in load_all(ROOT / "results").items():
+        (panel,) = (line for line in said if f"title: {title_of(dataset)}, original;" in line)
+        number = panel.removeprefix("# panel ").partition(":")[0]
+        part = ladder_in(summary, "original").sel(rung="as published")
+        for mark, column, wanted in (
+            ("line", "y", part.rung_epoch_same),
+            ("band", "y_to", part.rung_epoch_same_interval.isel(bound=1)),
+        ):
+            own = [r for r in rows if (r["panel"], r["mark"]) == (number, mark)]
+            shown = [float(row[column]) for row in own[: wanted.size]]
+            np.testing.assert_allclose(shown, wanted, rtol=1e-6)
 
 
 def opened(page, source):

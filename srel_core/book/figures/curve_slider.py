@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from srel_core.book.figures.slider import check_slider, slider_page
+from srel_core.book.figures import table
+from srel_core.book.figures.slider import Interactive, check_slider, slider_page
 
 _WIDTH, _HEIGHT = 420, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 10, 44
@@ -27,8 +28,8 @@ def slider_figure(
     labels: tuple[str, str],
     log_x: bool = False,
     start: int = 0,
-) -> str:
-    """HTML of one set of axes whose curves follow a slider over `values`.
+) -> Interactive:
+    """One set of axes whose curves follow a slider over `values`.
 
     x          (T,), increasing; positive if `log_x`
     curves     by label, at most four: (V, T), a curve for each value; NaN leaves a gap
@@ -66,7 +67,7 @@ def slider_figure(
         for label, style in zip(families, styles, strict=False)
     )
     axes = _axes((float(position[0]), float(position[-1])), (low, high), labels, log_x)
-    return slider_page(
+    page = slider_page(
         values,
         start,
         parameter=parameter,
@@ -77,6 +78,15 @@ def slider_figure(
         data={"paths": paths},
         draw='mark.setAttribute("d", data.paths[k][i]);',
     )
+    rows = [
+        {"panel": 1, "slider": value, "mark": "line", "series": label, "x": h, "y": v}
+        for label, family in families.items()
+        for value, curve in zip(values, family, strict=True)
+        for h, v in zip(grid, curve, strict=True)
+        if np.isfinite(v)
+    ]
+    head = f"panel 1: {title}; x: {labels[0]}; y: {labels[1]}; slider: {parameter}"
+    return Interactive(page, table.written([head], rows))
 
 
 def _checked(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from srel_core.book.figures import table
 from srel_core.book.figures.explorer_data import Explored
 from srel_core.book.figures.ranking import ranking
 from srel_core.book.figures.style import style
@@ -142,8 +144,27 @@ class Explorer:
             plt.close(figure)
         return file.getvalue()
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/html": self.html, "image/png": base64.b64encode(self.png).decode()}
+    @property
+    def table(self) -> str:
+        """Every number that can be seen in it, as CSV: a panel for each rule and divergence."""
+        explored, shown = self.explored, list(product(self.rules, self.divergences))
+        heads = [
+            f"panel {i}: title: {rule.label}, {divergence.label}; x: image of the step; y: image "
+            "looked at; value: S_rel; names: their classes; slider: training step"
+            for i, (rule, divergence) in enumerate(shown, start=1)
+        ]
+        words = [explored.names[number] for number in explored.classes]
+        flat = explored.s_rel.reshape(len(explored.steps), len(shown), *explored.s_rel.shape[3:])
+        rows = [
+            {"panel": panel + 1, "slider": explored.steps[step], "mark": "cell", "x": x, "y": y,
+             "value": f"{value:.2e}", "x_name": words[x], "y_name": words[y]}
+            for (step, panel, y, x), value in np.ndenumerate(flat)
+        ]  # fmt: skip
+        return table.written(heads, rows)
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, str]]:
+        shown = {"text/html": self.html, "image/png": base64.b64encode(self.png).decode()}
+        return shown, {table.MEDIA_TYPE: self.table}
 
 
 def _dashes(rules: Sequence[Rule]) -> list[str]:

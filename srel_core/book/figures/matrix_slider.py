@@ -13,7 +13,8 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import ArrayLike, NDArray
 
-from srel_core.book.figures.slider import check_slider, slider_page
+from srel_core.book.figures import table
+from srel_core.book.figures.slider import Interactive, check_slider, slider_page
 
 _GRID = 270
 _BAR_GAP, _BAR_WIDTH, _BAR_STEPS = 16, 14, 32
@@ -32,8 +33,8 @@ def slider_heatmap(
     labels: tuple[str, str],
     quantity: str,
     start: int = 0,
-) -> str:
-    """HTML of a class matrix S[c', c] whose colours and numbers follow a slider over `values`.
+) -> Interactive:
+    """A class matrix S[c', c] whose colours and numbers follow a slider over `values`.
 
     matrices   (V, C, C), ≥ 0: a matrix for each value, rows c', columns c. NaN is undefined, and
                shown as a dash on grey
@@ -66,7 +67,7 @@ def slider_heatmap(
         for x, y in [(origin[0] + column * cell, origin[1] + row * cell)]
     ]
     group = f'<g stroke="none" text-anchor="middle" font-size="{min(14, cell / 4):.1f}">'
-    return slider_page(
+    page = slider_page(
         values,
         start,
         parameter=parameter,
@@ -82,6 +83,14 @@ def slider_heatmap(
             "number.textContent = data.texts[i][k];"
         ),
     )
+    rows = [
+        {"panel": 1, "slider": step, "mark": "cell", "x": column, "y": row, "value": value,
+         "x_name": names[column], "y_name": names[row]}
+        for step, matrix in zip(values, given, strict=True)
+        for (row, column), value in np.ndenumerate(matrix)
+    ]  # fmt: skip
+    head = f"panel 1: {title}; x: {labels[0]}; y: {labels[1]}; slider: {parameter}"
+    return Interactive(page, table.written([f"{head}; value: {quantity}"], rows))
 
 
 def ink(fill: str) -> str:

@@ -4,8 +4,11 @@ that stands alone, with no library and nothing fetched."""
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
+
+from srel_core.book.figures.table import MEDIA_TYPE
 
 _PAGE = """\
 <figure data-id="{id}" style="margin:0;max-width:36rem">
@@ -33,6 +36,18 @@ marks.forEach((mark, k) => {{ {draw} }});
 }})();
 </script>
 </figure>"""
+
+
+@dataclass(frozen=True)
+class Interactive:
+    """A figure as HTML, with the numbers in it as CSV (`table`). IPython shows the figure."""
+
+    html: str
+    table: str
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, str]]:
+        shown = {"text/html": self.html, "text/plain": "a figure with a slider"}
+        return shown, {MEDIA_TYPE: self.table}
 
 
 def check_slider(values: Sequence[str], start: int) -> None:

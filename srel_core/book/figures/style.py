@@ -7,6 +7,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from srel_core.book.figures import table
+
 SAME = "#0072B2"
 
 OTHERS = ("#D55E00", "#CC79A7", "#E69F00", "#F0E442")
@@ -16,6 +18,7 @@ RULES = {"sgd": "#0072B2", "adam": "#D55E00", "tangent": "#009E73"}
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "figure.facecolor": "white",
+    "figure.hooks": [f"{table.__name__}:{table.attach.__name__}"],  # the data behind each
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
