@@ -113,10 +113,10 @@ def _regression(folder: Path) -> Kind:
 
 
 def _committed(folder: Path, name: str) -> Kind:
-    """A committed file, with a digest."""
     path = folder / "committed" / name
-    result_files.save(result_files.load(COMMITTED / name), path)
-    return _kept(f"the committed {name}", path, lambda: result_files.load(path, needs_digest=True))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((COMMITTED / name).read_bytes())
+    return _kept(f"the committed {name}", path, lambda: result_files.load(path))
 
 
 def _state(folder: Path) -> Kind:
@@ -130,7 +130,7 @@ def _state(folder: Path) -> Kind:
 
     def judge(changed: bytes) -> Outcome:
         try:
-            checkpoints._restore(fresh, changed)
+            checkpoints._checked(fresh, changed)
         except (ValueError, LookupError, SafetensorError):
             return "refused"
         return "harmless" if content(changed) == content(raw) else "silent"

@@ -76,7 +76,7 @@ def _start(folder: Path, before: str = "") -> "subprocess.Popen[str]":
 
 def _load(folder: Path) -> xr.Dataset:
     (path,) = folder.glob("*.nc")
-    return result_files.load(path, needs_digest=True).drop_attrs()
+    return result_files.load(path).drop_attrs()
 
 
 def _finished(folder: Path) -> xr.Dataset:

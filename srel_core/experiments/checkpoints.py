@@ -27,7 +27,7 @@ from srel_core.experiments.files import (
     write_atomically,
 )
 from srel_core.experiments.netcdf import one_line
-from srel_core.experiments.terminal import plain
+from srel_core.experiments.terminal import lacks_memory, plain
 from srel_core.experiments.training import Trainer
 from srel_core.recorder import SrelRecorder
 
@@ -79,10 +79,12 @@ def begin(run: AnyRun, anew: Callable[[], AnyRun]) -> AnyRun:
         return run
     raw = read(path)
     try:
-        _restore(run, raw)
+        state = _checked(run, raw)
     except MemoryError as error:
         raise unreadable(path, error) from error
     except (SafetensorError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        if lacks_memory(error):
+            raise unreadable(path, error) from error
         reason = str(error) if type(error) is ValueError else one_line(error)
         aside = set_aside(path)
         warnings.warn(
@@ -93,6 +95,7 @@ def begin(run: AnyRun, anew: Callable[[], AnyRun]) -> AnyRun:
             stacklevel=3,
         )
         return anew()
+    _restore(run, state)
     return run
 
 
@@ -121,8 +124,8 @@ def _about(run: Run) -> dict[str, str]:
     }
 
 
-def _restore(run: Run, raw: bytes) -> None:
-    """Go on from a saved state. ValueError, or an error of reading, if it is not this run's."""
+def _checked(run: Run, raw: bytes) -> dict[str, Tensor]:
+    """A saved state. ValueError, or an error of reading, if it is not one that this run saved."""
     from safetensors.torch import load
 
     state, about = load(raw), _metadata(raw)
@@ -134,33 +137,35 @@ def _restore(run: Run, raw: bytes) -> None:
             other = difference(value, str(about.get(name))) if name == "config" else "differs"
             raise ValueError(f"it is of another run: {name}: {other}")
 
-    def part(name: str) -> dict[str, Tensor]:
-        prefix = f"{name}/"
-        return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
-
-    trained, measured = part("trainer"), part("recorder")
+    trained, measured = _part(state, "trainer"), _part(state, "recorder")
     step = trained["curves"].shape[1]
-    _check_like("weights", _weights(trained), run.trainer.model.state_dict())
+    _check_like("weights", _part(trained, "model"), run.trainer.model.state_dict())
     _check_like("optimizer", *_moments(run.trainer, trained, step))
     _check_like("measurements", measured, _measurements(run, step))
     epochs = step // run.trainer.steps_per_epoch
     _check_finite("curves", trained["curves"], (2, step))
     _check_finite("test_curves", state["test_curves"], (epochs, 2))
     _check_finite("seconds", state["seconds"], ())
-    run.trainer.restore(trained)
-    run.recorder.restore(measured)
+    return state
+
+
+def _restore(run: Run, state: Mapping[str, Tensor]) -> None:
+    """Go on from a state that has been checked. What fails here is no fault of the file."""
+    run.trainer.restore(_part(state, "trainer"))
+    run.recorder.restore(_part(state, "recorder"))
     run.test_curves = [tuple(row) for row in state["test_curves"].tolist()]
     run.seconds = float(state["seconds"])
+
+
+def _part(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    prefix = f"{name}/"
+    return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
 
 
 def _metadata(raw: bytes) -> dict[str, str]:
     """The words in the header of a safetensors file, which `load` leaves out."""
     size = int.from_bytes(raw[:8], "little")
     return dict(json.loads(raw[8 : 8 + size]).get("__metadata__") or {})
-
-
-def _weights(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix("model/"): t for k, t in trained.items() if k.startswith("model/")}
 
 
 def _moments(

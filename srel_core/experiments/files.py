@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from srel_core.experiments.netcdf import one_line
-from srel_core.experiments.terminal import plain
+from srel_core.experiments.terminal import lacks_memory, plain
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -105,7 +105,7 @@ def exists(path: Path) -> bool:
 
 def unreadable(path: Path, error: BaseException) -> ResultError:
     """For a file that may be whole."""
-    reason = "not enough memory" if isinstance(error, MemoryError) else one_line(error)
+    reason = "not enough memory" if lacks_memory(error) else one_line(error)
     return ResultError(f"cannot read {path} ({reason}): it stays as it is; mend that and run again")
 
 
@@ -138,7 +138,7 @@ def alone(path: Path, wait: Callable[[], None]) -> Iterator[None]:
     require_writable(path.parent)
     lock = _lock_of(path)
     while True:
-        with lock.open("w") as file:
+        with _opened(lock) as file:
             locked = _lock(file, wait=False)
             if locked is False:
                 wait()
@@ -154,9 +154,27 @@ def alone(path: Path, wait: Callable[[], None]) -> Iterator[None]:
             return
 
 
+def _opened(lock: Path) -> IO[str]:
+    """ResultError if it is no file, or another user's."""
+    exists(lock)  # a pipe would be opened for ever
+    try:
+        return lock.open("w")
+    except OSError as error:
+        raise ResultError(
+            f"cannot lock {lock} ({one_line(error)}): remove it, or choose another results "
+            "directory"
+        ) from error
+
+
 def clear_away(path: Path, *state: Path) -> None:
     """Remove what killed processes have left of the file at `path`, and of its state; of a file
-    that is there, the state too. What a living process has locked stays."""
+    that is there, the state too. What a living process has locked stays, and so does what cannot
+    be looked at."""
+    with suppress(OSError):
+        _clear_away(path, *state)
+
+
+def _clear_away(path: Path, *state: Path) -> None:
     names = [".writable", path.name, *(file.name for file in state)]
     for name in names:
         for partial in path.parent.glob(f".{glob.escape(name)}.*.partial"):

@@ -5,6 +5,7 @@ links and values that lie in other files, groups that hold one another, and chun
 that let a few kB ask for any amount of memory. A file that does any of this is none of ours.
 """
 
+from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,6 +19,12 @@ _MOST_COMPRESSED = 1100
 
 class Damaged(ValueError):
     """Bytes that are not a whole NetCDF file of ours: why, in one line."""
+
+
+def require_packages() -> None:
+    """ImportError, naming the package, without what files are read and written with."""
+    for name in ("xarray", "h5netcdf", "h5py"):
+        import_module(name)
 
 
 def encode(dataset: "xr.Dataset") -> BytesIO:
@@ -36,11 +43,15 @@ def decode(raw: bytes) -> "xr.Dataset":
     import h5py
     import xarray as xr
 
+    require_packages()
     declared = 8 * len(raw)
     try:
         with h5py.File(BytesIO(raw)) as file:
             declared = _size(file, len(raw))
-        return xr.load_dataset(BytesIO(raw), engine="h5netcdf")
+        # What is called a time in a file of others stays a number.
+        return xr.load_dataset(BytesIO(raw), engine="h5netcdf", decode_times=False)
+    except ImportError:  # an installation that is not whole
+        raise
     except Exception as error:
         # Without room HDF5 fails in as many ways as on a damaged file.
         _require_room(4 * declared)
@@ -48,7 +59,8 @@ def decode(raw: bytes) -> "xr.Dataset":
 
 
 def root_attributes(file: BinaryIO) -> dict[str, Any]:
-    """The attributes of an open file; nothing else is read. Damaged if there are none to read."""
+    """The attributes of an open file; nothing else is read. Damaged if there are none to read,
+    OSError if the system does not read it."""
     import h5py
 
     try:
@@ -56,6 +68,7 @@ def root_attributes(file: BinaryIO) -> dict[str, Any]:
             return {name: _scalar(value) for name, value in opened.attrs.items()}
     except Exception as error:
         _require_room(0)
+        _require_readable(file)
         raise Damaged(one_line(error)) from error
 
 
@@ -87,6 +100,15 @@ def _require_room(declared: int) -> None:
     bytearray(declared + 2**26)
 
 
+def _require_readable(file: BinaryIO) -> None:
+    """What HDF5 makes of an error of the system looks like damage."""
+    file.seek(0)
+    while file.read(2**20):
+        pass
+
+
 def one_line(error: BaseException) -> str:
-    """The kind of an error and what it says, shortened."""
+    """What an error of the system says; of others the kind too; shortened."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

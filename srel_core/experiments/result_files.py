@@ -77,11 +77,11 @@ def save(dataset: "xr.Dataset", path: Path, expected: "Expected | None" = None) 
     write_atomically(path, lambda partial: partial.write_bytes(whole.getbuffer()))
 
 
-def load(path: Path, needs_digest: bool = False) -> "xr.Dataset":
+def load(path: Path, needs_digest: bool = True) -> "xr.Dataset":
     """Read a result whole, without the digest that it carries.
 
     ResultError if it is absent or cannot be read, DamagedError if it is damaged, or not a result of
-    srel_core. Files of earlier versions have no digest: NoDigestError if one is needed.
+    srel_core. Files of earlier versions have no digest: NoDigestError where one is needed.
     """
     return _decoded(path, read(path), needs_digest)
 
@@ -91,12 +91,13 @@ def load_kept(path: Path, expected: "Expected", *state: Path) -> "xr.Dataset | N
 
     A file that is damaged, has no digest, or is not as `expected` is set aside, with a warning at
     the caller's caller. What killed processes left of it is cleared away, and so is the `state` of
-    the run that made it.
+    the run that made it. ImportError, before any work, without a package that files need.
     """
+    netcdf.require_packages()
     try:
         if not exists(path):
             return None
-        dataset = load(path, needs_digest=True)
+        dataset = load(path)
         if fault := expected.fault(dataset):
             raise DamagedError(f"{path} is not the result of this experiment ({fault})", "")
         return dataset

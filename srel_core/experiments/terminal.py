@@ -17,10 +17,15 @@ def plain(text: object) -> str:
     )
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether this machine has no memory left, whoever says so."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
 def system_error(error: Exception) -> str:
     """What this machine refuses, and what to do. An error that is not the system's is raised."""
     text = str(error)
-    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+    if lacks_memory(error):
         return f"not enough memory ({text or 'none left'}): free some, or raise its limit"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"

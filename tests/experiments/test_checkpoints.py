@@ -38,7 +38,7 @@ def test_what_this_run_cannot_have_saved_is_refused(interrupted, fresh, change, 
     """Whatever its digest says: nothing is left to be noticed at a later step."""
     before = {name: t.clone() for name, t in fresh.trainer.model.state_dict().items()}
     with pytest.raises((ValueError, KeyError), match=said):
-        checkpoints._restore(fresh, forged(interrupted[1], change))
+        checkpoints._checked(fresh, forged(interrupted[1], change))
     after = fresh.trainer.model.state_dict()
     assert fresh.trainer.step == 0 and all(torch.equal(before[n], after[n]) for n in before)
 
@@ -47,7 +47,7 @@ def test_no_flipped_bit_changes_what_is_gone_on_from(interrupted, fresh):
     raw, refused = interrupted[1], 0
     for bit, changed in flipped(raw, 60):
         try:
-            checkpoints._restore(fresh, changed)
+            checkpoints._checked(fresh, changed)
         except (ValueError, LookupError, SafetensorError):
             refused += 1
         else:
@@ -57,7 +57,8 @@ def test_no_flipped_bit_changes_what_is_gone_on_from(interrupted, fresh):
                 bit
             )
     assert refused > 50
-    checkpoints._restore(fresh, forged(raw, lambda *_: None))
+    state = checkpoints._checked(fresh, forged(raw, lambda *_: None))
+    checkpoints._restore(fresh, state)
     assert fresh.trainer.step == 3
 
 
@@ -102,6 +103,49 @@ def test_a_state_that_cannot_be_read_is_left_as_it_is(tmp_path):
     state = checkpoints.state_path(tmp_path / SMALL.file_name)
     state.symlink_to("/proc/self/mem")  # a real input/output error
     with pytest.raises(ResultError, match=r"cannot read .*\.state\.safetensors .*: it stays as it"):
+        run(tmp_path)
+    assert names(tmp_path) == [state.name]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        OSError(5, "Input/output error"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_whole_state_that_this_machine_does_not_read_is_not_called_damaged(
+    interrupted, tmp_path, monkeypatch, error
+):
+    state = checkpoints.state_path(tmp_path / SMALL.file_name)
+    state.write_bytes(interrupted[1])
+
+    def refused(*_):
+        raise error
+
+    monkeypatch.setattr("safetensors.torch.load", refused)
+    if isinstance(error, OSError):
+        monkeypatch.setattr("pathlib.Path.read_bytes", refused)
+    with pytest.raises(ResultError, match=r"cannot read .*state\.safetensors \(.*: it stays as it"):
+        run(tmp_path)
+    monkeypatch.undo()
+    assert names(tmp_path) == [state.name] and state.read_bytes() == interrupted[1]
+
+
+def test_what_fails_once_a_state_is_checked_is_no_fault_of_the_file(
+    interrupted, tmp_path, monkeypatch
+):
+    """As when a GPU has no memory left."""
+    state = checkpoints.state_path(tmp_path / SMALL.file_name)
+    state.write_bytes(interrupted[1])
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sc.SrelRecorder, "restore", full)
+    with pytest.raises(torch.OutOfMemoryError):
         run(tmp_path)
     assert names(tmp_path) == [state.name]
 

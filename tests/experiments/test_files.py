@@ -146,6 +146,30 @@ def test_a_failed_write_says_what_failed_and_leaves_what_was_there(tmp_path):
     assert names(tmp_path) == ["a", "b"] and (tmp_path / "a").read_text() == "former"
 
 
+@pytest.mark.parametrize("thing", ["a pipe", "a folder", "another user's"])
+def test_a_lock_that_cannot_be_taken_gets_one_line(tmp_path, monkeypatch, thing):
+    lock = tmp_path / ".small.nc.lock"
+    if thing == "a pipe":
+        os.mkfifo(lock)
+    elif thing == "a folder":
+        lock.mkdir()
+    else:
+        was = Path.open
+
+        def refused(path, *arguments, **options):
+            if path == lock:
+                raise PermissionError(13, "Permission denied", str(path))
+            return was(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, "open", refused)
+    said = "cannot lock .*lock .Permission denied.: remove it" if thing[-1] == "s" else "not a file"
+    with (
+        pytest.raises(files.ResultError, match=said),
+        files.alone(tmp_path / "small.nc", pytest.fail),
+    ):
+        pytest.fail("nobody may work here")
+
+
 WRITING_OFTEN = """
 import sys
 from pathlib import Path

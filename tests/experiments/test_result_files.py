@@ -1,9 +1,11 @@
 """A result file vouches for its content, and for being the result that was asked for."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -30,8 +32,7 @@ def write_without_digest(dataset, path):
 
 
 def test_a_result_comes_back_as_it_was(path):
-    for load in (result_files.load, lambda p: result_files.load(p, needs_digest=True)):
-        assert load(path).identical(small_result())
+    assert result_files.load(path).identical(small_result())
     assert result_files.load_kept(path, EXPECTED).identical(small_result())
     assert names(path.parent) == ["small.nc"]
 
@@ -75,7 +76,7 @@ def test_flipped_bits_are_refused_or_change_nothing(path):
     for bit, changed in flipped(path.read_bytes(), 150):
         path.write_bytes(changed)
         try:
-            assert result_files.load(path, needs_digest=True).identical(whole), bit
+            assert result_files.load(path).identical(whole), bit
         except DamagedError:
             refused += 1
     assert refused > 20
@@ -84,17 +85,17 @@ def test_flipped_bits_are_refused_or_change_nothing(path):
 def test_saving_again_renews_the_digest(path):
     stamped = result_files.load(path).assign_attrs(verified_on="today")
     result_files.save(stamped, path)
-    assert result_files.load(path, needs_digest=True).identical(stamped)
+    assert result_files.load(path).identical(stamped)
     opened = xr.load_dataset(path, engine="h5netcdf")  # with the former digest among its attributes
     result_files.save(opened.assign_attrs(verified_on="tomorrow"), path)
-    assert result_files.load(path, needs_digest=True).attrs["verified_on"] == "tomorrow"
+    assert result_files.load(path).attrs["verified_on"] == "tomorrow"
 
 
-def test_a_file_of_an_earlier_version_is_loaded_unless_a_digest_is_needed(path):
+def test_a_file_of_an_earlier_version_is_loaded_where_no_digest_is_needed(path):
     write_without_digest(small_result(), path)
-    assert result_files.load(path).identical(small_result())
+    assert result_files.load(path, needs_digest=False).identical(small_result())
     with pytest.raises(NoDigestError, match=r"small\.nc has no digest, .*compute it anew"):
-        result_files.load(path, needs_digest=True)
+        result_files.load(path)
     with pytest.warns(UserWarning, match=r"has no digest.*set aside as small\.nc\.damaged"):
         assert result_files.load_kept(path, EXPECTED) is None
 
@@ -153,6 +154,87 @@ def test_a_file_that_cannot_be_read_is_left_as_it_is(path):
             ask(path)
         assert type(caught.value) is ResultError
     assert names(path.parent) == ["small.nc"]
+
+
+ASKS = {
+    "load": result_files.load,
+    "load_kept": lambda path: result_files.load_kept(path, EXPECTED),
+    "attributes": result_files.attributes,
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS.keys())
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("where", ["open", "stat"])
+def test_whatever_the_system_refuses_a_whole_file_is_not_called_damaged(
+    path, ask, number, where, monkeypatch
+):
+    """As with mode 000, for the file or its folder: root, who may run the tests, may read all."""
+    was = getattr(Path, where)
+
+    def refused(asked, *arguments, **options):
+        if asked == path:
+            raise OSError(number, os.strerror(number), str(path))
+        return was(asked, *arguments, **options)
+
+    monkeypatch.setattr(Path, where, refused)
+    with pytest.raises(ResultError) as caught:
+        ask(path)
+    monkeypatch.undo()
+    assert str(caught.value).startswith(f"cannot read {path} ({os.strerror(number)}): it stays")
+    assert type(caught.value) is ResultError and names(path.parent) == ["small.nc"]
+    assert result_files.load(path).identical(small_result())
+
+
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_an_error_of_the_disk_half_way_through_a_header_is_no_damage(path, after, monkeypatch):
+    class Bad(BytesIO):
+        reads = 0
+
+        def readinto(self, buffer):
+            self.reads += 1
+            if self.reads > after:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().readinto(buffer)
+
+        def read(self, *_):
+            raise OSError(errno.EIO, "Input/output error")
+
+    raw = path.read_bytes()
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Bad(raw))
+    with pytest.raises(ResultError, match=r"cannot read .*small\.nc \(Input/output error\)"):
+        result_files.attributes(path)
+
+
+@pytest.mark.parametrize("package", ["h5py", "h5netcdf", "xarray"])
+def test_without_a_package_it_is_named_before_any_work_and_no_file_is_touched(
+    path, package, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    for asked in (path, path.with_name("absent.nc")):
+        with pytest.raises(ModuleNotFoundError, match=package):
+            result_files.load_kept(asked, EXPECTED)
+    with pytest.raises(ModuleNotFoundError, match=package):
+        result_files.load(path)
+    assert names(path.parent) == ["small.nc"]
+
+
+def test_an_installation_that_is_not_whole_is_no_damage(path, monkeypatch):
+    def broken(*_, **__):
+        raise ImportError("libhdf5.so: undefined symbol")
+
+    monkeypatch.setattr(xr, "load_dataset", broken)
+    with pytest.raises(ImportError, match="undefined symbol"):
+        result_files.load_kept(path, EXPECTED)
+    assert names(path.parent) == ["small.nc"]
+
+
+@pytest.mark.parametrize("units", ["days since 0001-01-01", "seconds", "months since 1e9-99-99"])
+def test_what_is_called_a_time_stays_a_number(path, units):
+    timed = small_result()
+    timed.label.attrs["units"] = units
+    result_files.save(timed, path)
+    assert result_files.load(path).identical(timed)
 
 
 def test_without_memory_a_whole_file_is_left_as_it_is(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from srel_core.choices import unknown
@@ -91,6 +92,10 @@ def _open_archive(record: DataSet, split: str, given: Path, root_name: str) -> S
         place = f"{root_name} ({printable(str(given))})"
         if not missing:
             files = ", ".join(file.format(split=split) for file in record.files)
+            if refused := _refusal([root / file.format(split=split) for file in record.files]):
+                raise DataError(
+                    f"{name}: {files} in {place} cannot be read ({refused}): check it"
+                ) from error
             raise DataError(
                 f"{name}: {files} in {place} is incomplete or damaged: "
                 "remove it, and it is downloaded again"
@@ -100,3 +105,16 @@ def _open_archive(record: DataSet, split: str, given: Path, root_name: str) -> S
             f"download failed ({printable(str(error))}): set SREL_DATA to a folder that holds one "
             "of them, or go online"
         ) from error
+
+
+def _refusal(paths: Iterable[Path]) -> str:
+    """Why the system does not read these files, and those in folders; "" if it does."""
+    try:
+        for path in paths:
+            for file in path.iterdir() if path.is_dir() else [path]:
+                with file.open("rb") as opened:
+                    while opened.read(2**20):
+                        pass
+    except OSError as error:
+        return str(error.strerror)
+    return ""

@@ -204,6 +204,30 @@ def test_svhn_damaged(root, monkeypatch):
     refused("svhn", words=[path.name, "incomplete or damaged", "remove it"])
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_an_archive_that_the_system_does_not_read_is_not_called_damaged(cifar, monkeypatch, what):
+    """Nor is its removal advised."""
+    name, folder, *_ = cifar
+    locked = folder if what == "folder" else next(folder.glob("test*"))
+    was = {"open": Path.open, "iterdir": Path.iterdir}
+
+    def refusing(call):
+        def refuse(path, *arguments, **options):
+            if path == locked:
+                raise PermissionError(13, "Permission denied", str(path))
+            return was[call](path, *arguments, **options)
+
+        return refuse
+
+    def unreadable(*_, **__):  # to torchvision, which finds no file or is refused one
+        raise RuntimeError("Dataset not found or corrupted.") if what == "folder" else OSError(13)
+
+    monkeypatch.setattr("torchvision.datasets.utils.calculate_md5", unreadable)
+    for call in was:
+        monkeypatch.setattr(Path, call, refusing(call))
+    refused(name, words=[folder.name, "cannot be read (Permission denied): check it"])
+
+
 # Absent data, no network
 
 
