@@ -1,5 +1,6 @@
 """The committed results: their schema, and what they hold."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -124,7 +125,36 @@ def test_the_distance_to_the_limit_is_that_of_the_ratios(kept, summary):
         (lambda d: d.assign(auc=d.auc.transpose()), "auc has dimensions"),
         (lambda d: d.drop_vars("epoch"), "the coordinate epoch is missing"),
         (lambda d: d.assign_attrs(kind="class_srel"), "its kind is 'class_srel'"),
+        (
+            lambda d: d.assign_coords(rule=["a", "b", "tangent"]),
+            "coordinate rule has no 'adam:1e-4'",
+        ),
+        (lambda d: d.assign_coords(divergence=d.divergence.values[::-1] + "!"), "has no 'kl'"),
+        (
+            lambda d: d.assign_coords(rung=d.rung.values + "!"),
+            "a rung 'as published' is expected in the ladder of class-based and orig",
+        ),
         (lambda d: d.assign_attrs(runs="[]"), "`runs` must give config"),
+        (lambda d: d.assign_attrs(runs="["), "`runs` must give config"),
+        (lambda d: d.assign_attrs(runs="[" * 99999), "`runs` must give config"),
+        (lambda d: d.assign_attrs(runs=7), "`runs` must give config"),
+        (lambda d: d.assign_attrs(runs="[1, 2]"), "must give the attributes of each seed's run"),
+        (lambda d: with_runs(d, device=None), "must give the device of each run as text"),
+        (lambda d: with_runs(d, created=20260101), "must give the created of each run as text"),
+        (
+            lambda d: with_runs(d, wall_seconds="3"),
+            "must give the wall_seconds of each run as a num",
+        ),
+        (lambda d: with_runs(d, wall_seconds=math.nan), "must give the wall_seconds of each run"),
+        (lambda d: with_runs(d, config="{"), "the config of each run must have a schedule"),
+        (
+            lambda d: with_runs(d, config='{"schedule": 7}'),
+            "must have a schedule with epochs, batch",
+        ),
+        (
+            lambda d: with_runs(d, config='{"schedule": {"epochs": 1, "batch_size": 1}}'),
+            "the config of each run must have dataset",
+        ),
     ],
 )
 def test_what_does_not_keep_to_the_schema_is_refused(summary, tmp_path, damage, fault):
@@ -132,6 +162,13 @@ def test_what_does_not_keep_to_the_schema_is_refused(summary, tmp_path, damage, 
     with pytest.raises(ResultError, match="x.nc does not keep to the schema") as caught:
         files.load_summary(tmp_path / "x.nc")
     assert fault in str(caught.value) and "\n" not in str(caught.value)
+
+
+def with_runs(summary, **attributes):
+    """The summary, with other attributes of its last run."""
+    runs = json.loads(summary.attrs["runs"])
+    runs[-1] |= attributes
+    return summary.assign_attrs(runs=json.dumps(runs))
 
 
 def test_every_variable_of_the_schema_says_what_it_is(summary):
@@ -169,7 +206,9 @@ def test_altered_numbers_contradict_others_and_are_not_vouched_for(file, name):
     altered = xr.full_like(summary[name], 0.42 if "auc" in name or "undefined" in name else 42)
     result_files.save(summary.assign({name: altered}), file)
     before = file.read_bytes()
-    with pytest.raises(ResultError, match="contradicts itself: .* does not follow from the rest"):
+    with pytest.raises(
+        ResultError, match=r"\.nc: it contradicts itself: .* does not follow from the rest"
+    ):
         verify.verify(file, "cpu", progress=False)
     assert file.read_bytes() == before
 

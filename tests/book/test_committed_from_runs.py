@@ -170,7 +170,7 @@ def test_differences_are_relative_and_see_what_is_not_a_number(kept, summary):
     np.testing.assert_allclose(found, (0.5, 0.2), rtol=1e-6)
     moved["slice_own"][0, 0, 0] = np.nan
     assert first_epoch.largest_differences(summary, moved)[0] == np.inf
-    with pytest.raises(ResultError, match="slice_train_loss has shape"):
+    with pytest.raises(ValueError, match="slice_train_loss has shape"):
         first_epoch.largest_differences(summary, part.isel(slice_train_step=slice(2)))
 
 

@@ -62,6 +62,15 @@ def test_another_form_is_refused(file):
     for altered, fault in (
         (table.drop_vars("moved"), "expected moved .*`make results` writes it anew"),
         (table.assign_attrs(kind="class_srel"), "its kind is 'class_srel'"),
+        (table.assign(moved=table.family), "moved is <U"),
+        (table.assign(verdict=table.moved), "verdict is float64"),
+        (table.assign(passed=table.passed * 1.0), "passed is float64"),
+        (table.drop_vars("check"), "expected the coordinate check to be"),
+        (table.drop_vars("row"), "expected the names of the settings"),
+        (
+            table.assign_coords(bound=["low", "low"]),
+            "expected the coordinate bound to be low, high",
+        ),
     ):
         result_files.save(altered, file)
         with pytest.raises(ResultError, match=fault):
@@ -102,8 +111,13 @@ def test_rows_and_config_belong_together(file):
     config = json.loads(table.attrs["config"])
     config["settings"][0]["colour"] = "red"
     other = table.assign_attrs(config=json.dumps(config))
-    with pytest.raises(ResultError, match="another version of srel_core: see 'colour'"):
-        some_settings.settings_of(other)
+    result_files.save(other, file)
+    said = "regression.nc: its config is of another version of srel_core: see 'colour'"
+    with pytest.raises(ResultError, match=said):
+        verify.verify(file)
+    for config in ("{}", "7", "[" * 99999, '{"settings": [7]}'):
+        with pytest.raises(ValueError, match="its config gives no settings"):
+            some_settings.settings_of(table.assign_attrs(config=config))
     setting = regression_settings("smoke")[0]
-    with pytest.raises(ResultError, match="its rows are not those of its settings"):
+    with pytest.raises(ValueError, match="its rows are not those of its settings"):
         some_settings.largest_difference(table.isel(row=slice(1, None)), [setting])

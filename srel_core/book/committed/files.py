@@ -46,7 +46,8 @@ def refuse_changes(commits: Iterable[str]) -> None:
 
 
 def load_summary(path: Path) -> "xr.Dataset":
-    """A summary, whole. ResultError if it is absent, damaged, or not to the schema."""
+    """A summary, whole. ResultError if it is absent, damaged, without a digest, or not to the
+    schema."""
     dataset = result_files.load(path)
     check(dataset, path.name)
     return dataset

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srel_core.experiments.result_files import ResultError
 from srel_core.statistics import by_class
 
 if TYPE_CHECKING:
@@ -57,7 +56,8 @@ def slice_of(run: "xr.Dataset") -> "xr.Dataset":
 
 
 def largest_differences(kept: "xr.Dataset", anew: "xr.Dataset") -> tuple[float, float]:
-    """Largest relative difference of the first checkpoint, and of the losses."""
+    """Largest relative difference of the first checkpoint, and of the losses. ValueError for
+    slices of different shapes."""
     checkpoint = [_difference(kept, anew, name) for name in ("slice_own", "slice_matrix")]
     return max(checkpoint), _difference(kept, anew, "slice_train_loss")
 
@@ -66,7 +66,7 @@ def _difference(kept: "xr.Dataset", anew: "xr.Dataset", name: str) -> float:
     new = anew[name].values.astype(np.float32).astype(np.float64)
     old = kept[name].transpose(*anew[name].dims).values.astype(np.float64)
     if old.shape != new.shape:
-        raise ResultError(f"{name} has shape {new.shape} now, not {old.shape}")
+        raise ValueError(f"{name} has shape {new.shape} now, not {old.shape}")
     equal = (old == new) | (np.isnan(old) & np.isnan(new))
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(equal, 0, np.abs(new - old) / np.maximum(np.abs(old), np.abs(new)))

@@ -32,13 +32,15 @@ VARIABLES = MEASURED | {
 """The schema: MEASURED is as in `Judgement`, with NaN in what hangs on a break where there is none;
 `passed` has the answers of `CHECKS` in their order, `verdict` them in words."""
 
+_TEXTS, _TRUTHS = ("family", "pairs", "verdict"), ("passed", "resolved")
+_COORDINATES = {"bound": ("low", "high"), "estimate": ("mean", "low", "high"), "check": CHECKS}
 _OF_A_BREAK = ("break_step", "break_at", "slopes", "drift", "break_interval")
 _FINITE = ("moved", "start", "plateau", "to_tangent", "to_linear")
 
 
 def load(folder: str | Path | None = None) -> "xr.Dataset | None":
-    """The committed file, or None if there is none. ResultError if it is not to the schema, or says
-    what does not follow from its numbers."""
+    """The committed file, or None if there is none. ResultError if it is damaged, without a digest
+    or not to the schema, or says what does not follow from its numbers."""
     path = committed_dir(folder) / FILE
     return load_file(path) if path.is_file() else None
 
@@ -65,6 +67,14 @@ def _fault_of_form(dataset: "xr.Dataset") -> str:
     for variable, dims in VARIABLES.items():
         if variable not in dataset or dataset[variable].dims != dims:
             return f"expected {variable} {dims}"
+        kind = "U" if variable in _TEXTS else "b" if variable in _TRUTHS else "f"
+        if dataset[variable].dtype.kind != kind:
+            return f"{variable} is {dataset[variable].dtype}"
+    for coordinate, values in _COORDINATES.items():
+        if coordinate not in dataset.coords or {*dataset[coordinate].values.tolist()} != {*values}:
+            return f"expected the coordinate {coordinate} to be {', '.join(values)}"
+    if "row" not in dataset.coords or dataset.row.dtype.kind != "U":
+        return "expected the names of the settings as the coordinate row"
     if tuple(dataset.check.values) != CHECKS:
         return f"its checks are {', '.join(map(str, dataset.check.values))}"
     return ""

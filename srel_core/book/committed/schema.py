@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from srel_core.book.published.numbers import DEFINITIONS
 from srel_core.experiments import result_files
 from srel_core.statistics.by_class import Reduce
 
@@ -25,9 +26,12 @@ KIND = "class_srel_summary"
 
 AGGREGATES: tuple[Reduce, ...] = ("mean", "ratio_of_means", "median")
 _RUN_ATTRIBUTES = (
-    "config", "code_digest", "created", "commit", "device", "threads", "wall_seconds",
+    "config", "code_digest", "created", "commit", "device", "threads",
     "data_source", "data_checksum", "test_checksum", "python", "torch",
 )  # fmt: skip
+# What the tables of the book tell of a config.
+_SETTINGS = ("dataset", "seed", "images_per_class", "probes_per_class")
+_OF_THE_SCHEDULE = ("epochs", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,13 @@ _COORDINATES = (
 )  # fmt: skip
 
 
+# What is looked up by name.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "aggregate": AGGREGATES, "rule": ("adam:1e-4", "sgd:1e-4", "tangent"), "bound": ("low", "high"),
+    "divergence": ("kl", "l2_logits"), "definition": DEFINITIONS,
+}  # fmt: skip
+
+
 def check(dataset: "xr.Dataset", name: str = "the summary") -> None:
     """ResultError, in one line, unless this is a summary that keeps to the schema, with numbers
     that can be what they are said to be."""
@@ -156,11 +167,41 @@ def _fault_of_form(dataset: "xr.Dataset") -> str:
             return f"{variable} has dimensions {dataset[variable].dims}, not {dims}"
         if dataset[variable].dtype != np.float32:
             return f"{variable} is {dataset[variable].dtype}, not float32"
-    runs = json.loads(dataset.attrs.get("runs", "[]"))
-    lacking = [a for run in runs for a in _RUN_ATTRIBUTES if a not in run]
-    if lacking or len(runs) != dataset.sizes["seed"]:
-        return f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} of each seed"
+    for coordinate, wanted in _NAMES.items():
+        if lacking := [n for n in wanted if n not in dataset[coordinate].values.tolist()]:
+            return f"the coordinate {coordinate} has no {lacking[0]!r}"
+    lowest = dataset.ladder.values[dataset.rung.values == "as published"].tolist()
+    if {*lowest} != {*DEFINITIONS}:
+        return f"a rung 'as published' is expected in the ladder of {' and '.join(DEFINITIONS)}"
+    runs = parsed(dataset.attrs.get("runs"))
+    if not isinstance(runs, list) or len(runs) != dataset.sizes["seed"]:
+        return f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} and wall_seconds of each seed"
+    return next(filter(None, map(_fault_of_run, runs)), "")
+
+
+def _fault_of_run(run: Any) -> str:
+    if not isinstance(run, dict):
+        return "`runs` must give the attributes of each seed's run by name"
+    if lacking := [name for name in _RUN_ATTRIBUTES if not isinstance(run.get(name), str)]:
+        return f"`runs` must give the {lacking[0]} of each run as text"
+    seconds = run.get("wall_seconds")
+    if not isinstance(seconds, int | float) or not 0 <= seconds < np.inf:
+        return "`runs` must give the wall_seconds of each run as a number"
+    config = parsed(run["config"])
+    schedule = config.get("schedule") if isinstance(config, dict) else None
+    if not isinstance(schedule, dict) or not {*_OF_THE_SCHEDULE} <= {*schedule}:
+        return f"the config of each run must have a schedule with {', '.join(_OF_THE_SCHEDULE)}"
+    if lacking := [name for name in _SETTINGS if name not in config]:
+        return f"the config of each run must have {lacking[0]}"
     return ""
+
+
+def parsed(text: object) -> Any:
+    """What a JSON text says; None for what is none."""
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _fault_of_numbers(dataset: "xr.Dataset") -> str:

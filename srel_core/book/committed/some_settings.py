@@ -7,7 +7,6 @@ seed, rate or initialisation.
 """
 
 import hashlib
-import json
 import tempfile
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srel_core.book.committed.regression_file import MEASURED
+from srel_core.book.committed.schema import parsed
 from srel_core.book.committed.write_regression import table
 from srel_core.book.regression.rows import judged_rows
 from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.regression.settings import describe
-from srel_core.experiments.result_files import ResultError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,13 +30,16 @@ _SETTINGS = 3
 
 
 def settings_of(dataset: "xr.Dataset") -> list[RegressionExperiment]:
-    """The settings whose rows a committed file holds. ResultError for those of another version."""
-    settings = json.loads(dataset.attrs["config"])["settings"]
+    """The settings whose rows a committed file holds. ValueError for those of another version."""
+    config = parsed(dataset.attrs["config"])
+    settings = config.get("settings") if isinstance(config, dict) else None
+    if not isinstance(settings, list) or not all(isinstance(s, dict) for s in settings):
+        raise ValueError("its config gives no settings")
     known = {field.name for field in fields(RegressionExperiment)}
     for setting in settings:
         if set(setting) != known:
             name = sorted(set(setting) ^ known)[0]
-            raise ResultError(f"this config is of another version of srel_core: see {name!r}")
+            raise ValueError(f"its config is of another version of srel_core: see {name!r}")
     return [RegressionExperiment(**_with_tuples(setting)) for setting in settings]
 
 
@@ -54,14 +56,14 @@ def chosen(settings: list[RegressionExperiment], code: str) -> list[RegressionEx
 def largest_difference(kept: "xr.Dataset", settings: list[RegressionExperiment]) -> float:
     """Run these settings again, and compare with the rows of a committed file what was measured.
 
-    ResultError if a setting has other rows there.
+    ValueError if a setting has other rows there.
     """
     with tempfile.TemporaryDirectory(prefix="srel-verify-") as folder:
         anew = table(judged_rows({setting: setting.run(folder) for setting in settings}))
     names = {describe(setting) for setting in settings}
     rows = [str(row) for row in kept.row.values if str(row).partition(" [")[0] in names]
     if sorted(rows) != sorted(map(str, anew.row.values)):
-        raise ResultError(f"its rows are not those of its settings: see {', '.join(sorted(names))}")
+        raise ValueError(f"its rows are not those of its settings: see {', '.join(sorted(names))}")
     old = kept.sel(row=anew.row)
     if any((old[name] != anew[name]).any() for name in ("family", "pairs", "resolved")):
         return np.inf

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from srel_core.book.committed import regression_file
 from srel_core.book.committed.files import runs_of
-from srel_core.experiments import result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.training import Schedule
@@ -14,18 +13,21 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def experiment_of(config: dict[str, Any]) -> ClassExperiment:
-    """The experiment that a run's parsed config describes."""
+def experiment_of(config: Any) -> ClassExperiment:
+    """The experiment that a parsed config describes. ValueError for one of another version."""
     fields = {f.name for f in dataclasses.fields(ClassExperiment)}
+    if not isinstance(config, dict):
+        raise ValueError("its config is none")
     if set(config) != fields:
         name = sorted(set(config) ^ fields)[0]
-        raise result_files.ResultError(
-            f"this config is of another version of srel_core: see {name!r}"
-        )
+        raise ValueError(f"its config is of another version of srel_core: see {name!r}")
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
     }
-    return ClassExperiment(**given | {"schedule": Schedule(**config["schedule"])})
+    try:
+        return ClassExperiment(**given | {"schedule": Schedule(**config["schedule"])})
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"its config is of another version of srel_core: {error}") from error
 
 
 def present_code(committed: "xr.Dataset") -> str:
@@ -35,7 +37,7 @@ def present_code(committed: "xr.Dataset") -> str:
         return RegressionExperiment().code
     try:
         return experiment_of(runs_of(committed)[0]["config"]).code
-    except (result_files.ResultError, ValueError):
+    except ValueError:
         return ""
 
 
@@ -48,4 +50,5 @@ def standing(committed: "xr.Dataset") -> Standing:
     attributes, code = committed.attrs, present_code(committed)
     if attributes["code_digest"] == code:
         return "current"
-    return "verified" if attributes.get("verified_code_digest") == code else "stale"
+    stamped = all(isinstance(attributes.get(f"verified_{name}"), str) for name in ("on", "commit"))
+    return "verified" if stamped and attributes.get("verified_code_digest") == code else "stale"

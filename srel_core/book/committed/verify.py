@@ -8,7 +8,8 @@ of a data set the first epoch of the first seed (`first_epoch`), on regression s
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from srel_core.book.committed import files, first_epoch, regression_file, some_s
 from srel_core.book.committed.consistency import contradiction
 from srel_core.experiments import provenance, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
+from srel_core.experiments.datasets import DataError
 from srel_core.experiments.result_files import ResultError
 
 if TYPE_CHECKING:
@@ -34,12 +36,13 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> str:
     for images that are not there.
     """
     kind = result_files.attributes(path)["kind"]
-    if kind == regression_file.KIND:
-        committed = regression_file.load_file(path)
-        agreement = _verify_regression(path.name, committed)
-    else:
-        committed = files.load_summary(path)
-        agreement = _verify_summary(path.name, committed, device, progress)
+    on_regression = kind == regression_file.KIND
+    committed = regression_file.load_file(path) if on_regression else files.load_summary(path)
+    with _named(path.name):
+        if on_regression:
+            agreement = _verify_regression(committed)
+        else:
+            agreement = _verify_summary(committed, device, progress)
     stamp = {
         "verified_code_digest": standing.present_code(committed),
         "verified_on": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -49,9 +52,20 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> str:
     return agreement
 
 
-def _verify_summary(name: str, summary: "xr.Dataset", device: str, progress: bool) -> str:
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Whatever is said of the file begins with its name."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    except (ResultError, ValueError) as error:
+        raise ResultError(f"{name}: {error}: it stays as it is") from error
+
+
+def _verify_summary(summary: "xr.Dataset", device: str, progress: bool) -> str:
     if fault := contradiction(summary):
-        raise ResultError(f"{name} contradicts itself: {fault}: it stays as it is")
+        raise ResultError(f"it contradicts itself: {fault}")
     first = files.runs_of(summary)[0]
     whole = standing.experiment_of(first["config"])
     experiment = shortened(whole, summary.sizes["slice_train_step"])
@@ -60,32 +74,32 @@ def _verify_summary(name: str, summary: "xr.Dataset", device: str, progress: boo
     for checksum in ("data_checksum", "test_checksum"):
         if run.attrs[checksum] != first[checksum]:
             raise ResultError(
-                f"{name}: the images at hand are not those it was made from ({checksum} "
-                f"{run.attrs[checksum][:12]}, not {first[checksum][:12]}): it stays as it is"
+                f"the images at hand are not those it was made from ({checksum} "
+                f"{run.attrs[checksum][:12]}, not {first[checksum][:12]})"
             )
     checkpoint, losses = first_epoch.largest_differences(summary, first_epoch.slice_of(run))
     words = f"S_rel and own to {checkpoint:.1e}, losses to {losses:.1e}"
     words += _made_with(first, run.attrs)
     allowed = first_epoch.TOLERANCE
     if not (checkpoint <= allowed[0] and losses <= allowed[1]):
-        raise _other_numbers(name, words, f"{allowed[0]:g} and {allowed[1]:g} are")
+        raise _other_numbers(words, f"{allowed[0]:g} and {allowed[1]:g} are")
     return words
 
 
-def _verify_regression(name: str, table: "xr.Dataset") -> str:
+def _verify_regression(table: "xr.Dataset") -> str:
     settings = some_settings.settings_of(table)
     again = some_settings.chosen(settings, standing.present_code(table))
     difference = some_settings.largest_difference(table, again)
     words = f"{len(again)} of {len(settings)} settings to {difference:.1e}"
     if not difference <= some_settings.TOLERANCE:
-        raise _other_numbers(name, words, f"{some_settings.TOLERANCE:g} is")
+        raise _other_numbers(words, f"{some_settings.TOLERANCE:g} is")
     return words
 
 
-def _other_numbers(name: str, found: str, allowed: str) -> ResultError:
+def _other_numbers(found: str, allowed: str) -> ResultError:
     return ResultError(
-        f"{name}: the present code gives other numbers ({found}), where {allowed} allowed: it "
-        "stays as it is; compute it anew"
+        f"the present code gives other numbers ({found}), where {allowed} allowed, and it must be "
+        "computed anew"
     )
 
 

@@ -23,6 +23,7 @@ from srel_core.book.published.reading import published_reading
 from srel_core.experiments import provenance, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.datasets import DataError
+from srel_core.experiments.expected import class_result
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
 from srel_core.statistics import by_class
@@ -200,16 +201,35 @@ def write_summary(
     """Write the committed file of a data set from these kept runs; its path.
 
     commit: that of the code which writes; None asks git. ResultError if it has changes that are
-    not committed, or a run was computed with some.
+    not committed, or a run was computed with some, or a file is no such run; ValueError for runs
+    that do not belong together.
     """
-    runs = [result_files.load(path) for path in paths]
+    paths = list(paths)
+    runs = [_run_at(path) for path in paths]
     refuse_changes([commit or provenance.commit(), *(run.attrs["commit"] for run in runs)])
-    summary = summary_of(runs)
+    try:
+        summary = summary_of(runs)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(path.name for path in paths)}: {error}") from error
     experiment = experiment_of(runs_of(summary)[0]["config"])
     images = runs[0].attrs["data_checksum"] if experiment.dataset.startswith("folder:") else ""
     path = committed_dir(folder) / file_name(experiment.name, images)
     result_files.save(summary, path)
     return path
+
+
+def _run_at(path: Path) -> "xr.Dataset":
+    """A kept run. ResultError for any other result."""
+    run = result_files.load(path)
+    try:
+        e = experiment_of(schema.parsed(run.attrs["config"]))
+    except ValueError as error:
+        raise ResultError(f"{path} is no run to summarise: {error}") from error
+    code = run.attrs["code_digest"]
+    fault = class_result(e.config, code, e.schedule, e.rules, e.divergences).fault(run)
+    if fault:
+        raise ResultError(f"{path} is no run to summarise: {fault}")
+    return run
 
 
 def paper_summaries(
