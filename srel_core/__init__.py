@@ -29,9 +29,8 @@ To add a divergence: a record in `divergence`; a step rule: `rules`; a data set:
 """
 
 from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in typing, which takes longer to load than all that is here
 if TYPE_CHECKING:
     from srel_core.divergence import DIVERGENCES
     from srel_core.measurement import Influence, influence
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from srel_core.statistics.by_class import class_matrix, same_class_auc
     from srel_core.statistics.phases import NoBreakError, TwoPhaseFit, fit_two_phase
     from srel_core.tangent import tangent_influence
-
-__version__ = version("srel-core")
 
 __all__ = [
     "DIVERGENCES",
@@ -74,6 +71,9 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        # Takes longer to load than all the rest.
+        return import_module("importlib.metadata").version("srel-core")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

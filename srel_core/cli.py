@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from srel_core import __version__
 from srel_core.experiments.files import ResultError
 from srel_core.experiments.terminal import drop_output, plain, system_error
 
@@ -29,26 +28,46 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: errors are one line on stderr, with a code scripts can use."""
     # Read when torch is loaded: threads that wait for work leave their core to other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    interruptions: list[int] = []
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to interrupt
+        _listen(interruptions)
         warnings.showwarning = lambda message, *_, **__: _say(str(message))
         code = srel.main(arguments, prog_name="srel", standalone_mode=False)
-    except click.ClickException as error:
-        code = _fail(error.format_message(), 2)
-    except ValueError as error:
-        code = _fail(str(error), 2)
-    except ModuleNotFoundError as error:
-        code = _fail(f"{error.name} {_ABSENT}", 1)
-    except (KeyboardInterrupt, click.Abort):
-        code = _fail("interrupted; the same command goes on from the last saved checkpoint", 130)
-    except ResultError as error:
-        code = _fail(str(error), 1)
-    except OSError as error:
-        drop_output()
-        code = _fail(system_error(error), 1)
-    except (MemoryError, ImportError, RuntimeError) as error:
-        code = _fail(system_error(error), 1)
+    except BaseException as error:
+        code = _fail(*_explained(error, bool(interruptions)))
     sys.exit(code)
+
+
+def _listen(interruptions: list[int]) -> None:
+    """Raise KeyboardInterrupt at a signal that asks for the end, and remember it: libraries that
+    are being loaded make other errors of it."""
+
+    def interrupt(number: int, _: object) -> None:
+        interruptions.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # the latter is a scheduler's way
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
+def _explained(error: BaseException, interrupted: bool) -> tuple[str, int]:
+    """A line, and an exit code. What is nobody's fault but ours is raised."""
+    if interrupted or isinstance(error, KeyboardInterrupt | click.Abort):
+        return "interrupted; the same command goes on from the last saved checkpoint", 130
+    if isinstance(error, click.ClickException):
+        return error.format_message(), 2
+    if isinstance(error, ValueError):
+        return str(error), 2
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} {_ABSENT}", 1
+    if isinstance(error, ResultError):
+        return str(error), 1
+    if isinstance(error, OSError):
+        drop_output()
+    if isinstance(error, OSError | MemoryError | ImportError | RuntimeError):
+        return system_error(error), 1
+    raise error
 
 
 def _say(message: str) -> None:
@@ -88,7 +107,7 @@ _results_dir = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="srel")
+@click.version_option(package_name="srel-core", prog_name="srel")
 def srel() -> None:
     """Measure the local elasticity S_rel of a network while it trains.
 

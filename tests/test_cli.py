@@ -201,6 +201,61 @@ def test_an_interruption_while_libraries_are_loaded_gets_one_line(tmp_path):
     assert "srel: error: interrupted" in said
 
 
+INTERRUPTED_BY_AN_IMPORT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.{signal})
+sys.meta_path.insert(0, Finder())
+from srel_core.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "name", ["srel_core.cli", "click", "click.core", "torch", "numpy._core._multiarray_umath"]
+)
+def test_an_interruption_by_any_import_gets_one_line(name, number):
+    done = program(INTERRUPTED_BY_AN_IMPORT.format(name=name, signal=number), "env")
+    assert done.returncode == 130 and done.stderr.strip().count("\n") == 0, done.stderr
+    assert done.stderr.strip().startswith("srel: error: interrupted; ")
+
+
+def test_interruptions_while_one_is_dealt_with_add_nothing(tmp_path):
+    again = """
+import os, signal
+import srel_core.cli as cli
+def _say(message):
+    os.kill(os.getpid(), signal.SIGINT)
+cli._say = _say
+def call(*_, **__):
+    os.kill(os.getpid(), signal.SIGINT)
+cli.srel.main = call
+from srel_core.__main__ import main
+main()
+"""
+    done = program(again)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_in_the_background_of_a_shell_interruptions_are_not_heard():
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    interrupted = INTERRUPTED_BY_AN_IMPORT.format(name="torch", signal="SIGINT")
+    done = program(ignoring + interrupted.strip(), "env")
+    assert done.returncode == 0 and "torch: " in done.stdout and not done.stderr
+
+
+def test_what_is_nobodys_fault_but_ours_is_not_hidden(monkeypatch):
+    def broken(*_, **__):
+        raise AttributeError("ours")
+
+    monkeypatch.setattr("srel_core.experiments.provenance.environment", broken)
+    with pytest.raises(AttributeError, match="ours"):
+        main(["env"])
+
+
 def test_env_and_version():
     assert "torch: " in srel("env").stdout
     assert srel_core.__version__ in srel("--version").stdout

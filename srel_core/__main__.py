@@ -1,0 +1,37 @@
+"""`srel`, and `python -m srel_core`: interrupted at any moment, it says so in one line."""
+
+import os
+import signal
+from collections.abc import Callable
+
+
+def main() -> None:
+    """The command line. Loading it takes a while, in which no traceback is of use to anybody."""
+    _on_interruption(_leave)
+    try:
+        from srel_core.cli import main as command
+
+        command()
+    except KeyboardInterrupt:  # once more, while the first was being dealt with
+        _end()
+    finally:
+        _on_interruption(_end)  # threads that are still at work are not waited for
+
+
+def _on_interruption(handler: Callable[..., object]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # in the background, of some shells
+            signal.signal(number, handler)
+
+
+def _leave(*_: object) -> None:
+    os.write(2, b"srel: error: interrupted; nothing had been begun\n")
+    _end()
+
+
+def _end(*_: object) -> None:
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    main()
