@@ -2,8 +2,8 @@
 
 The obvious way takes a sample at a time: copy the model, take one step of a torch optimizer,
 predict the sample and all probes; for the limit, one forward derivative along the gradient. It is
-timed on one sample after a first call, and so is each measurement; the ratio is the time of the
-measurement over that of the obvious way for all samples. Vision models have random weights and
+timed on one sample after a first call, the measurement at its first call in a process of its own;
+the ratio is its time over that of the obvious way for all samples. Vision models have random weights and
 images of 224×224, the LSTM and the small GPT random tokens. ResNet-50 is measured once more with
 more samples and probes, where the predictions before the steps, which the obvious way leaves out,
 count little. The obvious way does not ask whether rounding drowns the change.

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -26,6 +28,7 @@ results_dir: str = ""  # as in every chapter; here nothing is kept
 benchmarks_dir: str = ""  # where the benchmarks' results are; empty: those of the book
 
 # %% tags=["hide-input"]
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -358,13 +361,86 @@ Markdown(
 )
 
 # %% [markdown]
+# ## Models of the size that people use
+#
+# The ways above are for small networks, and none of them is taken for a large one: there, as for any
+# module that they do not know, the user's own model takes each step and predicts. The table compares this,
+# with no option set, with the *obvious way*: for one sample after another copy the model, step it by a
+# `torch.optim` optimizer and predict (for the limit: one forward derivative). The obvious way predicts
+# nothing before the step and does not ask whether rounding drowns the change; where it does, `srel_core`
+# computes a derivative along the step, or in float64, which takes longer.
+
+# %% tags=["hide-input"]
+real = benchmark("real_models", results)
+rows = [
+    [
+        name, measured["samples"], measured["probes"],
+        *(f"{measured[way]['ratio']:.2f} ({measured[way]['seconds']:.1f} s)" for way in ("sgd", "adam", "tangent")),
+        f"{max(measured[way]['peak_bytes'] for way in ('sgd', 'adam', 'tangent')) / 2**30:.1f}",
+    ]
+    for name, measured in real["models"].items()
+]  # fmt: skip
+Markdown(
+    table(
+        [
+            "model",
+            "samples",
+            "probes",
+            "SGD 1e-4",
+            "fresh Adam",
+            "tangent limit",
+            "peak memory (GiB)",
+        ],
+        rows,
+    )
+    + "\n\nTime over that of the obvious way, and time; below 1 is faster. "
+    f"{real['environment']['device'].replace('(R)', '')}, {real['threads']} threads."
+)
+
+# %% [markdown]
+# ## On a GPU
+#
+# There `influence` takes all samples at once (`method="stacked"`): each layer is one batched product of
+# matrices. A test holds the number of operations that it launches for the published measurement to 600,
+# for any number of samples, and their multiply-adds to 1.25 times those that no way can save.
+
+# %% tags=["hide-input"]
+on_gpus = {
+    path.parent.name: json.loads(path.read_text("utf8"))
+    for path in sorted(results.glob("*/gpu_check.json"))
+}
+rows = [
+    [
+        name, found["environment"]["device"],
+        *(f"{found['parts']['published']['ratio'][rule]:.0f}×" for rule in ("adam", "sgd_1e-4", "tangent")),
+        f"{1e3 * found['parts']['published']['seconds']['adam']:.0f} ms",
+        f"{1e3 * found['parts']['published']['floor_seconds']:.1f} ms",
+    ]
+    for name, found in on_gpus.items()
+]  # fmt: skip
+Markdown(
+    table(
+        [
+            "machine",
+            "device",
+            "fresh Adam",
+            "SGD 1e-4",
+            "tangent limit",
+            "time, fresh Adam",
+            "floor",
+        ],
+        rows,
+    )
+    if rows
+    else "No measurement on a GPU is among the results: `make gpu-check NAME=…` makes one, in under 8 minutes."
+)
+
+# %% [markdown]
 # ## On other machines
 #
 # A ratio depends on both programs and on the machine. The table compares the benchmarks on other machines,
 # each in a folder next to the results (`make bench BENCH_RESULTS=benchmarks/results/NAME`), at the commits
-# named; where a program or a benchmark has changed since, so may have the numbers. None of the machines had a
-# GPU: the way that takes several samples at once (`method="stacked"`), which `influence` uses there, is
-# checked by tests on a CPU and has not been measured on a GPU.
+# named; where a program or a benchmark has changed since, so may have the numbers.
 
 # %% tags=["hide-input"]
 COMPARED = ("cost_model", "published_measurement", "dense_networks")

@@ -46,6 +46,8 @@ class Influence:
                     how it was computed, where the way looks at layers at all
     gradients       "float64", or "model" for those in the model's own precision
     checked         how the numbers were held to the definition
+    cause           what spoke against a fast way, in words; empty where one was taken or none asked
+                    for
     """
 
     change: Mapping[str, Tensor]
@@ -61,6 +63,7 @@ class Influence:
     gradients: str
     checked: str
     layers: Mapping[str, str]
+    cause: str
 
     @classmethod
     def of(cls, measured: Measured) -> "Influence":
@@ -74,7 +77,7 @@ class Influence:
             same_input=task.same_input,
             in_float64=found.in_float64, by_derivative=found.by_derivative,
             method=measured.method, gradients=measured.gradients, checked=measured.checked,
-            layers=measured.layers,
+            layers=measured.layers, cause=measured.cause,
         )  # fmt: skip
 
     def s_rel(self, divergence: str) -> Tensor:

@@ -9,7 +9,7 @@ held to the definition at a few samples. Where it does not agree, the measuremen
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -70,7 +70,8 @@ class Options:
 @dataclass(frozen=True)
 class Measured:
     """A finished measurement: what was collected, the predictions before (I, ..., C) in float64,
-    the way that was taken and how each layer was computed, and how it was checked."""
+    the way that was taken and how each layer was computed, how it was checked, and what spoke
+    against a fast way."""
 
     task: Task
     collected: Collected
@@ -79,6 +80,7 @@ class Measured:
     checked: str
     gradients: str
     layers: Mapping[str, str] = field(default_factory=dict)
+    cause: str = ""
 
 
 def measure(
@@ -136,7 +138,7 @@ class _Measurement:
                 return found or self._again(method)
         if cause and self.options.method not in ("auto", "loop", "direct"):
             warn_user(f"method={self.options.method!r} does not apply to this model: {cause}")
-        return self._directly(method)
+        return replace(self._directly(method), cause=cause or "")
 
     def _way(self) -> tuple[str, str | None]:
         """The way to take, and what speaks against a fast one."""

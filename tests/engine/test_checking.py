@@ -78,6 +78,7 @@ def test_an_error_within_a_fast_way_is_answered_by_the_definition(monkeypatch):
     want = measured("direct", sc.SGD(1e-2))
     got = measured("auto", sc.SGD(1e-2))  # without a word: the way is ours to choose
     assert got.method == "direct" and torch.equal(got.change["kl"], want.change["kl"])
+    assert got.cause == "RuntimeError: of a kernel" and want.cause == ""
     with pytest.warns(RuntimeWarning, match="'low_rank' does not apply.*RuntimeError: of a kernel"):
         measured("low_rank", sc.SGD(1e-2))
 
