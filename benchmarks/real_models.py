@@ -3,10 +3,10 @@
 The obvious way takes a sample at a time: copy the model, take one step of a torch optimizer,
 predict the sample and all probes; for the limit, one forward derivative along the gradient. It is
 timed on one sample after a first call, the measurement at its first call in a process of its own;
-the ratio is its time over that of the obvious way for all samples. Vision models have random weights and
-images of 224×224, the LSTM and the small GPT random tokens. ResNet-50 is measured once more with
-more samples and probes, where the predictions before the steps, which the obvious way leaves out,
-count little. The obvious way does not ask whether rounding drowns the change.
+the ratio is its time over that of the obvious way for all samples. Vision models have random
+weights and images of 224×224, the LSTM and the small GPT random tokens. ResNet-50 is measured once
+more with more samples and probes, where the predictions before the steps, which the obvious way
+leaves out, count little. The obvious way does not ask whether rounding drowns the change.
 
 Run as `python benchmarks/real_models.py [--models NAME …]`.
 """
@@ -16,7 +16,8 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from _processes import in_fresh_process
 from torch import nn
 from torch.func import functional_call, grad, jvp
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import srel_core as sc
 from srel_core.experiments.provenance import environment
@@ -99,21 +101,26 @@ def loss_of(predictions: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(predictions.flatten(0, -2), y.flatten())
 
 
+@contextmanager
+def _no_fused_kernels(model: nn.Module) -> Iterator[None]:
+    recurrent = isinstance(model, LastOfLSTM)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of its own scripts and of devices
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=not recurrent):
+            torch.backends.mha.set_fastpath_enabled(False)
+            yield
+            torch.backends.mha.set_fastpath_enabled(True)
+
+
 def obvious(way: str, model: nn.Module, x: Any, y: Any, probes: Any) -> None:
     """The obvious way for the first sample."""
     x, y = x[:1], y[:1]
     if way == "tangent":
-        weights = {n: p.detach() for n, p in model.named_parameters()}
-        # without the fused kernels, which have no forward derivative
-        plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
-        recurrent = torch.backends.mkldnn.flags(enabled=not isinstance(model, LastOfLSTM))
-        with warnings.catch_warnings(), plain, recurrent:
-            warnings.simplefilter("ignore")  # torch's, of its own scripts and of devices
-            torch.backends.mha.set_fastpath_enabled(False)
+        with _no_fused_kernels(model):  # which have no forward derivative
+            weights = {n: p.detach() for n, p in model.named_parameters()}
             down = grad(lambda w: loss_of(functional_call(model, w, (x,)), y))(weights)
             along = lambda w: functional_call(model, w, (torch.cat([probes, x]),))  # noqa: E731
             jvp(along, (weights,), (down,))
-            torch.backends.mha.set_fastpath_enabled(True)
         return
     stepped = copy.deepcopy(model)
     optimizer = RULES[way][1](stepped.parameters())
@@ -160,18 +167,18 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=_results.positive, default=torch.get_num_threads())
     options = parser.parse_args()
-    result: dict[str, Any] = {"threads": options.threads, "device": options.device, "models": {}}
+    result: dict[str, Any] = {
+        "threads": options.threads, "device": options.device, "environment": environment(),
+        "models": {},
+    }  # fmt: skip
     for name in options.models:
-        result["models"][name] = {
-            "samples": MODELS[name][1], "probes": MODELS[name][2],
-        }  # fmt: skip
+        of_model: dict[str, Any] = {"samples": MODELS[name][1], "probes": MODELS[name][2]}
         for way in WAYS:
             arguments = (name, way, options.device, options.threads)
-            run = in_fresh_process(one, *arguments, start="spawn")
-            result["models"][name][way] = run
+            of_model[way] = run = in_fresh_process(one, *arguments, start="spawn")
             print(f"{name} {way}: {run['seconds']:.2f} s, {run['ratio']:.2f} of the obvious way")
-    result["environment"] = environment()
-    _results.save(options.write_to, "real_models", result)
+        result["models"][name] = of_model  # a long run: each model is kept as it comes
+        _results.save(options.write_to, "real_models", result)
 
 
 if __name__ == "__main__":
