@@ -149,7 +149,9 @@ class _Run(fx.Interpreter):
             return super().run_node(n)
         operation = operation_of(n, self.module)
         if operation in SHAPES:
-            return self._evaluate(n, {used: self.env[used][0] for used in moved})
+            of_one = self._evaluate(n, {used: self.env[used][0] for used in moved})
+            if not isinstance(of_one, Tensor):  # as the attribute .mT is
+                return of_one
         self.stacked.add(n)
         return self._of_samples(n, operation, moved)
 
