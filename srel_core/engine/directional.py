@@ -7,11 +7,13 @@ with the next term of its error extrapolated away.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward_ad
-from torch import Tensor
+from torch import Tensor, nn
 
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, plain_attention
@@ -96,10 +98,28 @@ def _forward_follows(own: Stepping, some: Inputs) -> bool:
     return True
 
 
+@contextmanager
+def plain_kernels(model: nn.Module) -> Iterator[None]:
+    """Within it attention and recurrent layers run in plain operations: the fused ones have no
+    forward derivative."""
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    backends: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn) if recurrent else ()
+    enabled = [backend.enabled for backend in backends]
+    with plain_attention():
+        try:
+            for backend in backends:
+                backend.enabled = False
+            yield
+        finally:
+            for backend, before in zip(backends, enabled, strict=True):
+                backend.enabled = before
+
+
 def _forward(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
     weights = own.task.weights
     with (
-        torch.no_grad(), plain_attention(), warnings.catch_warnings(), forward_ad.dual_level(),
+        torch.no_grad(), plain_kernels(own.task.model), warnings.catch_warnings(),
+        forward_ad.dual_level(),
         torch.autograd._unsafe_preserve_version_counter(tuple(weights.values())),
     ):  # fmt: skip
         # Forward mode loads torch's own scripted decompositions, which torch itself deprecates.
