@@ -25,6 +25,7 @@ from srel_core.book.figures import table
 from srel_core.book.figures.explorer_data import Explored
 from srel_core.book.figures.ranking import ranking
 from srel_core.book.figures.style import style
+from srel_core.book.figures.words import literal
 
 _FOLDER = Path(__file__).parent
 
@@ -139,7 +140,7 @@ class Explorer:
                 values = explored.s_rel[step, i, 0, :, sample]
                 ranking(axes, values, sample, explored.classes, self.images)
                 name = explored.names[explored.classes[sample]]
-                axes.set_title(f"{rule.label}, on a {name}", loc="left")
+                axes.set_title(f"{rule.label}, on a {literal(name)}", loc="left")
             figure.savefig(file, format="png", metadata={"Software": None})
             plt.close(figure)
         return file.getvalue()
