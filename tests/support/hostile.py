@@ -25,7 +25,9 @@ TEXTS = (
 NAMES = ("$\\frac$ " + TEXTS[0], "_$ " + TEXTS[1] + " \u732b", TEXTS[6] + TEXTS[7] + "$x$")
 """Of three classes, with formulas that are none."""
 EVERYTHING = " ".join(TEXTS)
-_OURS = ("schema", "kind", "config", "code_digest", "level", "runs", "wall_seconds")
+_OURS = (
+    "schema", "kind", "config", "code_digest", "level", "runs", "wall_seconds", "data_checksum",
+)  # fmt: skip
 
 
 def attributes(of: dict) -> dict:
