@@ -73,13 +73,13 @@ def equality(device: str) -> dict[str, Any]:
         y, there = torch.tensor([0, 1, 2, 0]), copy.deepcopy(model).eval().to(device)
         exact = copy.deepcopy(model).eval().double()
         for rule_name, rule in {**RULES, "tangent": None}.items():
+            measure = partial(
+                sc.tangent_influence if rule is None else sc.influence,
+                divergences=("l2_logits",),
+                **({} if rule is None else {"rule": rule}),
+            )
+            want = measure(exact, x.double(), y, probes.double(), method="direct")
             for method in ("auto", "direct") if rule is None else ("auto", "direct", "stacked"):
-                measure = partial(
-                    sc.tangent_influence if rule is None else sc.influence,
-                    divergences=("l2_logits",),
-                    **({} if rule is None else {"rule": rule}),
-                )
-                want = measure(exact, x.double(), y, probes.double(), method="direct")
                 got = measure(there, x, y, probes, method=method)
                 apart = (got.delta - want.delta).norm(dim=2) / want.delta.norm(dim=2)
                 found[f"{name}, {rule_name}, {method}"] = {
@@ -143,25 +143,18 @@ def the_real(device: str) -> dict[str, Any]:
 def a_run(device: str) -> dict[str, Any]:
     if "SREL_DATA" not in os.environ:
         return {"left_out": "SREL_DATA is not set"}
+    command = [sys.executable, "-m", "srel_core", "run", "--profile", "paper"]
     with tempfile.TemporaryDirectory() as results:
-        return _command(
-            ["run", "--profile", "paper", "--dataset", "cifar10"], {"SREL_RESULTS": results}
-        )
+        return _timed([*command, "--dataset", "cifar10"], SREL_RESULTS=results)
 
 
 def the_book(device: str) -> dict[str, Any]:
-    root = Path(__file__).parents[1]
-    started = time.perf_counter()
-    done = subprocess.run(["make", "book", "PROFILE=laptop"], cwd=root, check=False)
-    return {"seconds": time.perf_counter() - started, "exit_status": done.returncode}
+    return _timed(["make", "book", "PROFILE=laptop"])
 
 
-def _command(arguments: list[str], variables: dict[str, str]) -> dict[str, Any]:
-    started = time.perf_counter()
-    main = "from srel_core.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", main, *arguments], env=os.environ | variables, check=False
-    )
+def _timed(command: list[str], **variables: str) -> dict[str, Any]:
+    started, root = time.perf_counter(), Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, env=os.environ | variables, check=False)
     return {"seconds": time.perf_counter() - started, "exit_status": done.returncode}
 
 

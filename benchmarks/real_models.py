@@ -28,9 +28,9 @@ from _processes import in_fresh_process
 from torch import nn
 from torch.func import functional_call, grad, jvp
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import srel_core as sc
+from srel_core.engine.setup.task import plain_attention
 from srel_core.experiments.provenance import environment
 
 RULES = {
@@ -106,10 +106,8 @@ def _no_fused_kernels(model: nn.Module) -> Iterator[None]:
     recurrent = isinstance(model, LastOfLSTM)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, of its own scripts and of devices
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=not recurrent):
-            torch.backends.mha.set_fastpath_enabled(False)
+        with plain_attention(), torch.backends.mkldnn.flags(enabled=not recurrent):
             yield
-            torch.backends.mha.set_fastpath_enabled(True)
 
 
 def obvious(way: str, model: nn.Module, x: Any, y: Any, probes: Any) -> None:
@@ -119,8 +117,8 @@ def obvious(way: str, model: nn.Module, x: Any, y: Any, probes: Any) -> None:
         with _no_fused_kernels(model):  # which have no forward derivative
             weights = {n: p.detach() for n, p in model.named_parameters()}
             down = grad(lambda w: loss_of(functional_call(model, w, (x,)), y))(weights)
-            along = lambda w: functional_call(model, w, (torch.cat([probes, x]),))  # noqa: E731
-            jvp(along, (weights,), (down,))
+            inputs = torch.cat([probes, x])
+            jvp(lambda w: functional_call(model, w, (inputs,)), (weights,), (down,))
         return
     stepped = copy.deepcopy(model)
     optimizer = RULES[way][1](stepped.parameters())

@@ -47,14 +47,12 @@ from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_
 from srel_core.book.text import result_tables
 from srel_core.book.text.markup import code, plain, varying, without_folders
 from srel_core.experiments.networks import build_model, mlp
-from srel_core.experiments.profiles import class_experiments
+from srel_core.experiments.profiles import class_experiments, require_rules
 from srel_core.statistics.class_summary import class_summary
 
 rules = ("adam:1e-4", "sgd:1e-4", "tangent")
 experiments = class_experiments(profile, dataset, tuple(seeds) or None)
-missing_rules = [rule for rule in rules if rule not in experiments[0].rules]
-if missing_rules:
-    raise ValueError(f"this profile does not measure {', '.join(missing_rules)}")
+require_rules(experiments, rules)
 runs = [experiment.run(results_dir or None, device) for experiment in experiments]
 here = summary_of(runs)
 shown = load_all(committed_dir or None)

@@ -28,7 +28,6 @@ results_dir: str = ""  # as in every chapter; here nothing is kept
 benchmarks_dir: str = ""  # where the benchmarks' results are; empty: those of the book
 
 # %% tags=["hide-input"]
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -410,7 +409,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 on_gpus = {
-    path.parent.name: json.loads(path.read_text("utf8"))
+    path.parent.name: benchmark("gpu_check", path.parent)
     for path in sorted(results.glob("*/gpu_check.json"))
 }
 rows = [

@@ -20,7 +20,7 @@ from srel_core.engine.layers.gradient_pass import loss_gradients
 from srel_core.engine.layers.kinds.registry import is_known, kind_of
 from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
 from srel_core.engine.propagation.graph import trace
-from srel_core.engine.propagation.operations import operation_of
+from srel_core.engine.propagation.operations import evaluate, operation_of
 from srel_core.engine.setup.problem import Problem
 from srel_core.rules import SGD, Adam, Rule
 
@@ -149,7 +149,9 @@ class _Run(fx.Interpreter):
             return super().run_node(n)
         operation = operation_of(n, self.module)
         if operation in SHAPES:
-            return self._evaluate(n, {used: self.env[used][0] for used in moved})
+            of_one = self._evaluate(n, {used: self.env[used][0] for used in moved})
+            if not isinstance(of_one, Tensor):  # as the attribute .mT is
+                return of_one
         self.stacked.add(n)
         return self._of_samples(n, operation, moved)
 
@@ -173,8 +175,4 @@ class _Run(fx.Interpreter):
 
     def _evaluate(self, n: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
         """The operation with these values, and those of the run where none are given."""
-        given: Any = fx.map_arg((n.args, n.kwargs), lambda u: values.get(u, self.env[u]))
-        args, kwargs = given
-        if n.op == "call_method" and n.target == "view":
-            return args[0].reshape(*args[1:], **kwargs)  # it may lie in another order in memory
-        return getattr(self, n.op)(n.target, args, kwargs)
+        return evaluate(n, self.module, lambda used: values.get(used, self.env[used]))

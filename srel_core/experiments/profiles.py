@@ -1,6 +1,7 @@
 """Profiles: how large an experiment is, from a smoke test to the published settings."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from srel_core.choices import check_known
@@ -41,6 +42,12 @@ def class_experiments(
     )
     seeds = seeds or ((0, 1) if profile == "smoke" else (0, 1, 2))
     return [dataclasses.replace(changed, seed=seed) for seed in seeds]
+
+
+def require_rules(experiments: Sequence[ClassExperiment], rules: Sequence[str]) -> None:
+    """ValueError, naming them, if the experiments of a profile do not measure some step rules."""
+    if missing := [rule for rule in rules if rule not in experiments[0].rules]:
+        raise ValueError(f"this profile does not measure {', '.join(missing)}")
 
 
 def sweep(profile: str) -> tuple[list[ClassExperiment], list[str]]:

@@ -13,13 +13,13 @@ from tests.support import networks
 from tests.support.book import ROOT
 
 
-def _peaks(method):
+def _peaks(method, probes):
     """Peak and bound in bytes of a measurement within 64 MiB, and the peak of one left free."""
     sys.path.append(str(ROOT / "benchmarks"))
     import _processes
     import scaling
 
-    task = {**scaling.BOUNDED, "method": method, "threads": 1, "repeats": 1}
+    task = {**scaling.BOUNDED, "method": method, "probes": probes, "threads": 1, "repeats": 1}
     bound = 2**26
     bounded, free = (
         _processes.in_fresh_process(scaling.one, {**task, "max_bytes": b}, start="forkserver")
@@ -29,11 +29,12 @@ def _peaks(method):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
-@pytest.mark.parametrize(("method", "of_free"), [("low_rank", 0.7), ("tangent", 0.95)])
-def test_a_bound_on_memory_is_kept(method, of_free):
-    peak, bound, free = _peaks(method)
+# So many probes that a measurement left free takes well over the bound.
+@pytest.mark.parametrize(("method", "probes"), [("low_rank", 96), ("tangent", 256)])
+def test_a_bound_on_memory_is_kept(method, probes):
+    peak, bound, free = _peaks(method, probes)
     assert peak < bound + 2**26
-    assert peak < of_free * free
+    assert peak < 0.75 * free
 
 
 def _call(method, **given):

@@ -147,6 +147,8 @@ BETWEEN = {
     "a map of each input": lambda h: h + h.mean((2, 3), keepdim=True),
     "two of them": lambda h: torch.cat([h, -h], 2),
     "a matrix product": lambda h: h @ h.transpose(2, 3),
+    "an attribute that is a shape": lambda h: h.reshape(h.shape[0], 4, -1),
+    "an attribute that is a tensor": lambda h: h @ h.mT,
     "in place": lambda h: h.mul_(2).relu_(),
 }
 

@@ -17,7 +17,7 @@ import srel_core as sc
 from srel_core.experiments import class_experiment, datasets, result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.networks import build_model
-from srel_core.experiments.profiles import class_experiments
+from srel_core.experiments.profiles import class_experiments, require_rules
 from srel_core.experiments.training import Schedule, stream
 from srel_core.rules import parse_rule
 from tests.support.class_experiments import TINY, run_tiny
@@ -211,6 +211,9 @@ def test_profiles(tmp_path):
         class_experiments("latpop")
     with pytest.raises(ValueError, match="unknown setting 'epoch': the nearest is 'epochs'"):
         class_experiments(epoch=3)
+    require_rules(paper, ("sgd:1e-4", "tangent"))
+    with pytest.raises(ValueError, match=r"this profile does not measure sgd:1, adam:2$"):
+        require_rules(paper, ("sgd:1", "tangent", "adam:2"))
 
 
 @pytest.mark.real_data

@@ -1,6 +1,6 @@
 """What the explorer shows, taken from a result: each pair's S_rel, and what follows from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,8 @@ class Explored:
     def for_script(self) -> dict[str, Any]:
         """All of it, to three digits, as explorer.js reads it."""
         step, sample = self.start
-        pairs = [same.sum() * other.sum() for same, other in map(self.others, self._samples())]
+        kinds = map(self.others, range(len(self.classes)))
+        pairs = [same.sum() * other.sum() for same, other in kinds]
         return {
             "classes": self.classes.tolist(),
             "names": list(self.names),
@@ -117,6 +118,3 @@ class Explored:
             "reach": self.reach,
             "start": [step, sample],
         }
-
-    def _samples(self) -> Iterator[int]:
-        return iter(range(len(self.classes)))

@@ -53,6 +53,19 @@ def operation_of(node: fx.Node, model: nn.Module) -> Any:
     return node.target
 
 
+def evaluate(node: fx.Node, model: nn.Module, value_of: Callable[[fx.Node], Any]) -> Any:
+    """What a node calls, of a model, with these values of the nodes that it reads."""
+    given: Any = fx.map_arg((node.args, node.kwargs), value_of)
+    args, kwargs = given
+    if node.op == "call_module":
+        return model.get_submodule(str(node.target))(*args, **kwargs)
+    if node.op == "call_method":
+        # what is in another order in memory has no view
+        name = "reshape" if node.target == "view" else str(node.target)
+        return getattr(args[0], name)(*args[1:], **kwargs)
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
 def prepared_difference(
     node: fx.Node, operation: Any, activations: Mapping[fx.Node, Any], model: nn.Module
 ) -> Any:

@@ -263,17 +263,10 @@ class _Change:
     ) -> Any:
         """The operation at these values of its inputs, or the activations where none is given."""
 
-        def filled_in(arguments: Any) -> Any:
-            return fx.map_arg(arguments, lambda used: values.get(used, self.activations[used]))
+        def value_of(used: fx.Node) -> Any:
+            return values.get(used, self.activations[used])
 
-        args, kwargs = filled_in(node.args), filled_in(node.kwargs)
-        if node.op == "call_module":
-            module = (model or self.own.model).get_submodule(str(node.target))
-            return module(*args, **kwargs)
-        if node.op == "call_method":
-            name = "reshape" if node.target == "view" else str(node.target)
-            return getattr(args[0], name)(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return operations.evaluate(node, model or self.own.model, value_of)
 
     def _own_memory(self, node: fx.Node, used: fx.Node) -> bool:
         """Whether the change of `used` may be overwritten by `node`: no later operation reads it,

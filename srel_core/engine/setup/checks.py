@@ -172,7 +172,9 @@ def require_losses(losses: Tensor) -> None:
 def require_finite_loss(sample: int, loss: Tensor) -> None:
     """ValueError, naming the sample, unless its loss is finite."""
     if not bool(torch.isfinite(loss)):
-        raise ValueError(f"the loss of sample {sample} is {float(loss)}: it must be finite")
+        raise ValueError(
+            f"the loss of sample {sample} is {float(loss.detach())}: it must be finite"
+        )
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -28,8 +28,6 @@ IGNORED = -100
 class _CrossEntropies(torch.autograd.Function):
     """−log softmax(z)[label] of each row, (n, C), (n,) → (n,), with an exact gradient."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")

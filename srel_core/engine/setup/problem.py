@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 
 from srel_core.engine.setup.inputs import to_model
 from srel_core.engine.setup.losses import SampleLoss
@@ -126,21 +126,6 @@ class Problem:
     def predict(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """f_w at a batch of inputs: (B, ...) → (B, C)."""
         return predict(self.model, weights, self.buffers, inputs)
-
-    def gradient(self, x_i: Tensor, y_i: Tensor) -> dict[str, Tensor]:
-        """∇_w ℓ(w; x_i, y_i) by weight name.
-
-        The loss is taken in float64 whatever the model's precision: at a well-fitted sample its
-        gradient at the output, p − e_y, is a difference that float32 would round away.
-        """
-        exact = self.precise or self
-
-        def loss_at(weights: dict[str, Tensor]) -> Tensor:
-            prediction = exact.predict(weights, to_model(x_i, exact.before)[None])[0]
-            return self.loss(prediction, y_i)
-
-        gradient = grad(loss_at)(exact.weights)
-        return {name: g.to(self.before.dtype) for name, g in gradient.items()}
 
 
 def evenly_spaced_rows(values: Tensor, at_most: int) -> Tensor:

@@ -230,7 +230,7 @@ def _predicted(
         turned = inputs.channels_last()
         try:
             return turned, _per_input(model, turned[:n], pick, at_a_time, alone)
-        except RuntimeError:  # a view of what does not lie side by side, say
+        except Exception:  # a view of what does not lie side by side, say; it is judged below
             pass
     with checks.calling_the_model(f"a batch of {min(at_a_time, len(inputs))}"):
         return inputs, _per_input(model, inputs[:n], pick, at_a_time, alone)

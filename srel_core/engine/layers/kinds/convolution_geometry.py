@@ -30,7 +30,7 @@ class Axis:
 
     @classmethod
     def of(cls, n_in: int, taps: int, stride: int, padding: Ends, dilation: int) -> "Axis":
-        n_out = (n_in + sum(padding) - dilation * (taps - 1) - 1) // stride + 1
+        n_out = n_outputs(n_in + sum(padding), taps, stride, dilation)
         place = [
             [stride * o + dilation * t - padding[0] for t in range(taps)] for o in range(n_out)
         ]
@@ -58,6 +58,11 @@ class Axis:
     def n_met(self) -> int:
         """How often a tap meets the input, over all outputs."""
         return sum(taps.stop - taps.start for taps, _ in self.reads)
+
+
+def n_outputs(n_padded: int, taps: int, stride: int, dilation: int) -> int:
+    """How many outputs there are along an axis of padded inputs."""
+    return (n_padded - dilation * (taps - 1) - 1) // stride + 1
 
 
 def padding_of(conv: nn.Conv2d) -> tuple[Ends, Ends]:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from srel_core.engine.layers.kinds.convolution_geometry import n_outputs
+
 
 class StackedMatrices(Protocol):
     """A layer in this form: its weight is `weight` (outputs, reads), and S of them, or their
@@ -76,10 +78,8 @@ class Window:
         left, right, top, bottom = self.pads
         padded = (shape[-2] + top + bottom, shape[-1] + left + right)
         return [
-            (n - dilation * (taps - 1) - 1) // stride + 1
-            for n, taps, stride, dilation in zip(
-                padded, self.taps, self.stride, self.dilation, strict=True
-            )
+            n_outputs(*of_axis)
+            for of_axis in zip(padded, self.taps, self.stride, self.dilation, strict=True)
         ]
 
     def of(self, a: Tensor) -> Tensor:
