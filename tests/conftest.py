@@ -1,6 +1,8 @@
 """One thread a process: the tests' tensors are small, and equal seeds must give equal bits."""
 
 import fcntl
+import signal
+import threading
 
 import pytest
 import torch
@@ -11,6 +13,11 @@ from tests.support.book import ROOT, program
 torch.set_num_threads(1)
 settings.register_profile("srel", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("srel")
+# A shell that runs the tests in the background has interruptions ignored, and so by every program
+# that they start: those that are interrupted here must not be.
+on_main = threading.current_thread() is threading.main_thread()
+if on_main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

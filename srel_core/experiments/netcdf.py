@@ -5,7 +5,6 @@ links and values that lie in other files, groups that hold one another, and chun
 that let a few kB ask for any amount of memory. A file that does any of this is none of ours.
 """
 
-from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,8 +22,9 @@ class Damaged(ValueError):
 
 def require_packages() -> None:
     """ImportError, naming the package, without what files are read and written with."""
-    for name in ("xarray", "h5netcdf", "h5py"):
-        import_module(name)
+    import h5netcdf  # noqa: F401
+    import h5py  # noqa: F401
+    import xarray  # noqa: F401
 
 
 def encode(dataset: "xr.Dataset") -> BytesIO:

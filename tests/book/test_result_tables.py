@@ -48,7 +48,7 @@ def test_each_standing_has_its_badge():
 
 def test_a_data_set_without_results_has_its_row_and_its_command():
     found = {"cifar100": summary()}
-    assert result_tables.missing(found).count("not run: data not at hand") == 2
+    assert result_tables.missing(found).count("not run: data not available") == 2
     assert "srel run --profile paper --dataset svhn" in result_tables.missing(found)
     rows = result_tables.settings_table(found).splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| CIFAR-10", "| CIFAR-100", "| SVHN"]

@@ -176,7 +176,7 @@ def test_make_book_knows_the_profiles_of_the_library(tmp_path):
     assert f"unknown PROFILE=lap: choose {PROFILES[0]}, {' or '.join(PROFILES[1:])}" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["intro.md", "README.md"])
+@pytest.mark.parametrize("name", ["chapters/running.md", "README.md"])
 def test_the_examples_in_the_text_run(tmp_path, name):
     examples = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert examples
