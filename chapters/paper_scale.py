@@ -81,19 +81,19 @@ def readings(summary, divergence):
 
 
 # %% tags=["hide-input", "code-below"]
+PREFERS = {"holds": "its own class", "does not hold": "other classes"}
 sentences = []
 for dataset, summary in shown.items():
-    words = {}
-    for rule, aggregate, found in readings(summary, "kl"):
-        words.setdefault(found.word, []).append(f"{code(rule)} ({aggregate})")
-    said = {
-        "holds": "A step prefers its own class throughout under {}.",
-        "depends": "It does so at some epochs only under {}.",
-        "does not hold": "It prefers *other* classes at some epoch or all, and its own at none, under {}.",
-        "cannot be told": "Neither can be told at any epoch under {}.",
-    }
-    parts = [text.format(listed(words[word])) for word, text in said.items() if word in words]
-    sentences.append(f"**{plain(title_of(dataset))}.** {' '.join(parts)}")
+    counts = {}
+    for rule, _, found in readings(summary, "kl"):
+        counts.setdefault(rule, []).append(found.word)
+    said = [
+        f"{' and '.join(f'{who} by {of.count(word)}' for word, who in PREFERS.items())} of {len(of)} under {code(rule)}"
+        for rule, of in counts.items()
+    ]
+    sentences.append(
+        f"On {plain(title_of(dataset))}, by four ways of reading the KL definition, a step prefers {'; '.join(said)}."
+    )
 Markdown("\n\n".join(sentences))
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
@@ -313,6 +313,18 @@ sentences = [
     "intervals are somewhat too short, and a verdict that hangs by a hair should not be trusted."
     for n in sorted({summary.sizes["seed"] for summary in shown.values()})
 ]
+for dataset, summary in shown.items():
+    words = {}
+    for rule, aggregate, found in readings(summary, "kl"):
+        words.setdefault(found.word, []).append(f"{code(rule)} ({aggregate})")
+    said = {
+        "holds": "A step prefers its own class throughout under {}.",
+        "depends": "It does so at some epochs only under {}.",
+        "does not hold": "It prefers *other* classes at some epoch or all, and its own at none, under {}.",
+        "cannot be told": "Neither can be told at any epoch under {}.",
+    }
+    parts = [text.format(listed(words[word])) for word, text in said.items() if word in words]
+    sentences.append(f"**{plain(title_of(dataset))}.** {' '.join(parts)}")
 Markdown("\n\n".join(sentences))
 
 # %% [markdown]
@@ -322,7 +334,9 @@ Markdown("\n\n".join(sentences))
 # a sample that is fitted well as for another. But at that sample itself the prediction is certain,
 # and there KL sees little. So own can be tiny while the change elsewhere is not, and a mean of ratios is
 # then a mean of such samples. The median and the ratio of means guard against that, each in its way;
-# they do not make the step another one. This is how own goes through the training:
+# they do not make the step another one. The table, of how own goes through the training, has a long gradient
+# step as well, of learning rate 1e-2; the explorer of the {doc}`first page <intro>` has short steps of Adam, and
+# shows that the length of a step decides and not its rule.
 
 # %% tags=["hide-input"]
 lines = [

@@ -35,8 +35,9 @@ def findings(found: Sequence[Claim]) -> list[str]:
 def _classification(claim: Claim) -> str:
     names = " and ".join(plain(title_of(name)) for name in claim.findings)
     return (
-        f"On {names}, a gradient step {_moves(claim, GRADIENT_STEP, ' of comparisons')}; the first "
-        f"step of Adam, as in the published code, {_moves(claim, FRESH_ADAM)}."
+        f"On {names}, a short gradient step "
+        f"{_moves(claim, GRADIENT_STEP, ' of comparisons')}; the long first step of Adam, as in "
+        f"the published code, {_moves(claim, FRESH_ADAM)}."
     )
 
 
