@@ -50,6 +50,16 @@ if "{place}" == "within":
 else:
     Path.replace = dying(Path.replace, "{place}")
 """
+AT_AN_IMPORT = """
+import os, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            os.kill(os.getpid(), {signal})
+sys.meta_path.insert(0, Finder())
+from srel_core.__main__ import main
+main()
+"""
 LIMIT = "import resource; resource.setrlimit(resource.{what}, ({limit}, -1))"
 NO_HOME = "import pwd; os.environ.pop('HOME', 0); os.getuid = lambda: 2**31 - 7"
 
@@ -61,8 +71,8 @@ def tallies(folder: Path) -> list[Tally]:
     seconds = time.monotonic() - begun
     return [
         _random_kills(folder, whole, seconds), _exact_kills(folder, whole),
-        _signals(folder, whole), _full_disk(folder, whole), _at_once(folder, whole),
-        _bad_calls(folder), _book_kills(folder),
+        _signals(folder, whole), _early_signals(), _full_disk(folder, whole),
+        _at_once(folder, whole), _bad_calls(folder), _book_kills(folder),
     ]  # fmt: skip
 
 
@@ -142,6 +152,24 @@ def _signals(folder: Path, whole: xr.Dataset) -> Tally:
     return tally
 
 
+def _early_signals() -> Tally:
+    """While libraries are loaded, of which some make other errors of an interruption."""
+    tally = Tally("srel interrupted while it loads a library")
+    for name in ("srel_core.cli", "click.core", "torch", "torch._C", "xarray", "pandas",
+                 "numpy._core._multiarray_umath"):  # fmt: skip
+        for number in (signal.SIGINT, signal.SIGTERM):
+            program = AT_AN_IMPORT.format(name=name, signal=int(number))
+            done = subprocess.run(
+                [sys.executable, "-c", program, *ARGUMENTS, "--results-dir", "/dev/null/none"],
+                cwd=ROOT, capture_output=True, text=True,
+            )  # fmt: skip
+            said = done.stderr.strip()
+            fine = done.returncode == 130 and said.startswith("srel: error: interrupted")
+            fine = fine and said.count("\n") == 0
+            tally.add("refused" if fine else "silent", f"{name}: {done.returncode} {said}")
+    return tally
+
+
 def _full_disk(folder: Path, whole: xr.Dataset) -> Tally:
     """A limit on the size of files stands in for a full disk: a write fails half-way."""
     tally = Tally("srel run on a disk that fills up, and started again")
@@ -160,14 +188,21 @@ def _full_disk(folder: Path, whole: xr.Dataset) -> Tally:
 
 
 def _at_once(folder: Path, whole: xr.Dataset) -> Tally:
-    tally, place = Tally("srel run four times at once"), folder / "at-once"
-    processes = [_start(place) for _ in range(4)]
-    for number, process in enumerate(processes):
-        process.communicate()
-        right = process.returncode == 0 and _load(place).identical(whole)
-        tally.add("harmless" if right else "silent", number)
-    if len(list(place.iterdir())) != 1:
-        tally.add("silent", "files left")
+    """Where there is no result, and where there is a damaged one."""
+    tally = Tally("srel run four times at once")
+    (name,) = (file.name for file in (folder / "whole").iterdir())
+    for damaged in (False, True):
+        place = folder / f"at-once-{damaged}"
+        place.mkdir()
+        if damaged:
+            (place / name).write_text("junk")
+        processes = [_start(place) for _ in range(4)]
+        for number, process in enumerate(processes):
+            process.communicate()
+            right = process.returncode == 0 and _load(place).identical(whole)
+            tally.add("harmless" if right else "silent", number)
+        if len(list(place.iterdir())) != 1 + damaged:
+            tally.add("silent", "files left")
     return tally
 
 

@@ -19,17 +19,24 @@ import _results  # before all that loads torch
 
 sys.path.append(str(Path(__file__).parents[1]))  # for what the tests share with this campaign
 
+import _fault_committed
 import _fault_files
+import _fault_images
 import _fault_processes
 from _processes import in_fresh_process
 
 from srel_core.experiments.provenance import environment
 
+KINDS = {
+    "files": _fault_files, "committed": _fault_committed, "images": _fault_images,
+    "processes": _fault_processes,
+}  # fmt: skip
 
-def tried(module: str) -> list[tuple[dict[str, Any], list[str]]]:
+
+def tried(kind: str) -> list[tuple[dict[str, Any], list[str]]]:
     """The rows of all faults of one kind, and what was silent of each."""
     logging.disable()
-    suite = {"files": _fault_files, "processes": _fault_processes}[module]
+    suite = KINDS[kind]
     with tempfile.TemporaryDirectory(prefix="srel-faults-") as folder:
         return [(tally.row(), tally.silent) for tally in suite.tallies(Path(folder))]
 
@@ -38,11 +45,7 @@ def main() -> None:
     options = _results.parser(__doc__).parse_args()
     begun = time.monotonic()
     # Damaged files may end the process that reads them, which is to be seen.
-    found = [
-        row
-        for kind in ("files", "processes")
-        for row in in_fresh_process(tried, kind, start="spawn")
-    ]
+    found = [row for kind in KINDS for row in in_fresh_process(tried, kind, start="spawn")]
     rows, total = [row for row, _ in found], {"fault": "all"}
     total |= {name: sum(row[name] for row in rows) for name in list(rows[0])[1:]}
     for row in [*rows, total]:

@@ -45,6 +45,7 @@ from srel_core.book.committed.files import ladder_in, load_all
 from srel_core.book.committed.write import summary_of
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import style
+from srel_core.book.figures.words import literal
 from srel_core.book.published.definitions import QUANTITIES, range_without_change
 from srel_core.book.published.ladder import LADDERS
 from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
@@ -59,7 +60,7 @@ require_rules(experiments, rules)
 runs = [experiment.run(results_dir or None, device) for experiment in experiments]
 here = summary_of(runs)
 shown = load_all(committed_dir or None)
-HERE = f"{plain(without_folders(dataset))}, this page"
+HERE = f"{without_folders(dataset)}, this page"
 everything = {**{title_of(name): part for name, part in shown.items()}, HERE: here}
 ladders = {
     (title, d): ladder_in(summary, d) for title, summary in everything.items() for d in LADDERS
@@ -68,24 +69,18 @@ n_classes = here.sizes["sample_class"]
 
 # %% tags=["hide-input", "code-below"]
 sentences = []
-for title in everything:
-    part = ladders[title, "class-based"]
-    found = rung_findings(part)
-    route = {
-        "as published": found["as published"],
-        "true KL, fresh Adam, mean of ratios": found["true KL"],
-        "gradient step, mean of ratios": found["gradient step"],
-        "gradient step, ratio of means": found["ratio of means"],
-        "gradient step, median": found["median of ratios"],
-        "vanishing step, ratio of means": found["tangent limit"],
-    }
-    said = "; ".join(f"{name}: {f.words}" for name, f in route.items())
-    agree = {f.word for f in route.values()}
+for definition in LADDERS:
+    where = {}
+    for (title, d), part in ladders.items():
+        for _, rung, _, _ in turns(part) if d == definition else ():
+            where.setdefault(plain(rung), []).append(plain(title))
+    said = "; ".join(f"*{rung}* ({', '.join(titles)})" for rung, titles in where.items())
     sentences.append(
-        f"**{title}.** A step prefers its own class? {said[0].upper()}{said[1:]}. "
-        + ("The verdict is the same on this whole way." if len(agree) == 1 else
-           "The verdict depends on which of these is meant.")
-    )  # fmt: skip
+        f"By the {definition} definition, the single changes that change whether a step prefers its own class are "
+        f"{said}."
+        if said
+        else f"By the {definition} definition, no single change changes whether a step prefers its own class."
+    )
 Markdown("\n\n".join(sentences))
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set and each definition, the preference at the last epoch on every rung from as published to as defined, as points with intervals, and the line of no preference."}, "figure": {"name": "fig-ladder", "caption": "Preference in the last epoch, from as published (top) to the tangent limit, one change at a time. Points and 95 % intervals; blue: the interval lies above 1; orange: below; grey: it holds 1."}}
@@ -95,20 +90,20 @@ with style():
     )
     for axes, ((title, definition), part) in zip(panels.flat, ladders.items(), strict=True):
         paper.rungs(axes, part, int(part.epoch[-1]))
-        axes.set_title(f"{title}: {definition}", fontsize=10)
+        axes.set_title(f"{literal(title)}: {definition}", fontsize=10)
 plt.show()
 
 # %% tags=["hide-input"]
 if shown:
     note = (
         "Effects on the curves are shown on the committed results of the `paper` profile, and on "
-        f"runs made for this page ({HERE.removesuffix(', this page')}, {profile} profile), which anyone can repeat in minutes but which say nothing "
+        f"runs made for this page ({plain(without_folders(dataset))}, {profile} profile), which anyone can repeat in minutes but which say nothing "
         "about the paper's data sets."
     )
 else:
     note = (
         "**There are no results of the `paper` profile yet**: effects on the curves are shown on runs "
-        f"made for this page alone ({HERE.removesuffix(', this page')}, {profile} profile), which say nothing about the paper's data sets."
+        f"made for this page alone ({plain(without_folders(dataset))}, {profile} profile), which say nothing about the paper's data sets."
     )
 Markdown(
     "\n\n".join(
@@ -135,14 +130,14 @@ lines = [
 ]
 for dataset_name in with_published(shown):
     if dataset_name not in shown:
-        lines.append(f"| {title_of(dataset_name)} | both | | {NOT_RUN} | | | | |")
+        lines.append(f"| {plain(title_of(dataset_name))} | both | | {NOT_RUN} | | | | |")
 for (title, definition), part in ladders.items():
     found = rung_findings(part)
     for rung, change in zip(part.rung.values, part.change.values, strict=True):
         ending = part.sel(rung=rung).isel(epoch=-1)
         level = [digits(float(ending[f"rung_epoch_{name}"])) for name in ("same", "other")]
         lines.append(
-            f"| {title} | {definition} | {plain(rung)} | {plain(change) or '—'} | {level[0]} | {level[1]} "
+            f"| {plain(title)} | {definition} | {plain(rung)} | {plain(change) or '—'} | {level[0]} | {level[1]} "
             f"| {found[rung].effect} | {found[rung].words} |"
         )
 Markdown(folded("Every rung in numbers", "\n".join(lines)))
@@ -157,11 +152,11 @@ for (title, definition), part in ladders.items():
     first = found["as published"].words
     changed = turns(part)
     steps = "; ".join(
-        f"*{rung}* (after *{before}*): {old.words} → {new.words}"
+        f"*{plain(rung)}* (after *{plain(before)}*): {old.words} → {new.words}"
         for before, rung, old, new in changed
     )
     sentences.append(
-        f"**{title}, {definition}.** As published: {first}. "
+        f"**{plain(title)}, {definition}.** As published: {first}. "
         + (f"Single changes that change the verdict: {steps}." if steps else "No single change changes the verdict.")
     )  # fmt: skip
 Markdown("\n\n".join(sentences))
@@ -247,7 +242,7 @@ with style():
     )
     for axes, (title, summary) in zip(panels[0], everything.items(), strict=True):
         paper.without_change(axes, summary)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(literal(title), fontsize=10)
     panels[0, 0].set_ylabel("class-based, as published")
     panels[0, 0].legend(fontsize=8)
 plt.show()
@@ -278,7 +273,7 @@ for title, summary in everything.items():
     )}  # fmt: skip
     ranks = ending.rank_correlation.values
     lines.append(
-        f"| {title} | "
+        f"| {plain(title)} | "
         + " | ".join(
             f"{digits(mean[f'{name}_same'])}, {digits(mean[f'{name}_other'])}"
             for name in ("published", "still", "step_part", "kl")
@@ -302,7 +297,7 @@ for title, summary in everything.items():
     else:
         verdict = "read as a size of change, the published curve says the opposite of what happened"
     sentences.append(
-        f"**{title}.** In the last epoch {way}. As published {HIGHER[published]}; by KL, the change at "
+        f"**{plain(title)}.** In the last epoch {way}. As published {HIGHER[published]}; by KL, the change at "
         f"probes of the sample's class is {digits(factors.min())} to {digits(factors.max())} times that "
         f"at the others, depending on the seed: {verdict}."
     )
@@ -361,7 +356,7 @@ for epoch in epochs:
         f"| {epoch} | {original.min():.2g} | {(original < 1e-6).mean():.1%} "
         f"| {(original < 1e-8).mean():.1%} | {class_based.min():.2g} |"
     )
-Markdown(f"{HERE}, under the fresh Adam:\n\n" + "\n".join(lines))
+Markdown(f"{plain(HERE)}, under the fresh Adam:\n\n" + "\n".join(lines))
 
 # %% [markdown]
 # Where a sample's own change is really zero, a ratio has no value. Adding $\varepsilon$ turns it into a
@@ -446,7 +441,7 @@ for rule in ("adam:1e-4", "sgd:1e-4"):
             for part in (0.01, 0.05)
         ]
         lines.append(f"| `{rule}` | `{divergence}` | {shares[0]:.0%} | {shares[1]:.0%} |")
-Markdown(f"{HERE}:\n\n" + "\n".join(lines))
+Markdown(f"{plain(HERE)}:\n\n" + "\n".join(lines))
 
 # %% [markdown]
 # The ratio of means, mean change over mean own change, gives every sample the weight of its own change
@@ -455,7 +450,30 @@ Markdown(f"{HERE}:\n\n" + "\n".join(lines))
 
 # %% [markdown]
 # ## What follows
-#
+
+# %% tags=["hide-input"]
+sentences = []
+for title in everything:
+    part = ladders[title, "class-based"]
+    found = rung_findings(part)
+    route = {
+        "as published": found["as published"],
+        "true KL, fresh Adam, mean of ratios": found["true KL"],
+        "gradient step, mean of ratios": found["gradient step"],
+        "gradient step, ratio of means": found["ratio of means"],
+        "gradient step, median": found["median of ratios"],
+        "vanishing step, ratio of means": found["tangent limit"],
+    }
+    said = "; ".join(f"{name}: {f.words}" for name, f in route.items())
+    agree = {f.word for f in route.values()}
+    sentences.append(
+        f"**{plain(title)}.** A step prefers its own class? {said[0].upper()}{said[1:]}. "
+        + ("The verdict is the same on this whole way." if len(agree) == 1 else
+           "The verdict depends on which of these is meant.")
+    )  # fmt: skip
+Markdown("\n\n".join(sentences))
+
+# %% [markdown]
 # The published class-based curves are no evidence on which predictions a step changes more, because the
 # quantity in them is not the size of a change ({ref}`sec-kl`). {doc}`paper_scale` shows what the definition
 # says.
@@ -468,7 +486,7 @@ Markdown(
     "\n\n".join(
         [
             result_tables.provenance_table(shown),
-            f"The runs made for this page: {HERE.removesuffix(', this page')}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
+            f"The runs made for this page: {plain(without_folders(dataset))}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
             f"commit {varying(code(runs[0].attrs['commit']))}, {plain(runs[0].attrs['device'])}, "
             f"{varying(result_tables.hours(sum(float(run.attrs['wall_seconds']) for run in runs)))} in all.",
         ]

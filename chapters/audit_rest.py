@@ -42,6 +42,7 @@ from srel_core.book.committed.files import load_all
 from srel_core.book.committed.write import summary_of
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import OTHERS, SAME, style
+from srel_core.book.figures.words import literal
 from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.text import result_tables
 from srel_core.book.text.markup import code, plain, varying, without_folders
@@ -55,7 +56,7 @@ require_rules(experiments, rules)
 runs = [experiment.run(results_dir or None, device) for experiment in experiments]
 here = summary_of(runs)
 shown = load_all(committed_dir or None)
-HERE = f"{plain(without_folders(dataset))}, this page"
+HERE = f"{without_folders(dataset)}, this page"
 everything = {**{title_of(name): part for name, part in shown.items()}, HERE: here}
 
 # %% tags=["hide-input", "code-below"]
@@ -66,7 +67,7 @@ for title, summary in everything.items():
         half, most = (mean.sel(rule=rule, quantile=q) for q in (0.5, 0.9))
         worst = int(half.values.argmax())
         sentences.append(
-            f"**{title}, `{rule}`.** At the checkpoint where it is farthest (step "
+            f"**{plain(title)}, {code(rule)}.** At the checkpoint where it is farthest (step "
             f"{int(summary.step[worst])}) the median pair is off its limit by a factor of "
             f"{digits(float(np.exp(half[worst])))}, and one pair in ten by more than "
             f"{digits(float(np.exp(most[worst])))}; at the last checkpoint by {digits(float(np.exp(half[-1])))} "
@@ -86,7 +87,7 @@ with style():
     for axes, (title, summary) in zip(panels[0], everything.items(), strict=True):
         steps = [str(r) for r in summary.rule.values if str(r).startswith("sgd")]
         paper.distance(axes, summary, "kl", steps)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(literal(title), fontsize=10)
     panels[0, 0].set_ylabel(r"$|\log S_{\rm rel} - \log \mathrm{limit}|$")
     panels[0, 0].legend(fontsize=8)
 plt.show()
@@ -199,7 +200,7 @@ lines.append(
     if np.isfinite(between)
     else f"The standard deviation over the choice of samples is about {np.expm1(within):.0%}."
 )
-Markdown(f"{HERE}:\n\n" + "\n".join(lines))
+Markdown(f"{plain(HERE)}:\n\n" + "\n".join(lines))
 
 # %% [markdown]
 # ## "Test" images from the training set
@@ -236,7 +237,7 @@ for name in with_published(shown):
             for split in ("train", "test")
         ]
     lines.append(
-        f"| {title_of(name)} | {digits(PUBLISHED[name].test_accuracy) if name in PUBLISHED else '—'} | {' | '.join(cells)} |"
+        f"| {plain(title_of(name))} | {digits(PUBLISHED[name].test_accuracy) if name in PUBLISHED else '—'} | {' | '.join(cells)} |"
     )
 Markdown("\n".join(lines))
 
@@ -303,7 +304,7 @@ Markdown(
     "\n\n".join(
         [
             result_tables.provenance_table(shown),
-            f"The runs made for this page: {HERE.removesuffix(', this page')}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
+            f"The runs made for this page: {plain(without_folders(dataset))}, {profile} profile, seeds {', '.join(str(e.seed) for e in experiments)}, "
             f"commit {varying(code(runs[0].attrs['commit']))}, {plain(runs[0].attrs['device'])}, "
             f"{varying(result_tables.hours(sum(float(run.attrs['wall_seconds']) for run in runs)))} in all.",
         ]

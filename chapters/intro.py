@@ -36,23 +36,35 @@ from srel_core.book.figures.verdict_grid import VerdictGrid
 from srel_core.book.text.findings import findings
 from srel_core.book.text.sources import Sources
 from srel_core.experiments.profiles import class_experiments
+from srel_core.rules import parse_rule
 
 found = claims(committed_dir or None)
-experiment = class_experiments("smoke" if profile == "smoke" else "laptop", "digits", (0,))[0]
-run = experiment.run(results_dir or None, device)
-
-# %% tags=["remove-input"]
-Markdown("\n".join(f"- {sentence}" for sentence in findings(found)))
-
-# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "The other images in the order in which one step on an image moved their predictions, as bars of S_rel above the images, under a gradient step and under the first step of Adam."}, "figure": {"name": "fig-explorer", "caption": "How far one training step on an image moves the prediction for each other image, relative to that image itself, under two step rules; blue: images of its class."}}
+SHORT, LONG, SHORT_ADAM, PUBLISHED = "sgd:1e-4", "sgd:1e-2", "adam:1e-6", "adam:1e-4"
+longer = f"{parse_rule(LONG).lr / parse_rule(SHORT).lr:.0f} × longer"
+shorter = f"{parse_rule(PUBLISHED).lr / parse_rule(SHORT_ADAM).lr:.0f} × shorter"
 rules = [
-    Rule("sgd:1e-4", "gradient step", "A gradient step"),
-    Rule("adam:1e-4", "first step of Adam", "The first step of Adam"),
+    Rule(SHORT, "gradient step", "A gradient step"),
+    Rule(LONG, longer, f"A gradient step {longer}"),
+    Rule(SHORT_ADAM, f"Adam, {shorter}", f"A first step of Adam {shorter}"),
+    Rule(PUBLISHED, "Adam, as published", "The published first step of Adam"),
 ]
 divergences = [
     Divergence("kl", "class probabilities", "KL", decades=2),
     Divergence("l2_logits", "raw outputs", "a norm of", decades=1),
 ]
+(experiment,) = class_experiments(
+    "smoke" if profile == "smoke" else "laptop",
+    "digits",
+    (0,),
+    rules=tuple(rule.name for rule in rules),
+    divergences=tuple(divergence.name for divergence in divergences),
+)
+run = experiment.run(results_dir or None, device)
+
+# %% tags=["remove-input"]
+Markdown("\n".join(f"- {sentence}" for sentence in findings(found)))
+
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "The other images in the order in which one step on an image moved their predictions, as bars of S_rel above the images, under short and long gradient steps and first steps of Adam."}, "figure": {"name": "fig-explorer", "caption": "How far one training step on an image moves the prediction for each other image, relative to that image itself, under steps of different kind and length; blue: images of its class."}}
 explored = Explored.of(run, [rule.name for rule in rules], [d.name for d in divergences])
 Explorer(
     explored,
@@ -60,7 +72,7 @@ Explorer(
     rules,
     divergences,
     alt="The other images in the order in which one step on an image moved their predictions, as bars "
-    "of S_rel above the images, under a gradient step and under the first step of Adam.",
+    "of S_rel above the images, under short and long gradient steps and first steps of Adam.",
 )
 
 # %% [markdown]
@@ -74,28 +86,45 @@ Explorer(
 
 # %% tags=["remove-input"]
 moment = explored.start[0]
-typical = np.median(explored.medians[:, moment], axis=-1)  # (kind, rule, divergence)
+length = np.median(explored.own[:, :, 1], axis=-1)  # (step, rule), in raw outputs
+typical = np.median(explored.medians[:, moment, :, 0], axis=-1)  # (kind, rule), in probabilities
+shares = explored.auc[:, :, 0].mean(-1)  # (step, rule)
 rows = [
-    f"| {rule.label} | {' | '.join(f'{v:.2g}' for v in typical[:, i, ::-1].T.ravel())} |"
+    f"| {rule.article} | {length[moment, i]:.2g} | {typical[0, i]:.2g} | {typical[1, i]:.2g} "
+    f"| {shares[moment, i]:.0%} |"
     for i, rule in enumerate(rules)
 ]
 Markdown(
-    f"Everything in it was measured: a `{experiment.model}` learned {len(explored.names)} of scikit-learn's "
+    f"Everything in the figure was measured: a `{experiment.model}` learned {len(explored.names)} of scikit-learn's "
     f"digits, and at {len(explored.steps)} moments it took one step on each of {len(explored.classes)} "
-    f"training images, always from the same weights. At step {explored.steps[moment]}, which is shown first, the "
-    "median $S_{\\rm rel}$ was\n\n"
-    "| | raw outputs: own class | other classes | class probabilities: own class | other classes |\n"
+    f"training images, always from the same weights. At step {explored.steps[moment]}, which is shown first, the median "
+    "image gave:\n\n"
+    "| | change of its own raw outputs | $S_{\\rm rel}$ in its class | in other classes | its class farther |\n"
     "|---|---|---|---|---|\n" + "\n".join(rows)
 )
 
 # %% [markdown]
-# **Why the step decides.** A gradient step is small in every weight to which the image is indifferent.
-# The first step of Adam divides each component of the gradient by its own size: every weight moves by
-# the same amount, and the outputs for all images move more nearly alike. What such a step does to the
-# *probabilities* then depends on how sure the network is: images that resemble $x$ are already
-# classified as the step demands, and change little; images of other classes are pushed towards a
-# class that is not theirs. So the rule that takes the step, which the definition leaves open, decides which
-# class moves most.
+# **The length of the step decides.** A short step, of a gradient or of Adam, moves most what resembles the
+# picked image. A long one pushes the predictions of *all* images towards its class: images of that class are
+# there already and hardly change, the others do.
+
+# %% tags=["remove-input"]
+gap = np.abs(shares[:, 0] - shares[:, 1])
+apart = np.flatnonzero(gap > 0.05)
+met = apart[-1] + 1 if len(apart) else 0
+end = (
+    f"From step {explored.steps[met]} on, the longer one gives the same share as the shorter to within "
+    f"{gap[met:].max():.0%}. "
+    if met < len(gap)
+    else ""
+)
+Markdown(
+    f"A gradient step becomes shorter as its image is fitted. {end}Adam's first step does not become shorter: it moves "
+    "every weight by its full learning rate, however small the gradient. The published code takes it at the learning "
+    f"rate of the training, and so a long step to the end: at step {explored.steps[-1]} it moves the raw outputs of the "
+    f"median image by {length[-1, 3]:.2g}, the longer gradient step by {length[-1, 1]:.2g}. {{doc}}`paper_scale` has "
+    "both on the paper's images."
+)
 
 # %% [markdown]
 # ## The verdicts
@@ -112,7 +141,8 @@ VerdictGrid(found)
 #
 # $S_{\rm rel}$ is a ratio of two small changes, so details that seem harmless decide what it says:
 #
-# - **The {term}`step rule`.** A gradient step, or the first step of a fresh Adam {cite:p}`kingma2015adam`.
+# - **The {term}`step rule`.** A gradient step, or the first step of a fresh Adam {cite:p}`kingma2015adam`, and how
+#   long it is.
 # - **The {term}`divergence`.** The change of a prediction can be measured on raw outputs, as in the original
 #   definition {cite:p}`he2020local`, or on class probabilities.
 # - **The {term}`aggregate`.** A mean of ratios is ruled by the few samples whose denominator is almost zero. A

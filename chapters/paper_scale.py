@@ -40,9 +40,10 @@ from srel_core.book.committed.schema import AGGREGATES
 from srel_core.book.committed.write import paper_summaries
 from srel_core.book.figures import paper
 from srel_core.book.figures.style import style
+from srel_core.book.figures.words import literal
 from srel_core.book.published.numbers import NOT_RUN, title_of, with_published
 from srel_core.book.text import result_tables
-from srel_core.book.text.markup import folded
+from srel_core.book.text.markup import code, folded, plain
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
 
@@ -80,19 +81,19 @@ def readings(summary, divergence):
 
 
 # %% tags=["hide-input", "code-below"]
+PREFERS = {"holds": "its own class", "does not hold": "other classes"}
 sentences = []
 for dataset, summary in shown.items():
-    words = {}
-    for rule, aggregate, found in readings(summary, "kl"):
-        words.setdefault(found.word, []).append(f"`{rule}` ({aggregate})")
-    said = {
-        "holds": "A step prefers its own class throughout under {}.",
-        "depends": "It does so at some epochs only under {}.",
-        "does not hold": "It prefers *other* classes at some epoch or all, and its own at none, under {}.",
-        "cannot be told": "Neither can be told at any epoch under {}.",
-    }
-    parts = [text.format(listed(words[word])) for word, text in said.items() if word in words]
-    sentences.append(f"**{title_of(dataset)}.** {' '.join(parts)}")
+    counts = {}
+    for rule, _, found in readings(summary, "kl"):
+        counts.setdefault(rule, []).append(found.word)
+    said = [
+        f"{' and '.join(f'{who} by {of.count(word)}' for word, who in PREFERS.items())} of {len(of)} under {code(rule)}"
+        for rule, of in counts.items()
+    ]
+    sentences.append(
+        f"On {plain(title_of(dataset))}, by four ways of reading the KL definition, a step prefers {'; '.join(said)}."
+    )
 Markdown("\n\n".join(sentences))
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set four panels: preference by mean of ratios, ratio of means and median, and the same-class AUC, against the epoch, under each step rule, with bands."}, "figure": {"name": "fig-preference", "caption": "Preference for the sample's class under the KL definition, by step rule and aggregate, with 95 % bands. Dotted: no preference. A line is above it throughout or not, depending on the rule and on the aggregate."}}
@@ -108,7 +109,7 @@ if shown:
                 paper.plain_ticks(axes.yaxis)
             paper.by_rule(row[3], part, "epoch_auc", 0.5)
             row[3].set_title("AUC")
-            row[0].set_ylabel(f"{title_of(dataset)}: preference")
+            row[0].set_ylabel(f"{literal(title_of(dataset))}: preference")
         panels[0, 0].legend(fontsize=8)
     plt.show()
 
@@ -172,7 +173,7 @@ if shown:
         for row, (dataset, summary) in zip(panels, shown.items(), strict=True):
             for axes, definition in zip(row, DEFINITIONS, strict=True):
                 paper.beside_published(axes, summary, definition, dataset)
-                axes.set_title(f"{title_of(dataset)}, {definition}")
+                axes.set_title(f"{literal(title_of(dataset))}, {definition}")
             row[0].set_ylabel("$S_{\\rm rel}$ as published")
         panels[0, 0].legend(fontsize=8)
     plt.show()
@@ -200,20 +201,20 @@ lines = [
 compared = {}
 for dataset in with_published(shown):
     if dataset not in shown:
-        lines.append(f"| {title_of(dataset)} | both | | | {NOT_RUN} | | | | |")
+        lines.append(f"| {plain(title_of(dataset))} | both | | | {NOT_RUN} | | | | |")
         continue
     for definition in DEFINITIONS:
         for name in ("same", "other"):
             found = curve_rows(shown[dataset], dataset, definition, name)
             compared[dataset, definition, name] = found
             lines += [
-                f"| {title_of(dataset)} | {definition} | {name} | {epoch} | {row_cells(row)} |"
+                f"| {plain(title_of(dataset))} | {definition} | {name} | {epoch} | {row_cells(row)} |"
                 for epoch, row in enumerate(found, start=1)
             ]
     found = accuracy_rows(shown[dataset], dataset)
     compared[dataset, "accuracy", ""] = found
     lines += [
-        f"| {title_of(dataset)} | training accuracy | | {epoch} | {row_cells(row)} |"
+        f"| {plain(title_of(dataset))} | training accuracy | | {epoch} | {row_cells(row)} |"
         for epoch, row in enumerate(found, start=1)
     ]
 Markdown(folded("All values, ours and published", "\n".join(lines)))
@@ -226,7 +227,7 @@ sentences = []
 for dataset, summary in shown.items():
     rows = [row for (d, _, _), found in compared.items() if d == dataset for row in found]
     if not rows:
-        sentences.append(f"**{title_of(dataset)}.** Nothing was published of it.")
+        sentences.append(f"**{plain(title_of(dataset))}.** Nothing was published of it.")
         continue
     at = {d: ladder_in(summary, d).sel(rung="as published") for d in DEFINITIONS}
     read = {d: finding("", at[d], "rung_epoch_preference", 1) for d in DEFINITIONS}
@@ -234,7 +235,7 @@ for dataset, summary in shown.items():
              for d, side in (("class-based", "above"), ("original", "below"))}  # fmt: skip
     epochs = summary.sizes["epoch"]
     sentences.append(
-        f"**{title_of(dataset)}.** {sum(r.within for r in rows)} of {len(rows)} published values lie in "
+        f"**{plain(title_of(dataset))}.** {sum(r.within for r in rows)} of {len(rows)} published values lie in "
         f"our interval, {sum(r.within_other_mean for r in rows)} in the stretched one; the median "
         f"distance is {np.median([abs(r.difference) for r in rows]):.1%}. The published reading has "
         f"`same` above `other` by the class-based quantity and below it by the original one. In our "
@@ -273,7 +274,7 @@ if shown:
             for axes, (rung, title) in zip(row, RUNGS.items(), strict=True):
                 paper.same_and_other(axes, summary, "class-based", rung)
                 axes.set_title(title, fontsize=10)
-            row[0].set_ylabel(f"{title_of(dataset)}: $S_{{\\rm rel}}$ (KL)")
+            row[0].set_ylabel(f"{literal(title_of(dataset))}: $S_{{\\rm rel}}$ (KL)")
         panels[0, 0].legend(fontsize=8)
     plt.show()
 
@@ -291,11 +292,11 @@ lines = [
 ]
 for dataset in with_published(shown):
     if dataset not in shown:
-        lines.append(f"| {title_of(dataset)} | all | all | {NOT_RUN} | {NOT_RUN} |")
+        lines.append(f"| {plain(title_of(dataset))} | all | all | {NOT_RUN} | {NOT_RUN} |")
         continue
     both = (readings(shown[dataset], name) for name in ("kl", "l2_logits"))
     lines += [
-        f"| {title_of(dataset)} | `{rule}` | {aggregate} | {first.text} | {second.text} |"
+        f"| {plain(title_of(dataset))} | {code(rule)} | {aggregate} | {first.text} | {second.text} |"
         for (rule, aggregate, first), (_, _, second) in zip(*both, strict=True)
     ]
 Markdown(folded("The last epoch in numbers", "\n".join(lines)))
@@ -312,6 +313,18 @@ sentences = [
     "intervals are somewhat too short, and a verdict that hangs by a hair should not be trusted."
     for n in sorted({summary.sizes["seed"] for summary in shown.values()})
 ]
+for dataset, summary in shown.items():
+    words = {}
+    for rule, aggregate, found in readings(summary, "kl"):
+        words.setdefault(found.word, []).append(f"{code(rule)} ({aggregate})")
+    said = {
+        "holds": "A step prefers its own class throughout under {}.",
+        "depends": "It does so at some epochs only under {}.",
+        "does not hold": "It prefers *other* classes at some epoch or all, and its own at none, under {}.",
+        "cannot be told": "Neither can be told at any epoch under {}.",
+    }
+    parts = [text.format(listed(words[word])) for word, text in said.items() if word in words]
+    sentences.append(f"**{plain(title_of(dataset))}.** {' '.join(parts)}")
 Markdown("\n\n".join(sentences))
 
 # %% [markdown]
@@ -321,7 +334,9 @@ Markdown("\n\n".join(sentences))
 # a sample that is fitted well as for another. But at that sample itself the prediction is certain,
 # and there KL sees little. So own can be tiny while the change elsewhere is not, and a mean of ratios is
 # then a mean of such samples. The median and the ratio of means guard against that, each in its way;
-# they do not make the step another one. This is how own goes through the training:
+# they do not make the step another one. The table, of how own goes through the training, has a long gradient
+# step as well, of learning rate 1e-2; the explorer of the {doc}`first page <intro>` has short steps of Adam, and
+# shows that the length of a step decides and not its rule.
 
 # %% tags=["hide-input"]
 lines = [
@@ -336,7 +351,7 @@ for dataset, summary in shown.items():
         for divergence in ("kl", "l2_logits"):
             first, last = own.sel(rule=rule, divergence=divergence).values[[0, -1]]
             cells += [f"{first:.2g}", f"{last:.2g}", f"{last / first:.2g}" if first else "—"]
-        lines.append(f"| {title_of(dataset)} | `{rule}` | {' | '.join(cells)} |")
+        lines.append(f"| {plain(title_of(dataset))} | {code(rule)} | {' | '.join(cells)} |")
 Markdown("\n".join(lines) if shown else "")
 
 # %% [markdown]
@@ -358,11 +373,15 @@ if shown:
         figure, panels = grid(2, 4.8)
         for (left, right), (dataset, summary) in zip(panels, shown.items(), strict=True):
             paper.by_rule(left, summary.sel(divergence="kl"), "auc_gain", 0)
-            left.set(title=title_of(dataset), ylabel="gain in AUC")
+            left.set(title=literal(title_of(dataset)), ylabel="gain in AUC")
             table = summary.epoch_auc.isel(epoch=-1).transpose("divergence", "rule")
             image = right.imshow(table, vmin=0, vmax=1, cmap="RdBu", aspect="auto")
-            right.set_xticks(range(table.sizes["rule"]), table.rule.values, rotation=20)
-            right.set_yticks(range(table.sizes["divergence"]), table.divergence.values)
+            right.set_xticks(
+                range(table.sizes["rule"]), map(literal, table.rule.values), rotation=20
+            )
+            right.set_yticks(
+                range(table.sizes["divergence"]), map(literal, table.divergence.values)
+            )
             right.grid(visible=False)
             for (i, j), value in np.ndenumerate(table.values):
                 extreme = abs(value - 0.5) > 0.35
@@ -378,7 +397,7 @@ lines = ["| data set | step rule | class-based less original, AUC | class-based 
          "|---|---|---|---|"]  # fmt: skip
 for dataset in with_published(shown):
     if dataset not in shown:
-        lines.append(f"| {title_of(dataset)} | all | {NOT_RUN} | {NOT_RUN} |")
+        lines.append(f"| {plain(title_of(dataset))} | all | {NOT_RUN} | {NOT_RUN} |")
         continue
     summary = shown[dataset]
     published = finding("", summary, "published_gain", 1)
@@ -386,7 +405,7 @@ for dataset in with_published(shown):
         at = summary.sel(rule=rule, divergence="kl")
         gain = finding("", at, "auc_gain", 0, "")
         last = published.text if rule == "adam:1e-4" else ""
-        lines.append(f"| {title_of(dataset)} | `{rule}` | {gain.text} | {last} |")
+        lines.append(f"| {plain(title_of(dataset))} | {code(rule)} | {gain.text} | {last} |")
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -397,14 +416,14 @@ sentences = []
 for dataset, summary in shown.items():
     undefined = float(summary.undefined.sel(divergence="kl").max())
     precise = [
-        f"{share:.1%} under `{rule}`"
+        f"{share:.1%} under {code(rule)}"
         for rule in map(str, summary.rule.values)
         if (share := float(summary.in_float64.sel(rule=rule).mean()))
     ]
     none = "No sample at any checkpoint was without a change of its own"
     some = f"At most {undefined:.1%} of the samples of a checkpoint had no change of their own, and no ratio"
     sentences.append(
-        f"**{title_of(dataset)}.** {none if undefined == 0 else some}. Single precision would have "
+        f"**{plain(title_of(dataset))}.** {none if undefined == 0 else some}. Single precision would have "
         f"drowned a change in rounding, so that double precision was used, for "
         f"{listed(precise) if precise else 'none'} of the steps."
     )

@@ -124,9 +124,11 @@ plt.show()
 # training, $w \to w^+$. The original $S_{\rm rel}$ {cite:p}`he2020local` is
 #
 # $$
+# \begin{aligned}
 # S_{\rm rel}(x', x) = \frac{|f_{w^+}(x') - f_w(x')|}{|f_{w^+}(x) - f_w(x)|}
-# \;\xrightarrow{\;\eta \to 0\;}\; \frac{|\Theta(x', x)|}{\Theta(x, x)},
-# \qquad \Theta(x', x) = \nabla_w f_w(x') \cdot \nabla_w f_w(x) .
+# \;&\xrightarrow{\;\eta \to 0\;}\; \frac{|\Theta(x', x)|}{\Theta(x, x)}, \\
+# \Theta(x', x) &= \nabla_w f_w(x') \cdot \nabla_w f_w(x) .
+# \end{aligned}
 # $$ (eq-original)
 #
 # The limit is that of the tangent kernel $\Theta$ {cite:p}`jacot2018ntk`. Both points of a pair are

@@ -202,7 +202,7 @@ def summarise(
             how = f"{error}: srel run --profile {profile} --dataset {dataset}"
             if datasets:
                 raise ResultError(how) from error
-            click.echo(f"srel: {how}", err=True)
+            _say(how)
             continue
         click.echo(write_summary(paths, committed_dir))
         written += 1
@@ -228,14 +228,14 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
     refused = 0
     paths = files or sorted(resolve(committed_dir).glob("*.nc"))
     if not paths:
-        click.echo(f"no committed results in {resolve(committed_dir)}", err=True)
+        _say(f"no committed results in {resolve(committed_dir)}")
     for path in paths:
         try:
             agreement = verify_file(path, device, progress=not quiet)
         except (ResultError, ValueError) as error:
             refused = _fail(str(error), 1)
             continue
-        click.echo(f"{path.name}: agrees ({agreement})")
+        click.echo(plain(f"{path.name}: agrees ({agreement})"))
     if refused:
         raise ResultError("not all committed results could be verified")
 
@@ -316,4 +316,4 @@ def env() -> None:
     from srel_core.experiments.provenance import environment
 
     for name, value in environment(str(choose_device("auto"))).items():
-        click.echo(f"{name}: {value}")
+        click.echo(plain(f"{name}: {value}"))

@@ -10,6 +10,7 @@ import nbformat
 from record import command, find
 
 from srel_core.book.figures.table import MEDIA_TYPE
+from srel_core.experiments.terminal import plain
 
 FOLDER = "data"
 COMMIT = "# commit: "
@@ -28,7 +29,7 @@ def tables(notebook: nbformat.NotebookNode, chapter: str) -> dict[int, dict[str,
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
         name = figure.get("name") or f"cell-{cell.get('execution_count')}"
         head = f"# figure: {name} of chapters/{chapter}.ipynb\n"
-        head += f"# made by: {command(notebook, chapter)}\n{COMMIT}{record.commit}\n"
+        head += f"# made by: {plain(command(notebook, chapter))}\n{COMMIT}{record.commit}\n"
         for number, table in enumerate(drawn, start=1):
             last = f"-{number}" if len(drawn) > 1 else ""
             file = f"{chapter}-{name}{last}.csv"

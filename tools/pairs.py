@@ -45,8 +45,8 @@ def from_script(script: Path) -> nbformat.NotebookNode:
 
 
 def from_text(text: str) -> nbformat.NotebookNode:
-    """The notebook of a script with this content."""
-    parsed = jupytext.reads(text, fmt="py:percent")
+    """The notebook of a script with this content; some editors put a mark before it."""
+    parsed = jupytext.reads(text.removeprefix("\ufeff"), fmt="py:percent")
     seen: Counter[str] = Counter()
     cells = []
     for cell in parsed.cells:

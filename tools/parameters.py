@@ -33,7 +33,7 @@ class Parameter:
         try:
             value = text if self.type is str else ast.literal_eval(text)
             return fit(value, self.type)
-        except (ValueError, SyntaxError, TypeError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             raise ParameterError(
                 f"parameter {self.name!r} is declared as {self.annotation}, got {text!r}; "
                 f'write it like its default: -p {self.name} "{self.default}"'

@@ -22,7 +22,9 @@ from rocrate.model.contextentity import ContextEntity  # type: ignore[import-unt
 from rocrate.rocrate import ROCrate  # type: ignore[import-untyped]
 
 from srel_core.book.committed import regression_file, schema
-from srel_core.experiments.result_files import ResultError, attributes
+from srel_core.book.committed.standing import committed_at
+from srel_core.experiments.netcdf import one_line
+from srel_core.experiments.result_files import ResultError
 
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
@@ -36,8 +38,9 @@ Attributes = Mapping[str, Any]
 
 
 def crate_of(results: Path) -> ROCrate:
-    """The crate of all results in a folder. ResultError if there are none, or one is damaged."""
-    found = {path: attributes(path) for path in sorted(results.glob("*.nc"))}
+    """The crate of all results in a folder. ResultError if there are none, or one is damaged or
+    says of itself what cannot be."""
+    found = {path: committed_at(path).attrs for path in sorted(results.glob("*.nc"))}
     if not found:
         raise ResultError(f"{results} holds no result: name the folder of committed results")
     cited = yaml.safe_load((results / "../CITATION.cff").read_text("utf8"))
@@ -58,8 +61,11 @@ def crate_of(results: Path) -> ROCrate:
         crate, PROFILE, "CreativeWork", name="Process Run Crate", version="0.5"
     )
     for path, said in found.items():
-        file = crate.add_file(path, path.name, properties=described(path, said))
-        made(crate, file, path.stem, said)
+        try:
+            file = crate.add_file(path, path.name, properties=described(path, said))
+            made(crate, file, path.stem, said)
+        except (ValueError, LookupError, TypeError) as error:
+            raise ResultError(f"{path}: what made it cannot be told ({one_line(error)})") from error
     for name in BESIDE:
         path = results / name
         crate.add_file(

@@ -42,7 +42,24 @@ def arguments() -> argparse.Namespace:
         metavar=("NAME", "VALUE"),
         help="a value for a parameter of the chapter; -p may be given several times",
     )
-    return parser.parse_args()
+    given, rest = parameters_in(sys.argv[1:])
+    options = parser.parse_args(rest)
+    options.given += given
+    return options
+
+
+def parameters_in(words: list[str]) -> tuple[list[list[str]], list[str]]:
+    """The pairs after each -p, and the other words: argparse takes a value such as -1e-4, which is
+    a number, for an option."""
+    given, rest = [], []
+    while words:
+        word, *words = words
+        if word == "-p" and len(words) > 1:
+            given.append(words[:2])
+            words = words[2:]
+        else:
+            rest.append(word)
+    return given, rest
 
 
 def fail(message: str, code: int) -> NoReturn:

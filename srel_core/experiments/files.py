@@ -36,11 +36,13 @@ class DamagedError(ResultError):
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, and put it in place once it is whole.
 
-    ResultError, and nothing left behind, if the folder cannot be written or the disk is full.
+    ResultError, and nothing left behind, if the folder cannot be written or the disk is full. What
+    processes left that were killed at the same work is removed.
     """
     doing = "the folder cannot be made"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_partials(path)
         doing = "the file cannot be filled"
         with _own(path.with_name(f".{path.name}.{os.getpid()}.partial")) as partial:
             write(partial)
@@ -118,6 +120,8 @@ def set_aside(path: Path) -> Path:
         aside = path.with_name(f"{path.name}.damaged{number}")
     try:
         return path.replace(aside)
+    except FileNotFoundError:  # another process has found the same
+        return aside
     except OSError as error:
         raise ResultError(
             f"{path} is damaged, and cannot be renamed to {aside.name} ({one_line(error)}): "
@@ -175,13 +179,16 @@ def clear_away(path: Path, *state: Path) -> None:
 
 
 def _clear_away(path: Path, *state: Path) -> None:
-    names = [".writable", path.name, *(file.name for file in state)]
-    for name in names:
-        for partial in path.parent.glob(f".{glob.escape(name)}.*.partial"):
-            _remove_if_free(partial, partial)
+    for file in (path.with_name(".writable"), path, *state):
+        _remove_partials(file)
     if path.exists():
         for file in (*state, _lock_of(path)):
             _remove_if_free(file, _lock_of(path))
+
+
+def _remove_partials(path: Path) -> None:
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.partial"):
+        _remove_if_free(partial, partial)
 
 
 def _remove_if_free(file: Path, lock: Path) -> None:

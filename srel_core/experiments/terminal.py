@@ -12,9 +12,10 @@ _NO_MEMORY = ("llocate memory", "failed to map", "start new thread")
 def plain(text: object) -> str:
     r"""One line without anything that a terminal obeys: newlines, escapes, marks that turn the
     direction of text, and halves of broken characters come out as \n, \x1b, \u202e, \udcff."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
-    )
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -143,6 +143,13 @@ def test_another_processor_or_number_of_threads_is_named(file):
     agreement = verify.verify(file, "cpu", progress=False)
     device = provenance.environment()["device"]
     assert agreement.endswith(f"; device {device}, not Abacus; threads {here}, not 99")
+    runs[0]["device"] = "\x1b[2J\nforged.nc: agrees"
+    result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
+    done = srel("verify", "--quiet", file)
+    assert done.exit_code == 0 and done.stdout.count("\n") == 1
+    assert r"not \x1b[2J\nforged.nc: agrees" in done.stdout.strip()
+    assert done.stdout.strip().isprintable()
+    runs[0]["device"] = "Abacus"
     summary["slice_own"] *= 1.01
     result_files.save(summary.assign_attrs(runs=json.dumps(runs)), file)
     with pytest.raises(ResultError, match=r"other numbers \(.*; device .*, not Abacus; threads"):

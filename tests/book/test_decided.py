@@ -83,11 +83,11 @@ def test_the_sentence_on_classification_says_on_which_side_the_last_interval_lie
         return findings([claim(found)])[0]
 
     text = said("above", "below")
-    assert text.startswith("**Classification.** On CIFAR-10 and CIFAR-100, a gradient step moves ")
-    assert "moves **its own class** farther (57% and 65% of comparisons); the first" in text
+    assert text.startswith("**Classification.** On CIFAR-10 and CIFAR-100, a short gradient step ")
+    assert "moves **its own class** farther (57% and 65% of comparisons); the long" in text
     assert "prefers its own class on one and not on another (its own in 15% and 39%)" in text
     assert "code, moves **other classes** farther (85% and 61%)" in said("below", "below")
-    assert "a gradient step prefers neither" in said("undecided", "below")
+    assert "a short gradient step prefers neither" in said("undecided", "below")
 
 
 def test_the_sentences_are_those_of_the_committed_results():

@@ -110,6 +110,12 @@ def test_results_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"as are given, \(2, 2, 8\), got \(2, 2, 9\)"):
         Explorer(explored(), np.zeros((8, 32, 32, 3), np.uint8), explorer().rules,
                  explorer().divergences, "alt")  # fmt: skip
+    five = Explored(
+        np.ones((1, 5, 1, 2, 2)), *np.ones((2, 1, 5, 1, 2)), np.arange(2), (), (1,), (1,)
+    )
+    with pytest.raises(ValueError, match="rules must be at most 4, not 5"):
+        Explorer(five, np.zeros((2, 32, 32, 3), np.uint8), [Rule("r", "r", "r")] * 5,
+                 explorer().divergences[:1], "alt")  # fmt: skip
 
 
 def test_the_images_are_in_one_picture_as_light_as_they_are():

@@ -114,6 +114,20 @@ def test_each_panel_is_described_in_a_line_above():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("label", "written"),
+    [
+        ("=HYPERLINK(0)", "'=HYPERLINK(0)"), ("+cmd", "'+cmd"), ("@x", "'@x"), ("-1e-4", "-1e-4"),
+        ("\x1b[2J\n# x", r"\x1b[2J\n# x"), ("größe", "größe"),
+    ],
+)  # fmt: skip
+def test_a_name_of_others_is_one_cell_and_no_formula(label, written):
+    text = table.written(["panel 1: \x1b[2J"], [{"panel": 1, "series": label, "x": 1.0}])
+    head, *rows = text.splitlines()
+    assert head == r"# panel 1: \x1b[2J" and len(rows) == 2
+    assert [row["series"] for row in csv.DictReader(rows)] == [written]
+
+
 def test_what_has_no_row_is_named(axes):
     axes.add_patch(Circle((0, 0), 1))
     with pytest.raises(TypeError, match="a figure has a Circle, which its table has no row for"):

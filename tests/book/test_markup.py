@@ -21,12 +21,16 @@ HOSTILE = (
     "<svg onload=alert(1)>", "<script>alert(1)</script>", "a | b", "`x` *y* **z** __w__", "$x$",
     "[a](javascript:alert(1))", "![a](https://example.org/x.png)", "one\n\n# two\n- three",
     "&lt;script&gt;", "{doc}`intro`", "\x1b[31mred\x1b[0m", "<!-- ", "</span><img src=x>",
+    "https://example.org", "www.example.org", "//localhost:80/x", "mailto:a@b", "a@example.org",
+    "ftp://1.1.1.1", "http://a.5com@[::1]/", "example.org", "a..b.org", "javascript://%0aalert(1)",
 )  # fmt: skip
 TAGS = {"table", "thead", "tbody", "tr", "th", "td", "p", "ul", "li", "code", "span", "strong"}
 
 
 def page(markdown):
-    return BeautifulSoup(MarkdownIt("commonmark").enable("table").render(markdown), "html.parser")
+    """As myst reads it, which makes links of addresses."""
+    reader = MarkdownIt("commonmark", {"linkify": True}).enable(["table", "linkify"])
+    return BeautifulSoup(reader.render(markdown), "html.parser")
 
 
 def harmless(markdown):

@@ -58,6 +58,20 @@ def test_what_a_killed_process_left_is_cleared_away_by_the_next(writer):
     assert names(folder) == [".other.nc.7.partial", "small.nc"]
 
 
+def test_whoever_writes_a_file_again_removes_what_a_killed_process_left_of_it(writer):
+    """Of a committed file or a benchmark's, for which nobody asks before it is written."""
+    process, folder, _ = writer
+    other = folder / ".small.nc.bak.7.partial"
+    other.touch()
+    files.write_atomically(folder / "small.nc", lambda partial: partial.write_text("first"))
+    assert names(folder) == sorted([f".small.nc.{process.pid}.partial", "small.nc", other.name])
+    process.kill()
+    process.wait()
+    files.write_atomically(folder / "small.nc", lambda partial: partial.write_text("whole"))
+    assert names(folder) == [other.name, "small.nc"]
+    assert (folder / "small.nc").read_text() == "whole"
+
+
 def test_what_a_living_process_writes_is_left_to_it(writer):
     process, folder, go = writer
     assert result_files.load_kept(folder / "small.nc", EXPECTED) is None
@@ -168,6 +182,36 @@ def test_a_lock_that_cannot_be_taken_gets_one_line(tmp_path, monkeypatch, thing)
         files.alone(tmp_path / "small.nc", pytest.fail),
     ):
         pytest.fail("nobody may work here")
+
+
+SETTING_ASIDE = """
+import sys, time
+from pathlib import Path
+from srel_core.experiments import files, result_files
+from tests.support.results import EXPECTED
+path = Path(sys.argv[1])
+read = files.read
+def all_at_once(asked):
+    raw = read(asked)
+    (asked.parent / sys.argv[2]).touch()
+    while len([*asked.parent.glob("ready*")]) < 3:
+        time.sleep(0.01)
+    return raw
+result_files.read = all_at_once
+assert result_files.load_kept(path, EXPECTED) is None
+"""
+
+
+def test_several_processes_that_find_the_same_damage_all_go_on(tmp_path):
+    path = tmp_path / "small.nc"
+    path.write_text("junk")
+    processes = [
+        subprocess.Popen([sys.executable, "-W", "ignore", "-c", SETTING_ASIDE, path, f"ready{n}"])
+        for n in range(3)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    assert names(tmp_path) == ["ready0", "ready1", "ready2", "small.nc.damaged"]
+    assert (tmp_path / "small.nc.damaged").read_text() == "junk"
 
 
 WRITING_OFTEN = """

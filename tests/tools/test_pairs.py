@@ -51,6 +51,14 @@ def test_a_fresh_pair_is_in_step_and_sync_changes_nothing(book):
     assert tree(book) == before
 
 
+def test_a_mark_of_the_encoding_before_a_script_is_no_part_of_it(book):
+    before = (book / NOTEBOOK).read_bytes()
+    (book / SCRIPT).write_bytes(b"\xef\xbb\xbf" + (book / SCRIPT).read_bytes())
+    assert call(book, "pairs", "check").returncode == 0
+    assert call(book, "pairs", "sync").returncode == 0
+    assert (book / NOTEBOOK).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from rocrate.rocrate import ROCrate
 
+from srel_core.experiments import netcdf, result_files
 from srel_core.experiments.result_files import attributes
 from tests.support.book import ROOT, call
 
@@ -100,4 +101,28 @@ def test_without_results_or_with_a_damaged_one_it_ends_with_one_line(tmp_path):
     (tmp_path / "results/a.nc").write_bytes(b"nothing")
     done = call(tmp_path, "results_crate", "crate")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "a.nc" in done.stderr
+    assert not (tmp_path / "crate").exists()
+
+
+@pytest.mark.parametrize(
+    ("alter", "said"),
+    [
+        (lambda _: None, "has no digest"),
+        (lambda whole: whole.assign_attrs(created="yesterday"), "what made it cannot be told"),
+        (lambda whole: whole.assign_attrs(wall_seconds="long"), "what made it cannot be told"),
+    ],
+)
+def test_what_nothing_vouches_for_or_says_what_cannot_be_is_refused(tmp_path, alter, said):
+    (tmp_path / "results").mkdir()
+    shutil.copyfile(ROOT / "CITATION.cff", tmp_path / "CITATION.cff")
+    path = tmp_path / "results/regression.nc"
+    whole = result_files.load(ROOT / "results/regression.nc")
+    altered = alter(whole)
+    if altered is None:
+        path.write_bytes(netcdf.encode(whole).getvalue())
+    else:
+        result_files.save(altered, path)
+    done = call(tmp_path, "results_crate", "crate")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert said in done.stderr and "regression.nc" in done.stderr
     assert not (tmp_path / "crate").exists()

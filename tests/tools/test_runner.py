@@ -36,6 +36,8 @@ def test_parameters_are_hidden_where_the_chapter_hides_its_own(tmp_path):
         ((CHAPTER, "out.ipynb", "-p", "profil", "smoke"), ["'profil'", "'profile'", "seeds"]),
         ((CHAPTER, "out.ipynb", "-p", "zzz", "1"), ["'zzz'", "The chapter has"]),
         ((CHAPTER, "out.ipynb", "-p", "count", "three"), ["'count'", "int", "'three'", "-p count"]),
+        ((CHAPTER, "out.ipynb", "-p", "count", "-x"), ["'count'", "int", "'-x'"]),
+        ((CHAPTER, "out.ipynb", "-p", "count", "[" * 9999), ["'count'", "int", "got '[["]),
         ((CHAPTER, "out.ipynb", "-p", "count", "1", "-p", "count", "2"), ["'count'", "twice"]),
         (("chapters/absent.ipynb", "out.ipynb"), ["absent.ipynb", "No such file"]),
         (("chapters/tiny.py", "out.ipynb"), ["tiny.py", "not a notebook"]),
@@ -56,13 +58,13 @@ def test_a_wrong_call_is_one_clear_line_and_writes_nothing(book, arguments, word
 
 def test_an_executed_chapter_has_the_values_and_keeps_its_cells(book, tmp_path):
     out = tmp_path / "new" / "out.ipynb"
-    values = {"profile": "smoke", "count": "2", "rate": "2", "seeds": "[4, 5]"}
+    values = {"profile": "smoke", "count": "2", "rate": "-2e-4", "seeds": "[4, 5]"}
     done = execute(book, out, *(word for pair in values.items() for word in ("-p", *pair)))
     assert done.returncode == 0, done.stderr
     assert list(out.parent.iterdir()) == [out]
     result, chapter = nbformat.read(out, 4), nbformat.read(book / CHAPTER, 4)
     (printed,) = [o.text for cell in result.cells for o in cell.get("outputs", []) if "text" in o]
-    assert printed == f"smoke: {sum(range(1002))}, 2.0, [4, 5]\n"  # and no progress bar
+    assert printed == f"smoke: {sum(range(1002))}, -0.0002, [4, 5]\n"  # and no progress bar
     ids = [cell.id for cell in result.cells]
     assert ids.pop(2) == "injected-parameters"
     assert ids == [cell.id for cell in chapter.cells]

@@ -1,10 +1,12 @@
 """Whether a committed file comes from the present code, has been verified with it, or is stale."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from srel_core.book.committed import regression_file
-from srel_core.book.committed.files import runs_of
+from srel_core.book.committed.files import load_summary, runs_of
+from srel_core.experiments import result_files
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.training import Schedule
@@ -28,6 +30,13 @@ def experiment_of(config: Any) -> ClassExperiment:
         return ClassExperiment(**given | {"schedule": Schedule(**config["schedule"])})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"its config is of another version of srel_core: {error}") from error
+
+
+def committed_at(path: Path) -> "xr.Dataset":
+    """The committed file at `path`, of either kind, whole. ResultError if it is absent, damaged,
+    without a digest, or not to its schema."""
+    on_regression = result_files.attributes(path)["kind"] == regression_file.KIND
+    return regression_file.load_file(path) if on_regression else load_summary(path)
 
 
 def present_code(committed: "xr.Dataset") -> str:

@@ -35,11 +35,9 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> str:
     images at hand are not those it was made from, or if the differences are too large. DataError
     for images that are not there.
     """
-    kind = result_files.attributes(path)["kind"]
-    on_regression = kind == regression_file.KIND
-    committed = regression_file.load_file(path) if on_regression else files.load_summary(path)
+    committed = standing.committed_at(path)
     with _named(path.name):
-        if on_regression:
+        if committed.attrs["kind"] == regression_file.KIND:
             agreement = _verify_regression(committed)
         else:
             agreement = _verify_summary(committed, device, progress)

@@ -7,6 +7,7 @@ from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 
 from srel_core.book.figures.style import OTHERS, SAME
+from srel_core.book.figures.words import literal
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,13 +26,14 @@ def class_curves(
     for probe_class in chosen.probe_class.values:
         own = probe_class == sample_class
         colour = SAME if own else next(others)
+        label = f"{literal(probe_class)}{' (same)' if own else ''}"
         low, high = chosen.matrix_interval.sel(probe_class=probe_class).values
         axes.fill_between(chosen.step, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(
             chosen.step, chosen.matrix.sel(probe_class=probe_class), color=colour,
-            linestyle="-" if own else "--", label=f"{probe_class}{' (same)' if own else ''}",
+            linestyle="-" if own else "--", label=label,
         )  # fmt: skip
-    axes.set(xlabel="training step", title=f"step on: {sample_class}", yscale="log")
+    axes.set(xlabel="training step", title=f"step on: {literal(sample_class)}", yscale="log")
     axes.legend(title="probes of class")
     return axes
 
@@ -42,7 +44,7 @@ def class_heatmap(
     """The class matrix S[c', c] after one training step, coloured by `norm`."""
     matrix = summary.matrix.sel(rule=rule, divergence=divergence, step=step)
     image = axes.imshow(matrix, norm=norm, cmap="viridis")
-    names = matrix.sample_class.values
+    names = [literal(name, 14) for name in matrix.sample_class.values]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)

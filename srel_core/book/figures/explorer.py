@@ -25,8 +25,10 @@ from srel_core.book.figures import table
 from srel_core.book.figures.explorer_data import Explored
 from srel_core.book.figures.ranking import ranking
 from srel_core.book.figures.style import style
+from srel_core.book.figures.words import literal
 
 _FOLDER = Path(__file__).parent
+_DASHES = ("none", "7 4", "1 3", "9 3 2 3")  # of the curves, by rule
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,15 @@ class Explorer:
                 f"as are given, {wanted}, got {self.explored.s_rel.shape[1:4]}"
             )
 
+        if len(self.rules) > len(_DASHES):
+            raise ValueError(
+                f"rules must be at most {len(_DASHES)}, not {len(self.rules)}: leave some out"
+            )
+
+    @property
+    def _dashes(self) -> tuple[str, ...]:
+        return _DASHES[: len(self.rules)]
+
     @property
     def html(self) -> str:
         """The figure; equal arguments give equal text, and a page may hold it twice."""
@@ -108,13 +119,12 @@ class Explorer:
                 for i in range(len(self.images))
             ),
             "curves": "".join(
-                f'<path data-part="curve" stroke-dasharray="{dash}"/>'
-                for dash in _dashes(self.rules)
+                f'<path data-part="curve" stroke-dasharray="{dash}"/>' for dash in self._dashes
             ),
             "keys": " ".join(
                 '<span class="srel-line"><svg viewBox="0 0 24 6" width="24" height="6">'
                 f'<path d="M0 3H24" stroke-dasharray="{dash}"/></svg> {escape(rule.label)}</span>'
-                for rule, dash in zip(self.rules, _dashes(self.rules), strict=True)
+                for rule, dash in zip(self.rules, self._dashes, strict=True)
             ),
             "columns": int(np.bincount(explored.classes).max()),
             "last": len(explored.steps) - 1,
@@ -132,14 +142,14 @@ class Explorer:
         file = BytesIO()
         with style():
             figure, panels = plt.subplots(
-                len(self.rules), 1, figsize=(9, 2.3 * len(self.rules)), layout="constrained",
+                len(self.rules), 1, figsize=(9, 1.8 * len(self.rules)), layout="constrained",
                 squeeze=False, sharey=True,
             )  # fmt: skip
             for i, (axes, rule) in enumerate(zip(panels[:, 0], self.rules, strict=True)):
                 values = explored.s_rel[step, i, 0, :, sample]
                 ranking(axes, values, sample, explored.classes, self.images)
                 name = explored.names[explored.classes[sample]]
-                axes.set_title(f"{rule.label}, on a {name}", loc="left")
+                axes.set_title(f"{rule.article} on a {literal(name)}", loc="left")
             figure.savefig(file, format="png", metadata={"Software": None})
             plt.close(figure)
         return file.getvalue()
@@ -165,11 +175,6 @@ class Explorer:
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, str]]:
         shown = {"text/html": self.html, "image/png": base64.b64encode(self.png).decode()}
         return shown, {table.MEDIA_TYPE: self.table}
-
-
-def _dashes(rules: Sequence[Rule]) -> list[str]:
-    """A pattern of line for each rule, the first one solid."""
-    return ["none", *(f"{6 // i} {3 // i}" for i in range(1, len(rules)))]
 
 
 def _choices(labels: Sequence[str]) -> str:

@@ -15,10 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from srel_core.book.figures import table
 from srel_core.book.figures.slider import Interactive, check_slider, slider_page
+from srel_core.book.figures.words import shortened
 
 _GRID = 270
 _BAR_GAP, _BAR_WIDTH, _BAR_STEPS = 16, 14, 32
 _LETTER = 6.8  # width of a letter at font size 12, on the large side
+_LONGEST = 24  # letters of a name
 _UNDEFINED = "#6b6b6b"
 _MAP = colormaps["viridis"]
 
@@ -38,7 +40,7 @@ def slider_heatmap(
 
     matrices   (V, C, C), ≥ 0: a matrix for each value, rows c', columns c. NaN is undefined, and
                shown as a dash on grey
-    names      C texts, those of the classes
+    names      C texts, those of the classes; long ones are shown with a gap
     values     V texts, those of the parameter, in the slider's order
     parameter  its name, beside the slider
     title      says what the figure shows, to those who cannot see it
@@ -55,7 +57,8 @@ def slider_heatmap(
     fills = _fills(given, low, high)
     texts = [[f"{v:.2g}" if np.isfinite(v) else "–" for v in matrix.ravel()] for matrix in given]
     inks = [[ink(fill) for fill in row] for row in fills]
-    frame, origin, size = _frame(names, labels, quantity, (low, high))
+    shown = [shortened(name, _LONGEST) for name in names]
+    frame, origin, size = _frame(shown, labels, quantity, (low, high))
     cell = _GRID / len(names)
     drawn = [
         f'<g data-mark><rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}" '

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from srel_core.book.committed.files import ladder_in
 from srel_core.book.figures.style import OTHERS, RULES, SAME
+from srel_core.book.figures.words import literal
 from srel_core.book.published.numbers import PUBLISHED
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def by_rule(axes: Axes, part: "xr.Dataset", name: str, threshold: float) -> Axes
     """A quantity under each step rule, with bands, and a dotted line at the threshold."""
     for rule in map(str, part.rule.values):
         # Two lengths of a gradient step share a colour, and the limit is dashed over them.
-        band(axes, part.sel(rule=rule), name, RULES[rule.split(":")[0]], rule, _LINES[rule])
+        colour, line = RULES.get(rule.split(":")[0], "black"), _LINES.get(rule, "-.")
+        band(axes, part.sel(rule=rule), name, colour, literal(rule), line)
     axes.axhline(threshold, color="black", linestyle=":", linewidth=1)
     return axes
 
@@ -84,7 +86,7 @@ def rungs(axes: Axes, ladder: "xr.Dataset", epoch: int) -> Axes:
     axes.hlines(height, low, high, color=colours, linewidth=3, alpha=0.5)
     axes.scatter(at.rung_epoch_preference, height, color=colours, zorder=3)
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
-    axes.set_yticks(height, [str(name) for name in at.rung.values])
+    axes.set_yticks(height, [literal(name) for name in at.rung.values])
     axes.set(xscale="log", xlabel="preference")
     plain_ticks(axes.xaxis)
     return axes
@@ -108,7 +110,7 @@ def distance(axes: Axes, summary: "xr.Dataset", divergence: str, rules: Sequence
     for rule, colour in zip(rules, (SAME, OTHERS[0], OTHERS[1]), strict=False):
         for quantile, line in ((0.5, "-"), (0.9, ":")):
             values = mean.sel(rule=rule, quantile=quantile)
-            label = f"{rule}, {'median pair' if quantile == 0.5 else '90 % of pairs'}"
+            label = f"{literal(rule)}, {'median pair' if quantile == 0.5 else '90 % of pairs'}"
             axes.plot(summary.step, values, color=colour, linestyle=line, label=label)
     axes.set(yscale="log", xlabel="training step")
     return axes

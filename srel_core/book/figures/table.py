@@ -24,6 +24,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
+from srel_core.experiments.terminal import plain
+
 MEDIA_TYPE = "text/csv"
 """Under which the metadata of an output hold the table."""
 
@@ -70,7 +72,7 @@ def written(heads: Iterable[str], rows: Sequence[Row]) -> str:
     """Rows as CSV, with those of `COLUMNS` in which something stands, below lines of comment."""
     used = [name for name in COLUMNS if any(row.get(name, "") != "" for row in rows)]
     file = io.StringIO()
-    file.writelines(f"# {' '.join(head.split())}\n" for head in heads)
+    file.writelines(f"# {plain(' '.join(head.split()))}\n" for head in heads)
     writer = csv.DictWriter(file, used, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _text(value) for name, value in row.items()} for row in rows)
@@ -78,7 +80,19 @@ def written(heads: Iterable[str], rows: Sequence[Row]) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.7g}" if isinstance(value, float | np.floating) else str(value)
+    """Of a name in one line, and no formula to a spreadsheet."""
+    if isinstance(value, float | np.floating):
+        return f"{value:.7g}"
+    text = plain(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _head(number: int, axes: Axes) -> str:

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from srel_core.book.claims.evidence import Claim, Count, Evidence, Finding, Word
 from srel_core.book.figures.style import OTHERS, SAME
 from srel_core.book.figures.verdict_grid import SIGNS
+from srel_core.book.figures.words import literal
 from srel_core.book.published.numbers import title_of
 
 _COLOURS: dict[Word, str] = {
@@ -46,7 +47,9 @@ def verdict_picture(found: Sequence[Claim]) -> Figure:
     axes.set(xlim=(0, width), ylim=(len(rows), -1))
     axes.axis("off")
     for i, name in enumerate(shown):
-        axes.text(_LABELS + (i + 0.5) * _CELL, -0.5, title_of(name), ha="center", va="center")
+        axes.text(
+            _LABELS + (i + 0.5) * _CELL, -0.5, literal(title_of(name), 20), ha="center", va="center"
+        )
     for y, row in enumerate(rows):
         _draw(axes, y + 0.5, row, len(shown))
     return figure

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding
 from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, THE_STEP
 from srel_core.book.published.numbers import title_of
+from srel_core.book.text.markup import plain
 
 _MOVES = {
     "above": "moves **its own class** farther",
@@ -32,10 +33,11 @@ def findings(found: Sequence[Claim]) -> list[str]:
 
 
 def _classification(claim: Claim) -> str:
-    names = " and ".join(title_of(name) for name in claim.findings)
+    names = " and ".join(plain(title_of(name)) for name in claim.findings)
     return (
-        f"On {names}, a gradient step {_moves(claim, GRADIENT_STEP, ' of comparisons')}; the first "
-        f"step of Adam, as in the published code, {_moves(claim, FRESH_ADAM)}."
+        f"On {names}, a short gradient step "
+        f"{_moves(claim, GRADIENT_STEP, ' of comparisons')}; the long first step of Adam, as in "
+        f"the published code, {_moves(claim, FRESH_ADAM)}."
     )
 
 

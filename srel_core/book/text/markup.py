@@ -1,17 +1,25 @@
 """Data in text that is Markdown: what comes from a result, a parameter or the name of a folder says
 what it says, and is never markup."""
 
+import re
 from pathlib import PurePath
 
 _MARKUP = frozenset("&<>\"'`*_[]|$#{}\\~!^")
 
 
+# In an address, which would become a link.
+_JOINTS = re.compile(r"[:/.@](?=[^\s\d:.@]|/)")
+
+
 def plain(data: object) -> str:
-    """`data` as text in a line of Markdown, in a table too, or of HTML: neither markup nor line
-    breaks, and no control characters."""
+    """`data` as text in a line of Markdown, in a table too, or of HTML: neither markup nor link nor
+    line breaks, and no control characters."""
     line = " ".join(str(data).split())
-    shown = (c for c in line if c.isprintable())
-    return "".join(f"&#{ord(c)};" if c in _MARKUP else c for c in shown)
+    shown = "".join(c for c in line if c.isprintable())
+    joints = {found.start() for found in _JOINTS.finditer(shown)}
+    return "".join(
+        f"&#{ord(c)};" if c in _MARKUP or i in joints else c for i, c in enumerate(shown)
+    )
 
 
 def code(data: object) -> str:

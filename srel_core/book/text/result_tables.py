@@ -16,7 +16,7 @@ Summaries = Mapping[str, "xr.Dataset"]
 
 def badges(summaries: Summaries, regression: "xr.Dataset | None" = None) -> str:
     """For each data set, and for regression, whether its results are those of the present code."""
-    lines = [f"- {title_of(name)}: {badge(part)}" for name, part in summaries.items()]
+    lines = [f"- {plain(title_of(name))}: {badge(part)}" for name, part in summaries.items()]
     if regression is not None:
         lines.append(f"- Regression: {badge(regression)}")
     return "\n".join(lines)
@@ -51,7 +51,7 @@ def _commit(name: str) -> str:
 def missing(summaries: Summaries) -> str:
     """One line for each published data set without results, with the commands that make them."""
     lines = [
-        f"- {title_of(name)}: {NOT_RUN}. With its images under `SREL_DATA`, or online: "
+        f"- {plain(title_of(name))}: {NOT_RUN}. With its images under `SREL_DATA`, or online: "
         f"`srel run --profile paper --dataset {name}`, then `make results`."
         for name in DATASETS
         if name not in summaries
@@ -68,14 +68,14 @@ def settings_table(summaries: Summaries) -> str:
     ]
     for name in with_published(summaries):
         if name not in summaries:
-            lines.append(f"| {title_of(name)} | {NOT_RUN} |" + " |" * 8)
+            lines.append(f"| {plain(title_of(name))} | {NOT_RUN} |" + " |" * 8)
             continue
         summary, runs = summaries[name], runs_of(summaries[name])
         config = runs[0]["config"]
         wall = sum(float(run["wall_seconds"]) for run in runs)
         published = PUBLISHED[name].wall_seconds.values() if name in PUBLISHED else ()
         lines.append(
-            f"| {title_of(name)} | {', '.join(map(plain, summary.probe_class.values))} "
+            f"| {plain(title_of(name))} | {', '.join(map(plain, summary.probe_class.values))} "
             f"| {plain(config['images_per_class'] or 'all')} "
             f"| {plain(config['schedule']['batch_size'])} "
             f"| {plain(config['schedule']['epochs'])} | {summary.sizes['step']} "
@@ -102,7 +102,7 @@ def provenance_table(summaries: Summaries) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {title_of(name)} | {plain(run['config']['seed'])} | {code(run['commit'])} "
+        f"| {plain(title_of(name))} | {plain(run['config']['seed'])} | {code(run['commit'])} "
         f"| {plain(run['device'])} | {plain(run['threads'])} "
         f"| {hours(float(run['wall_seconds']))} | {plain(run['created'][:10])} "
         f"| {plain(run['torch'])} | {code(run['data_checksum'][:12])} |"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srel_core.book.text.markup import plain, varying
+from srel_core.experiments.terminal import plain as printable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +28,8 @@ class Sources:
 
     @classmethod
     def of(cls, results: "Iterable[xr.Dataset]") -> "Sources":
-        return cls(tuple(_row(result.attrs) for result in results))
+        rows = (_row(result.attrs) for result in results)
+        return cls(tuple({name: printable(value) for name, value in row.items()} for row in rows))
 
     @property
     def markdown(self) -> str:

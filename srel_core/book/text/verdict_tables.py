@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from srel_core.book.claims.decided import decided_by
 from srel_core.book.claims.evidence import Claim, overall
 from srel_core.book.published.numbers import NOT_RUN, PUBLISHED, title_of, with_published
+from srel_core.book.text.markup import plain
 from srel_core.choices import unknown
 
 
@@ -30,7 +31,7 @@ def in_brief(claim: Claim, beginning: str = "") -> str:
     verdict = f"**{overall(words)}**"
     if len(counts) > 1:
         verdict += f" ({', '.join(f'{number} *{word}*' for word, number in counts.items())})"
-    where = [title_of(dataset) for dataset in claim.findings if dataset]
+    where = [plain(title_of(dataset)) for dataset in claim.findings if dataset]
     return f"{verdict}, on {' and '.join(where)}" if where else verdict
 
 
@@ -39,7 +40,7 @@ def details(found: Sequence[Claim]) -> str:
     for each other one that was run."""
     shown = with_published(name for claim in found for name in claim.findings if name)
     lines = [
-        f"| Read as | {' | '.join(map(title_of, shown))} |",
+        f"| Read as | {' | '.join(plain(title_of(name)) for name in shown)} |",
         "|---|" + "---|" * len(shown),
     ]
     for number, claim in enumerate(found, start=1):
