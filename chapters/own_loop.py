@@ -181,3 +181,100 @@ Markdown(
     f"{gap:.2g} at most. With {len(chosen)} samples and one seed these are illustrations: the "
     "functions of `srel_core.statistics.intervals` give intervals."
 )
+
+# %% [markdown]
+# ## A language model, in a loop and in a `Trainer`
+#
+# A model may predict at every position of a sequence and give its predictions in an object with `logits`,
+# as the models of `transformers` do; divergences are averaged over the positions. Here a GPT-2
+# {cite:p}`radford2019gpt2` of random weights learns to tell the hours on a clock, going on by one hour
+# or by five. The second hour, which nothing foretells, is not asked for:
+
+# %%
+import warnings
+
+with warnings.catch_warnings(action="ignore"):  # it looks for a progress bar of notebooks
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+from srel_core.integrations.transformers import SrelCallback, next_tokens
+
+pace = torch.tensor([1, 5]).repeat(12)
+hours = (torch.arange(12).repeat_interleave(2)[:, None] + pace[:, None] * torch.arange(8)) % 12
+wanted = next_tokens(hours)
+wanted[:, 0] = -100
+
+
+def small_gpt2():
+    torch.manual_seed(seed)
+    size = dict(vocab_size=12, n_positions=8, n_embd=32, n_layer=2, n_head=2)
+    no_dropout = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    return GPT2LMHeadModel(GPT2Config(**size, **no_dropout, bos_token_id=0, eos_token_id=0))
+
+
+def watched(gpt2):
+    given = {"input_ids": hours}
+    return sc.SrelRecorder(
+        gpt2, given, wanted, given, rules={"sgd": sc.SGD(1e-4)}, divergences=("kl",),
+        probe_classes=pace, sample_classes=pace,
+    )  # fmt: skip
+
+
+def loss_of(outputs, labels, **_):
+    return nn.functional.cross_entropy(outputs.logits.flatten(0, 1), labels.flatten())
+
+
+gpt2 = small_gpt2()
+in_loop, optimizer = watched(gpt2), torch.optim.AdamW(gpt2.parameters(), lr=1e-3)
+for step in range(steps[profile] + 1):
+    if step % (steps[profile] // 4) == 0:
+        in_loop.measure(step)  # the line
+    optimizer.zero_grad()
+    loss_of(gpt2(input_ids=hours), wanted).backward()
+    optimizer.step()
+
+# %% [markdown]
+# In a `Trainer` the line becomes a callback, which can also measure the step that the trainer's own optimizer
+# would take next (`srel_core.integrations.lightning` has the same for Lightning):
+
+# %%
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+gpt2 = small_gpt2()
+in_trainer = watched(gpt2)
+with tempfile.TemporaryDirectory() as folder:
+    trainer = Trainer(
+        model=gpt2,
+        args=TrainingArguments(
+            folder, max_steps=steps[profile], per_device_train_batch_size=24, learning_rate=1e-3,
+            report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+            use_cpu=True, dataloader_pin_memory=False, seed=seed,
+        ),
+        train_dataset=[{"input_ids": i, "labels": y} for i, y in zip(hours, wanted, strict=True)],
+        compute_loss_func=loss_of,
+        callbacks=[SrelCallback(in_trainer, every=steps[profile] // 4, optimizer_step=True)],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+# %% tags=["hide-input"]
+lines = [
+    "| | rule | before training | "
+    + " | ".join(f"step {s}" for s in in_loop.to_xarray().step.values[1:])
+    + " |"
+]
+lines.append("|---" * (lines[0].count("|") - 1) + "|")
+for where, recorder in (("loop", in_loop), ("`Trainer`", in_trainer)):
+    of_gpt2 = recorder.to_xarray().sel(divergence="kl")
+    for rule in of_gpt2["rule"].values:
+        aucs = [
+            same_class_auc(
+                of_gpt2.change.sel(rule=rule, step=step).values, pace.numpy(), pace.numpy(),
+                exclude=of_gpt2.same_input.values,
+            ).mean()
+            for step in of_gpt2.step
+        ]  # fmt: skip
+        lines.append(f"| {where} | `{rule}` | {' | '.join(f'{auc:.2f}' for auc in aucs)} |")
+Markdown(
+    "How often a step on a sequence moves the predictions for one of the same pace farther than for one "
+    "of the other (same-class AUC, mean over the sequences):\n\n" + "\n".join(lines)
+)

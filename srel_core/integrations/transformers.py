@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from srel_core.integrations.measurements import Measurements
 from srel_core.recorder import SrelRecorder
-from srel_core.rules import OptimizerStep
 
 
 class SrelCallback(TrainerCallback):
@@ -35,47 +35,32 @@ class SrelCallback(TrainerCallback):
     def __init__(
         self, recorder: SrelRecorder, every: int = 100, optimizer_step: bool = False
     ) -> None:
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ValueError(f"every must be a whole number of at least 1, not {every!r}")
-        self.recorder, self.every, self.optimizer_step = recorder, every, optimizer_step
-        self._measured: set[int] = set()
+        self.measurements = Measurements(recorder, every)
+        self.optimizer_step = optimizer_step
+
+    @property
+    def recorder(self) -> SrelRecorder:
+        return self.measurements.recorder
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        own, trained = self.recorder.model, kwargs["model"]
-        if own is not trained and own is not getattr(trained, "module", None):
-            raise ValueError("the recorder is of another model than the one that is trained")
+        self.measurements.require_part_of(kwargs["model"])
         if self.optimizer_step:
             optimizer = kwargs["optimizer"]
             # accelerate wraps the optimizer: its step may be skipped, and is none of torch's
-            self.recorder.rules["optimizer"] = OptimizerStep(
-                getattr(optimizer, "optimizer", optimizer)
-            )
-        self._measure(state.global_step)
+            self.measurements.watch(getattr(optimizer, "optimizer", optimizer))
+        self.measurements.at(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if state.global_step % self.every == 0:
-            self._measure(state.global_step)
+        self.measurements.after(state.global_step)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._measure(state.global_step)
-
-    def _measure(self, step: int) -> None:
-        if step in self._measured:
-            return
-        self._measured.add(step)
-        model = self.recorder.model
-        training = model.training
-        model.eval()
-        try:
-            self.recorder.measure(step)
-        finally:
-            model.train(training)
+        self.measurements.at(state.global_step)
 
 
 def next_tokens(input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:

@@ -35,6 +35,10 @@ def test_it_runs_on_a_folder_of_images(folder, tmp_path):
     assert "18 images of the classes above, below" in text
     before, after = map(float, re.findall(r"(?:AUC was|it was) ([\d.]+\d)", text))
     assert 0 <= before <= 1 and 0 <= after <= 1
+    for row in (r"\| loop \| `sgd` ", r"\| `Trainer` \| `sgd` ", r"\| `Trainer` \| `optimizer` "):
+        (cells,) = re.findall(rf"{row}((?:\| [\d.]+ )+)", text)
+        assert all(0 <= float(cell) <= 1 for cell in cells.strip("| ").split("|"))
+        assert cells.count("|") == 5
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 1
 
 

@@ -124,6 +124,7 @@ NEEDS = {
     "experiments": ("experiments",),
     "book": ("experiments",),
     "cli": ("experiments",),
+    "integrations.lightning": ("lightning",),
     "integrations.transformers": ("transformers",),
 }
 
