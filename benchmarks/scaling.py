@@ -114,7 +114,7 @@ def one(task: Row) -> Row:
         **task,
         "peak_bytes": peak,
         "beside_bound_bytes": copies * weights + 4 * result,
-        "seconds": statistics.median(seconds),
+        "seconds": statistics.median(seconds) if seconds else None,
     }
 
 

@@ -44,10 +44,14 @@ import srel_core as sc
 from srel_core.book.text.markup import code, plain
 
 results = Path(benchmarks_dir or Path(sc.__file__).parents[1] / "benchmarks" / "results")
-campaign, book, times = (
-    json.loads((results / f"{name}.json").read_text("utf8"))
-    for name in ("faults", "killed_book", "file_times")
-)
+
+
+def found_in(name, text_of, command):
+    """The text of a benchmark's result, or what makes one."""
+    path = results / f"{name}.json"
+    if not path.is_file():
+        return Markdown(f"No measurement is among the results: `{command}` makes one.")
+    return Markdown(text_of(json.loads(path.read_text("utf8"))))
 
 
 def table(header, rows):
@@ -63,16 +67,22 @@ def table(header, rows):
 # *Silent*: anything else, that is other numbers without a word, a traceback, or work that was lost.
 
 # %% tags=["hide-input"]
-counts = ("tried", "refused", "harmless", "silent")
-rows = [[plain(row["fault"]), *(row[name] for name in counts)] for row in campaign["faults"]]
-rows.append(["**all**", *(f"**{campaign['all'][name]}**" for name in counts)])
-machine, silent = campaign["environment"], campaign["all"]["silent"]
-Markdown(
-    table(["fault", *counts], rows)
-    + f"\n\nIn {campaign['seconds'] / 60:.0f} minutes on {plain(machine['device'])}, commit "
-    f"{code(machine['commit'])}. "
-    + ("Nothing was silent." if silent == 0 else f"**{silent} faults were silent.**")
-)
+COUNTS = ("tried", "refused", "harmless", "silent")
+
+
+def campaign(found):
+    rows = [[plain(row["fault"]), *(row[name] for name in COUNTS)] for row in found["faults"]]
+    rows.append(["**all**", *(f"**{found['all'][name]}**" for name in COUNTS)])
+    machine, silent = found["environment"], found["all"]["silent"]
+    return (
+        table(["fault", *COUNTS], rows)
+        + f"\n\nIn {found['seconds'] / 60:.0f} minutes on {plain(machine['device'])}, commit "
+        f"{code(machine['commit'])}. "
+        + ("Nothing was silent." if silent == 0 else f"**{silent} faults were silent.**")
+    )
+
+
+found_in("faults", campaign, "make faults")
 
 # %% [markdown]
 # ## The whole book, killed
@@ -80,21 +90,26 @@ Markdown(
 # `make book` with all its processes killed and started again by the same command, three times over,
 # beside one that was left alone (`benchmarks/killed_book.py`).
 
+
 # %% tags=["hide-input"]
-moments = ", ".join(
-    f"when {plain(moment)} (after {after:.0f} s)"
-    for moment, after in book["killed after seconds"].items()
-)
-differences = book["differences"]
-outcome = (
-    "in nothing but times, dates and commits"
-    if not differences
-    else f"**in {', '.join(map(plain, differences))}**"
-)
-Markdown(
-    f"Killed {moments}. Left alone, the book took {book['seconds']} s. Of their {book['files']} files "
-    f"the two books differ {outcome}. Commit {code(book['environment']['commit'])}."
-)
+def killed(book):
+    moments = ", ".join(
+        f"when {plain(moment)} (after {after:.0f} s)"
+        for moment, after in book["killed after seconds"].items()
+    )
+    differences = book["differences"]
+    outcome = (
+        "in nothing but times, dates and commits"
+        if not differences
+        else f"**in {', '.join(map(plain, differences))}**"
+    )
+    return (
+        f"Killed {moments}. Left alone, the book took {book['seconds']} s. Of their {book['files']} files "
+        f"the two books differ {outcome}. Commit {code(book['environment']['commit'])}."
+    )
+
+
+found_in("killed_book", killed, "python benchmarks/killed_book.py")
 
 # %% [markdown]
 # ## What it costs
@@ -102,17 +117,22 @@ Markdown(
 # Seconds to save a result, to load it, and to list a folder of such results with their provenance,
 # before there were digests and now (`benchmarks/file_times.py`).
 
+
 # %% tags=["hide-input"]
-WORK = {"save": "save", "load": "load", "list": f"list {times['listed']}"}
-rows = [
-    [name, words, *(f"{seconds[which][what]:.3f}" for which in ("former", "present"))]
-    for name, seconds in times["seconds"].items()
-    for what, words in WORK.items()
-]
-megabytes = {n: seconds["present"]["bytes"] / 1e6 for n, seconds in times["seconds"].items()}
-Markdown(
-    table(["a result like that of", "", "before, s", "now, s"], rows)
-    + "\n\n"
-    + "; ".join(f"{name}: {size:.2g} MB on disk" for name, size in megabytes.items())
-    + f". The least of {times['rounds']} times each; before: commit {code(times['former'])}."
-)
+def costs(times):
+    work = {"save": "save", "load": "load", "list": f"list {times['listed']}"}
+    rows = [
+        [name, words, *(f"{seconds[which][what]:.3f}" for which in ("former", "present"))]
+        for name, seconds in times["seconds"].items()
+        for what, words in work.items()
+    ]
+    megabytes = {n: seconds["present"]["bytes"] / 1e6 for n, seconds in times["seconds"].items()}
+    return (
+        table(["a result like that of", "", "before, s", "now, s"], rows)
+        + "\n\n"
+        + "; ".join(f"{name}: {size:.2g} MB on disk" for name, size in megabytes.items())
+        + f". The least of {times['rounds']} times each; before: commit {code(times['former'])}."
+    )
+
+
+found_in("file_times", costs, "python benchmarks/file_times.py")

@@ -21,8 +21,16 @@ if on_main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items):
-    """Tests that look at the pages take longest, and come first."""
-    items.sort(key=lambda item: "site" not in item.fixturenames)
+    """The longest first. One process makes the pages, with the first file that looks at them, while
+    the others execute chapters; then come the other files that look at them."""
+    of_pages = [item.path for item in items if "site" in item.fixturenames]
+
+    def place(item):
+        if "site" in item.fixturenames:
+            return 0 if item.path == of_pages[0] else 2
+        return 1 if "chapters" in item.path.parts else 3
+
+    items.sort(key=place)
 
 
 @pytest.fixture

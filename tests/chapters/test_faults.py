@@ -47,3 +47,15 @@ def test_the_tables_are_those_of_the_results(tmp_path, silent):
     assert ("in nothing but times, dates and commits" in text) == (not silent)
     assert "killed when it began (after 1 s)" in text.lower() and "took 300 s" in text
     assert "| a run | load | 0.125 | 0.375 |" in text and "| a run | list 20 | 0.500 |" in text
+
+
+def test_without_results_it_says_what_makes_them(tmp_path):
+    (tmp_path / "none").mkdir()
+    done = call(
+        ROOT, "run_chapter", "chapters/faults.ipynb", tmp_path / "out.ipynb",
+        "-p", "benchmarks_dir", tmp_path / "none",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out.ipynb").read_text("utf8")
+    assert text.count("No measurement is among the results") == 4  # three, and the code
+    assert "`make faults` makes one" in text

@@ -19,7 +19,7 @@ def _peaks(method, probes):
     import _processes
     import scaling
 
-    task = {**scaling.BOUNDED, "method": method, "probes": probes, "threads": 1, "repeats": 1}
+    task = {**scaling.BOUNDED, "method": method, "probes": probes, "threads": 1, "repeats": 0}
     bound = 2**26
     bounded, free = (
         _processes.in_fresh_process(scaling.one, {**task, "max_bytes": b}, start="forkserver")

@@ -1,5 +1,6 @@
 """A book of results that were written to harm its readers: all of it is shown, none of it runs."""
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -75,6 +76,17 @@ def test_nothing_of_a_hostile_result_runs_or_becomes_an_element(browser, hostile
                 text = page.locator("article").inner_text()
                 if name != "chapters/status.html":
                     assert "window.harmed=" in text, name
+
+
+def test_the_other_pages_are_those_of_the_book(site, hostile_site):
+    """Made twice, they are the same."""
+    of_results = {*CHAPTERS, "status"}
+    others = [
+        line
+        for line in tool("compare_books").differences(site, hostile_site)
+        if not any(re.search(rf"\b{name}\b", line) for name in of_results)
+    ]
+    assert [line for line in others if not re.match("_images/.* alone$", line)] == []
 
 
 def test_nor_where_a_reader_searches_for_it(browser, hostile_site):
