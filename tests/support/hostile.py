@@ -8,6 +8,7 @@ import xarray as xr
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
 from tests.support.book import ROOT
+from tests.support.class_experiments import EXPLORED
 
 TEXTS = (
     "<svg onload=\"window.harmed='svg'\">",
@@ -37,7 +38,7 @@ def attributes(of: dict) -> dict:
 
 def kept_runs(folder: Path) -> Path:
     """A folder with the results that the smoke profile asks for, as they would be kept."""
-    for experiment in class_experiments("smoke"):
+    for experiment in (*class_experiments("smoke"), EXPLORED):
         run = experiment.run(folder, "cpu", progress=False)
         harmful = run.assign_attrs(attributes(run.attrs)).assign_coords(
             class_name=("class", [*NAMES])

@@ -7,9 +7,9 @@ import nbformat
 import numpy as np
 import pytest
 
-from srel_core.experiments.profiles import class_experiments
 from tests.support.book import ROOT, page_names
 from tests.support.browser import DESK, PHONE, chromium, served, visit
+from tests.support.class_experiments import EXPLORED
 
 FIRST = "chapters/intro.html"
 ADDED = ["search.html", "genindex.html"]
@@ -22,8 +22,6 @@ BROKEN_FORMULAS = r"""() => [
         !e.querySelector("mjx-container") || e.querySelector("mjx-merror, [data-mjx-error]"))
     ].map(e => e.textContent.slice(0, 80))"""
 DIMS = ("step", "rule", "divergence", "probe", "sample")
-EXPLORED = ("sgd:1e-4", "sgd:1e-2", "adam:1e-6", "adam:1e-4")  # in the order of the switch
-MEASURED = ("kl", "l2_logits")
 GROUND = "() => getComputedStyle(document.body).backgroundColor"
 BROKEN_IMAGES = """async () => {
     const images = [...document.querySelectorAll("img")].filter(e => e.checkVisibility());
@@ -164,9 +162,7 @@ def test_a_click_brings_the_curves_that_the_slider_moves(browser, address, site)
 
 def test_the_explorer_shows_the_numbers_of_its_result(browser, address):
     """At ten random clicks; all else about it is tried on a page of its own (tests/book)."""
-    chosen = {"rules": EXPLORED, "divergences": MEASURED}
-    (experiment,) = class_experiments("smoke", "digits", (0,), **chosen)
-    result = experiment.run(device="cpu", progress=False)
+    result = EXPLORED.run(device="cpu", progress=False)
     s_rel = (result.change / result.own).transpose(*DIMS)
     draw = np.random.default_rng()
     with visit(browser, address) as visited:
