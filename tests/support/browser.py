@@ -27,6 +27,7 @@ TYPESET = "() => !window.MathJax || MathJax.startup.promise.then(() => true)"
 # have no text of their own: axe-core skips them, but takes long over their thousands of elements.
 WITHOUT_GLYPHS = """document.querySelectorAll("mjx-math[aria-hidden=true]")
     .forEach(e => e.replaceChildren());"""
+TALLEST = 30_000
 AT_ONCE = "*, *::before, *::after { transition: none !important; }"
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf8")
 # Without preload: axe-core would fetch the style sheets again, from wrong places.
@@ -154,9 +155,13 @@ class Visit:
         return self.page.evaluate(RUN_AXE, [what, rules])
 
     def picture(self) -> bytes:
-        """The whole page as PNG."""
+        """The page as PNG, or as much of it as Chromium draws."""
         session = self.page.context.new_cdp_session(self.page)  # quicker than page.screenshot
-        how = {"format": "png", "captureBeyondViewport": True, "optimizeForSpeed": True}
+        width, height = self.page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST), "scale": 1}
+        how = {
+            "format": "png", "captureBeyondViewport": True, "optimizeForSpeed": True, "clip": clip
+        }  # fmt: skip
         return base64.b64decode(session.send("Page.captureScreenshot", how)["data"])
 
 
