@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import torch
 import xarray as xr
 from _fault_table import Outcome, Tally
@@ -18,7 +17,14 @@ from srel_core.experiments import checkpoints, class_experiment, digest, result_
 from srel_core.experiments.expected import Expected, class_result, regression_result
 from srel_core.experiments.files import ResultError
 from srel_core.experiments.regression.experiment import RegressionExperiment
-from tests.support.forgeries import HOSTILE, SMALL, STATES, forged, state_of_an_interrupted_run
+from tests.support.forgeries import (
+    HOSTILE,
+    SMALL,
+    STATES,
+    altered,
+    forged,
+    state_of_an_interrupted_run,
+)  # fmt: skip
 from tests.support.results import flipped
 
 FLIPS, CUTS, WHOLE_RUNS = 300, 50, 30
@@ -205,8 +211,7 @@ def _hostile(folder: Path) -> Tally:
     for fault, (add, _) in HOSTILE.items():
         path = folder / "hostile.nc"
         path.write_bytes(kind.content)
-        with h5py.File(path, "r+") as file:
-            add(file)
+        altered(path, add)
         outcome = kind.judge(path.read_bytes())
         tally.add("silent" if outcome == "harmless" else outcome, fault)
     return tally

@@ -19,6 +19,7 @@ import srel_core
 from srel_core.cli import main
 from srel_core.experiments import netcdf, result_files
 from tests.support.book import ROOT
+from tests.support.forgeries import altered
 from tests.support.results import small_result
 
 SMALL = [
@@ -112,8 +113,8 @@ def test_one_bad_file_does_not_end_the_list(tmp_path):
 def test_list_reads_no_more_than_the_headers(tmp_path):
     path = tmp_path / "bomb.nc"
     result_files.save(small_result(), path)
-    with h5py.File(path, "r+") as file:
-        file.create_dataset("bomb", (300_000_000,), "f8", chunks=(100_000,), compression="gzip")
+    size = {"shape": (300_000_000,), "chunks": (100_000,), "compression": "gzip"}
+    altered(path, lambda file: file.create_dataset("bomb", dtype="f8", **size))
     assert path.stat().st_size < 100_000
     script = (
         "from srel_core.cli import main\ntry: main()\n"

@@ -2,9 +2,12 @@
 
 A file of ours is flat: variables in the root, their values in the file itself. HDF5 can do more:
 links and values that lie in other files, groups that hold one another, and chunks never written
-that let a few kB ask for any amount of memory. A file that does any of this is none of ours.
+that let a few kB ask for any amount of memory. A file that does any of this is none of ours. And
+the library may read without end where one bit has flipped. So a file ends in a seal, the SHA-256 of
+all before it, and HDF5, which does not look there, gets nothing to read that does not agree.
 """
 
+import hashlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 # Deflate, which our files are compressed with, makes nothing smaller than by 1032.
 _MOST_COMPRESSED = 1100
+_SEAL = b"\nsrel sha256 "
+_LENGTH = len(_SEAL) + hashlib.sha256().digest_size
 
 
 class Damaged(ValueError):
@@ -28,14 +33,36 @@ def require_packages() -> None:
 
 
 def encode(dataset: "xr.Dataset") -> BytesIO:
-    """The dataset as a compressed NetCDF file.
+    """The dataset as a compressed NetCDF file with its seal.
 
     In memory: HDF5 crashes the process when a disk fills up under a file it has open.
     """
     encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
     whole = BytesIO()
     dataset.to_netcdf(whole, engine="h5netcdf", encoding=encoding)
-    return whole
+    return BytesIO(sealed(whole.getvalue()))
+
+
+def sealed(content: bytes) -> bytes:
+    """The content of a file with its seal."""
+    return content + _SEAL + hashlib.sha256(content).digest()
+
+
+def _require_seal(file: BinaryIO) -> None:
+    """Damaged unless the file ends in the seal of what is before it."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _LENGTH))
+    seal = file.read()
+    if not seal.startswith(_SEAL) or len(seal) != _LENGTH:
+        raise Damaged("no checksum at its end: cut short, of an earlier version, or of others")
+    file.seek(0)
+    found, left = hashlib.sha256(), size - _LENGTH
+    while left and (part := file.read(min(left, 2**20))):
+        found.update(part)
+        left -= len(part)
+    if found.digest() != seal[len(_SEAL) :]:
+        raise Damaged("its checksum is that of another content")
+    file.seek(0)
 
 
 def decode(raw: bytes) -> "xr.Dataset":
@@ -44,6 +71,7 @@ def decode(raw: bytes) -> "xr.Dataset":
     import xarray as xr
 
     require_packages()
+    _require_seal(BytesIO(raw))
     declared = 8 * len(raw)
     try:
         with h5py.File(BytesIO(raw)) as file:
@@ -59,10 +87,11 @@ def decode(raw: bytes) -> "xr.Dataset":
 
 
 def root_attributes(file: BinaryIO) -> dict[str, Any]:
-    """The attributes of an open file; nothing else is read. Damaged if there are none to read,
-    OSError if the system does not read it."""
+    """The attributes of an open file; of nothing else is anything made. Damaged if there are none
+    to read, OSError if the system does not read it."""
     import h5py
 
+    _require_seal(file)
     try:
         with h5py.File(file) as opened:
             return {name: _scalar(value) for name, value in opened.attrs.items()}

@@ -8,14 +8,12 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import xarray as xr
 
 from srel_core.experiments import digest, netcdf, result_files
 from srel_core.experiments.result_files import DamagedError, NoDigestError, ResultError
-from tests.support.forgeries import HOSTILE
 from tests.support.results import CONFIG, EXPECTED, flipped, names, small_result
 
 
@@ -130,16 +128,6 @@ def test_what_is_not_the_result_that_is_asked_for_is_set_aside(path, change, sai
     with pytest.raises(ResultError, match=rf"small\.nc is not written, .*: {said}"):
         result_files.save(other, path, EXPECTED)
     assert names(path.parent) == ["small.nc.damaged"]
-
-
-@pytest.mark.parametrize(("add", "said"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_values_that_are_not_in_the_file_are_refused(path, add, said):
-    (path.parent / "values.raw").write_bytes(bytes(24))
-    with h5py.File(path, "r+") as file:
-        add(file)
-    with pytest.raises(DamagedError, match=said):
-        result_files.load(path)
-    assert result_files.attributes(path)["kind"] == "small"  # read without the values
 
 
 def test_a_file_that_cannot_be_read_is_left_as_it_is(path):

@@ -1,6 +1,7 @@
 """Files that look like ours: what was done to each, and what is said of it."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -11,7 +12,7 @@ from safetensors.torch import load
 from safetensors.torch import save as to_bytes
 
 from srel_core import SrelRecorder
-from srel_core.experiments import checkpoints, class_experiment, digest
+from srel_core.experiments import checkpoints, class_experiment, digest, netcdf
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.training import Schedule
 
@@ -76,6 +77,13 @@ HOSTILE = {
     ),
 }
 """Of results: values that are not in the file."""
+
+
+def altered(path: Path, change: Callable[[h5py.File], object]) -> None:
+    """Change a file of ours, and seal it anew."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+    path.write_bytes(netcdf.sealed(path.read_bytes()))
 
 
 def forged(raw, change):
