@@ -21,14 +21,14 @@ if on_main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items):
-    """The longest first. One process makes the pages, with the first file that looks at them, while
-    the others execute chapters; then come the other files that look at them."""
+    """One process makes the pages, with the first file of those that look at them, while the others
+    run what takes long beside; then come the other files that look at them."""
     of_pages = [item.path for item in items if "site" in item.fixturenames]
 
     def place(item):
         if "site" in item.fixturenames:
             return 0 if item.path == of_pages[0] else 2
-        return 1 if "chapters" in item.path.parts else 3
+        return 1 if {"engine", "experiments"} & {*item.path.parts} else 3
 
     items.sort(key=place)
 
@@ -54,3 +54,9 @@ def site():
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return ROOT / "_build/book/smoke/_build/html"
+
+
+@pytest.fixture(scope="session")
+def executed(site):
+    """The folder of the chapters that the pages were made from."""
+    return ROOT / "_build/executed/smoke"

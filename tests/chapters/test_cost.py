@@ -7,20 +7,18 @@ import nbformat
 import pytest
 
 from srel_core.statistics.variance_components import Components, interval_width
-from tests.support.book import ROOT, call
+from tests.support.book import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
+def text(executed):
     """All that the executed chapters print, without the marks of what may vary."""
-    folder, outputs = tmp_path_factory.mktemp("chapter"), []
+    outputs = []
     for name, figures in (("cost", 2), ("how_much", 1)):
-        out = folder / f"{name}.ipynb"
-        done = call(ROOT, "run_chapter", f"chapters/{name}.ipynb", out, "-p", "profile", "smoke")
-        assert done.returncode == 0, done.stderr
-        here = [o for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", [])]
+        cells = nbformat.read(executed / f"{name}.ipynb", 4).cells
+        here = [output for cell in cells for output in cell.get("outputs", [])]
         assert sum("image/png" in o.get("data", {}) for o in here) == figures
         outputs += here
     said = "\n".join(o.get("data", {}).get("text/markdown", o.get("text", "")) for o in outputs)
