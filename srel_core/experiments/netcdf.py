@@ -48,21 +48,21 @@ def sealed(content: bytes) -> bytes:
     return content + _SEAL + hashlib.sha256(content).digest()
 
 
-def _require_seal(file: BinaryIO) -> None:
-    """Damaged unless the file ends in the seal of what is before it."""
+def _check_seal(file: BinaryIO) -> None:
+    """Damaged where the seal at the end of a file is that of another content. A file without one
+    is of an earlier version, or cut short: HDF5 knows the length that a file must have."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _LENGTH))
     seal = file.read()
-    if not seal.startswith(_SEAL) or len(seal) != _LENGTH:
-        raise Damaged("no checksum at its end: cut short, of an earlier version, or of others")
     file.seek(0)
-    found, left = hashlib.sha256(), size - _LENGTH
-    while left and (part := file.read(min(left, 2**20))):
-        found.update(part)
-        left -= len(part)
-    if found.digest() != seal[len(_SEAL) :]:
-        raise Damaged("its checksum is that of another content")
-    file.seek(0)
+    if len(seal) == _LENGTH and seal.startswith(_SEAL):
+        found, left = hashlib.sha256(), size - _LENGTH
+        while left and (part := file.read(min(left, 2**20))):
+            found.update(part)
+            left -= len(part)
+        if found.digest() != seal[len(_SEAL) :]:
+            raise Damaged("its checksum is that of another content")
+        file.seek(0)
 
 
 def decode(raw: bytes) -> "xr.Dataset":
@@ -71,7 +71,7 @@ def decode(raw: bytes) -> "xr.Dataset":
     import xarray as xr
 
     require_packages()
-    _require_seal(BytesIO(raw))
+    _check_seal(BytesIO(raw))
     declared = 8 * len(raw)
     try:
         with h5py.File(BytesIO(raw)) as file:
@@ -91,7 +91,7 @@ def root_attributes(file: BinaryIO) -> dict[str, Any]:
     to read, OSError if the system does not read it."""
     import h5py
 
-    _require_seal(file)
+    _check_seal(file)
     try:
         with h5py.File(file) as opened:
             return {name: _scalar(value) for name, value in opened.attrs.items()}
