@@ -9,6 +9,7 @@ anything was silent. Takes up to 20 minutes.
 """
 
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -44,6 +45,9 @@ def tried(kind: str) -> list[tuple[dict[str, Any], list[str]]]:
 
 def main() -> None:
     options = _results.parser(__doc__).parse_args()
+    # Ignored in a shell's background, they would be by all that is started and signalled here.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     begun = time.monotonic()
     # Damaged files may end the process that reads them, which is to be seen.
     with ThreadPoolExecutor(2) as pool:
