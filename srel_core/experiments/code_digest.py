@@ -8,7 +8,7 @@ others their names. Comments, docstrings and layout do not count.
 
 import ast
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Sources:
     packages: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     registries: tuple[Registry, ...] = ()
-    package: Path = PACKAGE
+    package: Path = field(default_factory=lambda: PACKAGE, repr=False)  # pages show the repr
 
     def counted(self) -> dict[str, list["_Statement"]]:
         """By module, its top-level statements that count, in their order; of a registry the

@@ -194,6 +194,11 @@ def test_pages_are_under_a_megabyte_with_their_figures(site):
         assert size < MEGABYTE, f"{name}: {size} bytes"
 
 
+def test_no_folder_of_this_machine_is_in_the_pages(site):
+    texts = (path for path in site.rglob("*") if path.suffix in {".html", ".js", ".csv", ".ipynb"})
+    assert [path.name for path in texts if str(ROOT) in path.read_text("utf8")] == []
+
+
 def test_chapters_executed_twice_are_the_same_but_for_times(site, tmp_path, monkeypatch):
     """All of them: `make check-reproducible`."""
     monkeypatch.setenv("SREL_RESULTS", str(tmp_path / "results"))
