@@ -1,13 +1,13 @@
 """`srel`, and `python -m srel_core`: interrupted at any moment, it says so in one line."""
 
 import os
-import signal
-from collections.abc import Callable
+
+from srel_core.experiments.terminal import on_interruption
 
 
 def main() -> None:
     """The command line. Loading it takes a while, in which no traceback is of use to anybody."""
-    _on_interruption(_leave)
+    on_interruption(_leave)
     try:
         from srel_core.cli import main as command
 
@@ -15,13 +15,7 @@ def main() -> None:
     except KeyboardInterrupt:  # once more, while the first was being dealt with
         _end()
     finally:
-        _on_interruption(_end)  # threads that are still at work are not waited for
-
-
-def _on_interruption(handler: Callable[..., object]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # in the background, of some shells
-            signal.signal(number, handler)
+        on_interruption(_end)  # threads that are still at work are not waited for
 
 
 def _leave(*_: object) -> None:

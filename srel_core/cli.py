@@ -4,18 +4,15 @@ Exit codes: 0 done; 1 the work failed (a damaged file, a full disk); 2 what was 
 meaning (an unknown name, data that are not there); 130 interrupted.
 """
 
-import json
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from srel_core.experiments.files import ResultError
-from srel_core.experiments.terminal import drop_output, plain, system_error
+from srel_core.experiments.terminal import drop_output, on_interruption, plain, system_error
 
 _ABSENT = "is not installed: call pip install '.[experiments]' in a clone of srel_core's repository"
 try:
@@ -46,9 +43,7 @@ def _listen(interruptions: list[int]) -> None:
         interruptions.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # the latter is a scheduler's way
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, interrupt)
+    on_interruption(interrupt)
 
 
 def _explained(error: BaseException, interrupted: bool) -> tuple[str, int]:
@@ -258,6 +253,7 @@ def regression(profile: str, results_dir: str | None, committed_dir: str | None)
 @_results_dir
 def list_results(results_dir: str | None) -> None:
     """List the results in a directory with their provenance, one a line; damaged ones too."""
+    from srel_core.experiments.provenance import in_words
     from srel_core.experiments.result_files import attributes
     from srel_core.experiments.result_files import results_dir as resolve
 
@@ -270,25 +266,10 @@ def list_results(results_dir: str | None) -> None:
         _say(f"no results in {folder}")
     for path in paths:
         try:
-            line = _provenance(attributes(path))
+            line = in_words(attributes(path))
         except ResultError as error:
             line = f"UNREADABLE  {error}"
         click.echo(plain(f"{path.name}  {line}"))
-
-
-def _provenance(attributes: Mapping[str, Any]) -> str:
-    """What a result is about and where it comes from, in words."""
-    try:
-        config = dict(json.loads(attributes["config"]))
-    except (ValueError, TypeError, RecursionError):
-        config = {}
-    names = ("dataset", "model", "family", "target")
-    what = "  ".join(str(config[name]) for name in names if name in config)
-    return (
-        f"{what or attributes['kind']}  seed {config.get('seed', config.get('seeds', '?'))}  "
-        f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
-        f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
-    )
 
 
 @srel.command()

@@ -1,10 +1,12 @@
 """Where a result comes from: code, packages, machine."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,18 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def in_words(attributes: Mapping[str, Any]) -> str:
+    """What a result is about and where it comes from, in a line."""
+    try:
+        config = dict(json.loads(attributes["config"]))
+    except (ValueError, TypeError, RecursionError):
+        config = {}
+    names = ("dataset", "model", "family", "target")
+    what = "  ".join(str(config[name]) for name in names if name in config)
+    return (
+        f"{what or attributes['kind']}  seed {config.get('seed', config.get('seeds', '?'))}  "
+        f"commit {attributes['commit']}  {attributes.get('device', '?')}  "
+        f"{attributes.get('wall_seconds', '?')} s  {attributes['created']}"
+    )

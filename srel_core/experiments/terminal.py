@@ -2,11 +2,21 @@
 
 import errno
 import os
+import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 # As Python, torch and the loader of libraries put it.
 _NO_MEMORY = ("llocate memory", "failed to map", "start new thread")
+
+
+def on_interruption(handler: Callable[..., object]) -> None:
+    """Let signals that ask for the end call this handler, but for those that are ignored, as some
+    shells have it for what runs in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the latter is a scheduler's way
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def plain(text: object) -> str:
