@@ -156,7 +156,7 @@ def one(name: str, way: str, device: str, threads: int) -> dict[str, Any]:
 
 
 def _error(found: Any, model: nn.Module, probes: torch.Tensor, after: torch.Tensor) -> float:
-    """How far the KL at a probe is off, at most, relative to its size, where it is of predictions
+    """How far the KL at the median probe is off, relative to its size, where it is of predictions
     that are subtracted."""
     with torch.no_grad():
         before = model(probes).double()

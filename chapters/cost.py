@@ -397,8 +397,8 @@ Markdown(
         ],
         rows,
     )
-    + "\n\nTime over that of the obvious way, and time; below 1 is faster. Off: the largest relative error of "
-    "the obvious way's KL at a probe, which comes of the rounding of two predictions that are subtracted; where more "
+    + "\n\nTime over that of the obvious way, and time; below 1 is faster. Off: the relative error of the "
+    "obvious way's KL at the median probe, which comes of the rounding of two predictions that are subtracted; where more "
     "than 1e-3 was to be feared, the time went into derivatives along the step. "
     f"{real['environment']['device'].replace('(R)', '')}, {real['threads']} threads."
     if rows
