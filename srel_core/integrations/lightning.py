@@ -1,19 +1,20 @@
 """S_rel while a Lightning `Trainer` trains.
 
-recorder = sc.SrelRecorder(module, x, y, probes, rules={"sgd": sc.SGD(1e-4)})
-Trainer(..., callbacks=[SrelCallback(recorder, every=100)]).fit(module, loader)
-recorder.to_xarray()
+    recorder = sc.SrelRecorder(module, x, y, probes, rules={"sgd": sc.SGD(1e-4)})
+    Trainer(..., callbacks=[SrelCallback(recorder, every=100)]).fit(module, loader)
+    recorder.to_xarray()
+
+The `forward` of what is measured gives its predictions.
 """
 
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from srel_core.integrations.measurements import Measurements
-from srel_core.recorder import SrelRecorder
+from srel_core.integrations.measurements import Measuring
 
 
-class SrelCallback(Callback):
+class SrelCallback(Measuring, Callback):
     """Measures before the first step, every so many steps of the optimizer, and at the end.
 
     recorder  of the module that is trained, or of a network in it; it keeps what is measured
@@ -26,31 +27,21 @@ class SrelCallback(Callback):
     optimizer is asked for and the module has more or none.
     """
 
-    def __init__(
-        self, recorder: SrelRecorder, every: int = 100, optimizer_step: bool = False
-    ) -> None:
-        self.measurements = Measurements(recorder, every)
-        self.optimizer_step = optimizer_step
-
-    @property
-    def recorder(self) -> SrelRecorder:
-        return self.measurements.recorder
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.measurements.require_part_of(pl_module)
+        self._require_part_of(pl_module)
         if self.optimizer_step:
             n = len(trainer.optimizers)
             if n != 1:
                 raise ValueError(
                     f"optimizer_step is for a module with one optimizer, not {n}: leave it out"
                 )
-            self.measurements.watch(trainer.optimizers[0])
-        self.measurements.at(trainer.global_step)
+            self._watch(trainer.optimizers[0])
+        self._measure_at(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.measurements.after(trainer.global_step)
+        self._measure_after(trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.measurements.at(trainer.global_step)
+        self._measure_at(trainer.global_step)

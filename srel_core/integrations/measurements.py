@@ -7,34 +7,33 @@ from srel_core.recorder import SrelRecorder
 from srel_core.rules import OptimizerStep
 
 
-class Measurements:
-    """Those of a recorder before the first step, every so many steps of the optimizer, and at the
-    end; none of them twice.
+class Measuring:
+    """What callbacks of trainers have in common: they measure before the first step, every so many
+    steps of the optimizer, and at the end; nothing twice."""
 
-    ValueError where `every` is no whole number of at least 1.
-    """
-
-    def __init__(self, recorder: SrelRecorder, every: int) -> None:
+    def __init__(
+        self, recorder: SrelRecorder, every: int = 100, optimizer_step: bool = False
+    ) -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(f"every must be a whole number of at least 1, not {every!r}")
-        self.recorder, self.every = recorder, every
+        self.recorder, self.every, self.optimizer_step = recorder, every, optimizer_step
         self._measured: set[int] = set()
 
-    def require_part_of(self, trained: nn.Module) -> None:
+    def _require_part_of(self, trained: nn.Module) -> None:
         """ValueError unless the recorder's model is the one that is trained, or a part of it."""
         if all(self.recorder.model is not part for part in trained.modules()):
             raise ValueError("the recorder is of another model than the one that is trained")
 
-    def watch(self, optimizer: Optimizer) -> None:
+    def _watch(self, optimizer: Optimizer) -> None:
         """Measure the step that this optimizer would take next too, as "optimizer"."""
         self.recorder.rules["optimizer"] = OptimizerStep(optimizer)
 
-    def after(self, step: int) -> None:
+    def _measure_after(self, step: int) -> None:
         """After so many steps of the optimizer: measure if it is time."""
         if step % self.every == 0:
-            self.at(step)
+            self._measure_at(step)
 
-    def at(self, step: int) -> None:
+    def _measure_at(self, step: int) -> None:
         """Measure, in eval mode, and leave the model in the mode that it was in."""
         if step in self._measured:
             return

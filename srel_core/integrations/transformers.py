@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from srel_core.integrations.measurements import Measurements
-from srel_core.recorder import SrelRecorder
+from srel_core.integrations.measurements import Measuring
 
 
-class SrelCallback(TrainerCallback):
+class SrelCallback(Measuring, TrainerCallback):
     """Measures before the first step, every so many steps of the optimizer, and at the end.
 
     recorder  of the model that is trained; it keeps what is measured
@@ -32,35 +31,25 @@ class SrelCallback(TrainerCallback):
     `every` is no whole number of at least 1, or the recorder is of another model.
     """
 
-    def __init__(
-        self, recorder: SrelRecorder, every: int = 100, optimizer_step: bool = False
-    ) -> None:
-        self.measurements = Measurements(recorder, every)
-        self.optimizer_step = optimizer_step
-
-    @property
-    def recorder(self) -> SrelRecorder:
-        return self.measurements.recorder
-
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.measurements.require_part_of(kwargs["model"])
+        self._require_part_of(kwargs["model"])
         if self.optimizer_step:
             optimizer = kwargs["optimizer"]
             # accelerate wraps the optimizer: its step may be skipped, and is none of torch's
-            self.measurements.watch(getattr(optimizer, "optimizer", optimizer))
-        self.measurements.at(state.global_step)
+            self._watch(getattr(optimizer, "optimizer", optimizer))
+        self._measure_at(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.measurements.after(state.global_step)
+        self._measure_after(state.global_step)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.measurements.at(state.global_step)
+        self._measure_at(state.global_step)
 
 
 def next_tokens(input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
