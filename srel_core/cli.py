@@ -124,17 +124,21 @@ def srel() -> None:
     help="digits, cifar10, cifar100, svhn, or folder:PATH with PATH/train and PATH/test.",
 )  # fmt: skip
 @click.option("--classes", callback=_words, metavar="A,B,…", help="Class names.")
-@click.option("--model", help="resnet18, mlp or linear.")
+@click.option("--model", help="resnet18, resnet18_groupnorm, resnet18_batchnorm, vit, mlp, linear.")
 @click.option("--seeds", callback=_seeds, metavar="N,N,…", help="One run per seed.")
 @click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
+@click.option("--optimizer", help="That trains: adam or sgd (momentum 0.9, cosine schedule).")
+@click.option("--lr", type=float, help="Of the training.")
+@click.option("--weight-decay", type=float, help="Of the training.")
+@click.option("--measure-every", type=int, help="Training steps from one measurement to the next.")
 @click.option("--images-per-class", type=int, help="Train on at most this many per class.")
 @click.option(
     "--probes-per-class", type=int, help="This many from each class; they are the samples too."
 )
 @click.option(
     "--rules", callback=_words, metavar="RULE,…",
-    help="Step rules: sgd:LR, adam:LR or tangent (the limit of SGD as LR vanishes).",
+    help="Steps: sgd:LR, adam:LR, tangent (SGD as LR vanishes), optimizer (training's next).",
 )  # fmt: skip
 @click.option("--divergences", callback=_words, metavar="NAME,…", help="kl, l2_logits, …")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")

@@ -32,6 +32,7 @@ from srel_core.experiments.training import Trainer
 from srel_core.recorder import SrelRecorder
 
 _SCHEMA = "srel-core state 1"
+_MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
 
 
 class Experiment(Protocol):
@@ -178,8 +179,10 @@ def _moments(
     kept = {k: t for k, t in trained.items() if k.startswith("optimizer/")}
     wanted: dict[str, Tensor] = {}
     for index, parameter in enumerate(trainer.model.parameters()):
-        wanted |= {f"optimizer/{index}/{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
-        wanted[f"optimizer/{index}/step"] = torch.tensor(float(step))
+        moments = _MOMENTS[trainer.schedule.optimizer]
+        wanted |= {f"optimizer/{index}/{name}": parameter for name in moments}
+        if trainer.schedule.optimizer == "adam":
+            wanted[f"optimizer/{index}/step"] = torch.tensor(float(step))
         count = kept.get(f"optimizer/{index}/step")
         if count is not None and float(count) != step:
             raise ValueError(f"the optimizer has taken {float(count):g} steps, not {step}")

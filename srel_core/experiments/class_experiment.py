@@ -28,7 +28,7 @@ from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
 from srel_core.recorder import SrelRecorder
-from srel_core.rules import parse_rule
+from srel_core.rules import OptimizerStep, parse_rule
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,6 +39,7 @@ _NO_NUMBERS = (
     "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
     "experiments.result_files", "experiments.terminal",
 )  # fmt: skip
+OPTIMIZER = "optimizer"
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 
 
@@ -49,7 +50,8 @@ class ClassExperiment:
     The seed fixes the weights, the augmentation, the probes and the batches. `images_per_class`
     None takes all there are. The probes are drawn from the training images as they are trained
     on, `probes_per_class` from each class, and serve as samples too: x and x' are the same set.
-    `rules` are "sgd:LR", "adam:LR" or "tangent"; each is measured in every one of `divergences`,
+    `rules` are "sgd:LR", "adam:LR", "tangent", or "optimizer", the step that training would take
+    next if its batch were the sample; each is measured in every one of `divergences`, in eval mode,
     and the result holds the predictions, from which any other divergence can be computed.
     """
 
@@ -76,7 +78,8 @@ class ClassExperiment:
             raise ValueError(f"seed must be 0 or more, not {self.seed}")
         if not self.rules:
             raise ValueError("rules is empty: name at least one, such as 'sgd:1e-4'")
-        if len({parse_rule(rule) for rule in self.rules}) < len(self.rules):
+        steps = {parse_rule(rule) for rule in self.rules if rule != OPTIMIZER}
+        if len(steps) + (OPTIMIZER in self.rules) < len(self.rules):
             raise ValueError(f"rules names the same step twice: {', '.join(self.rules)}")
         find_divergences(self.divergences)
 
@@ -207,7 +210,12 @@ class _Run:
             images[probes],
             self.train.labels[probes],
             images[probes],
-            rules={rule: parse_rule(rule) for rule in e.rules},
+            rules={
+                rule: OptimizerStep(self.trainer.optimizer)
+                if rule == OPTIMIZER
+                else parse_rule(rule)
+                for rule in e.rules
+            },
             divergences=e.divergences,
             probe_classes=self.train.labels[probes],
             sample_classes=self.train.labels[probes],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,16 +15,29 @@ _IMAGE_FEATURES = 3 * 32 * 32
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
-def resnet18(n_classes: int) -> nn.Module:
+def resnet18(n_classes: int, norm_layer: Callable[[int], nn.Module] = nn.Identity) -> nn.Module:
     """The published ResNet-18: torchvision's, with every normalisation layer the identity.
 
     Stem of 7×7 at stride 2 and max-pool, widths 64, 128, 256, 512, Kaiming fan-out
-    initialisation; (N, 3, 32, 32) → (N, n_classes). It holds no buffers and treats each input
-    on its own.
+    initialisation; (N, 3, 32, 32) → (N, n_classes). As published it holds no buffers and treats
+    each input on its own. `norm_layer` makes a normalisation of so many channels.
     """
     from torchvision.models.resnet import BasicBlock, ResNet
 
-    return ResNet(BasicBlock, [2, 2, 2, 2], num_classes=n_classes, norm_layer=nn.Identity)
+    return ResNet(BasicBlock, [2, 2, 2, 2], num_classes=n_classes, norm_layer=norm_layer)
+
+
+def vit(n_classes: int) -> nn.Module:
+    """torchvision's vision transformer at the size of the published ResNet-18, 11 million weights.
+
+    Patches of 8×8, 6 layers of width 384 with 6 heads, no dropout; (N, 3, 32, 32) → (N, n_classes).
+    """
+    from torchvision.models import VisionTransformer
+
+    return VisionTransformer(
+        image_size=32, patch_size=8, num_layers=6, num_heads=6, hidden_dim=384, mlp_dim=1536,
+        num_classes=n_classes,
+    )  # fmt: skip
 
 
 def mlp(
@@ -50,6 +64,9 @@ def mlp(
 
 _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
     "resnet18": resnet18,
+    "resnet18_groupnorm": lambda n_classes: resnet18(n_classes, partial(nn.GroupNorm, 32)),
+    "resnet18_batchnorm": lambda n_classes: resnet18(n_classes, nn.BatchNorm2d),
+    "vit": vit,
     "mlp": lambda n_classes: mlp(_IMAGE_FEATURES, (512, 512), n_classes),
     "linear": lambda n_classes: mlp(_IMAGE_FEATURES, (), n_classes),
 }
@@ -60,7 +77,9 @@ def build_model(name: str, n_classes: int, seed: int) -> nn.Module:
     """A network for 3×32×32 images, on the CPU, fixed by the seed to the bit.
 
     Args:
-        name: one of `MODELS`: "resnet18", "mlp" (two hidden layers of 512, relu), "linear".
+        name: one of `MODELS`: "resnet18", which is the published one, without normalisation,
+            "resnet18_groupnorm" (32 groups), "resnet18_batchnorm", "vit", "mlp" (two hidden layers
+            of 512, relu), "linear".
         n_classes: outputs, at least 1.
         seed: of the initialisation. The global generators, CUDA's too, are left as they were.
 

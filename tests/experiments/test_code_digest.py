@@ -102,7 +102,7 @@ EDITS = {
     ),
     "another network": (
         ("experiments/networks", "[2, 2, 2, 2]", "[2, 2, 2, 1]"),
-        {"logits", "resnet18"},
+        {"logits", *(name for name in MODELS if name.startswith("resnet18"))},
     ),
     "the training": (("experiments/training", "self.step += 1", "self.step += 2"), set(ALL)),
     "the images": (("experiments/datasets/load", "/ 255", "/ 256"), CLASSES),

@@ -15,7 +15,7 @@ from srel_core.experiments.networks import MODELS, build_model, mlp, resnet18
 def test_shapes(name, n_classes):
     model = build_model(name, n_classes, seed=0)
     assert model(torch.rand(2, 3, 32, 32)).shape == (2, n_classes)
-    assert not list(model.buffers())
+    assert not list(model.buffers()) or name == "resnet18_batchnorm"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -45,14 +45,27 @@ def test_resnet18_is_torchvisions_without_normalisation():
     assert ours.conv1.stride == (2, 2)
 
 
+@pytest.mark.parametrize("name", ["resnet18_groupnorm", "resnet18_batchnorm", "vit"])
+def test_the_networks_of_the_grid_are_of_the_published_size(name):
+    sizes = [sum(p.numel() for p in build_model(n, 3, 0).parameters()) for n in ("resnet18", name)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_the_normalisations_are_those_that_the_names_say():
+    for name, kind in (("groupnorm", nn.GroupNorm), ("batchnorm", nn.BatchNorm2d)):
+        modules = list(build_model(f"resnet18_{name}", 3, seed=0).modules())
+        assert sum(isinstance(m, kind) for m in modules) == 20
+
+
 def test_resnet18_starts_from_kaiming_fan_out():
     weight = build_model("resnet18", 3, seed=0).layer4[1].conv2.weight
     expected = (2 / (512 * 9)) ** 0.5
     assert weight.std().item() == pytest.approx(expected, rel=0.01)
 
 
-def test_resnet18_treats_each_sample_on_its_own():
-    model = build_model("resnet18", 3, seed=0).double()
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "linear"])
+def test_a_network_in_eval_mode_treats_each_sample_on_its_own(name):
+    model = build_model(name, 3, seed=0).double().eval()
     x = torch.rand(3, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(model(x)[:1], model(x[:1]))
 

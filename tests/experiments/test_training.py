@@ -1,5 +1,7 @@
 """The training loop against a plain one, and its resumption to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from srel_core.experiments.training import Pause, Schedule, Trainer, evaluate, stream
 
 SCHEDULE = Schedule(epochs=3, batch_size=4, lr=1e-2, weight_decay=1e-3, measure_every=2)
+COSINE = replace(SCHEDULE, optimizer="sgd")
 
 
 def _data():
@@ -50,18 +53,48 @@ def test_the_published_schedule_measures_seven_times_an_epoch():
     assert steps[:8] == [1, 10, 19, 28, 37, 46, 55, 56] and len(steps) == 49
 
 
+def test_sgd_has_momentum_and_a_cosine_schedule():
+    images, labels = _data()
+    trainer, plain = Trainer(_model(), images, labels, COSINE, seed=7), _model()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=9)
+    pauses = trainer.run()
+    for epoch in range(3):
+        generator = torch.Generator().manual_seed(stream(7, f"batches/{epoch}"))
+        order = torch.randperm(15, generator=generator)
+        for step, batch in enumerate((order[0:4], order[4:8], order[8:12]), 1 + 3 * epoch):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(plain(images[batch]), labels[batch]).backward()
+            optimizer.step()
+            scheduler.step()
+            if step in (1, 3, 4, 6, 7, 9):
+                assert next(pauses).step == step
+                rates = [of.param_groups[0]["lr"] for of in (trainer.optimizer, optimizer)]
+                assert rates[0] == pytest.approx(rates[1], rel=1e-9, abs=1e-12)
+    for ours, theirs in zip(trainer.model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(
+        ValueError, match="unknown optimizer 'lion': the nearest is 'sgd', out of adam, sgd"
+    ):
+        Schedule(optimizer="lion")
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, COSINE], ids=["adam", "sgd"])
 @pytest.mark.parametrize("stop_at", [1, 3, 4, 6])
-def test_a_restored_run_gives_the_same_bits(stop_at):
-    whole = Trainer(_model(), *_data(), SCHEDULE, seed=3)
+def test_a_restored_run_gives_the_same_bits(stop_at, schedule):
+    whole = Trainer(_model(), *_data(), schedule, seed=3)
     for _ in whole.run():
         pass
-    first = Trainer(_model(), *_data(), SCHEDULE, seed=3)
+    first = Trainer(_model(), *_data(), schedule, seed=3)
     for pause in first.run():
         if pause.step == stop_at:
             break
     state = {name: tensor.clone() for name, tensor in first.state().items()}
     second = Trainer(
-        nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)), *_data(), SCHEDULE, 3
+        nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)), *_data(), schedule, 3
     )
     second.restore(state)
     assert second.step == stop_at

@@ -26,7 +26,6 @@ from torch import Tensor
 
 from srel_core.choices import check_known
 from srel_core.divergence import DIVERGENCES, l1_probs, l2_probs
-from srel_core.rules import Tangent, parse_rule
 from srel_core.statistics.by_class import same_and_other
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Quantity:
         """
         check_known("rule of this result", rule, [str(name) for name in run.rule.values])
         probe, own = self.probe, self.own
-        if isinstance(parse_rule(rule), Tangent):
+        if rule == "tangent":
             if self.tangent is None:
                 raise ValueError("what was published has no tangent limit: take a rule with a rate")
             probe = own = self.tangent
