@@ -10,8 +10,9 @@ aggregate of S_rel(x', x):
 and the AUC needs no denominator at all: for each x, the chance that a same-class probe moves
 more than a probe of another class (ties count one half); 0.5 means no class structure.
 
-Every summary takes `weights`, how often each sample counts: ones for the estimate itself,
-bootstrap multiplicities (`intervals.resample_samples`) for its interval, all resamples in one call.
+Every summary takes `weights`, how often each sample counts, and `probe_weights`, how often each
+probe does: ones for the estimate itself, bootstrap multiplicities (`intervals.input_weights`) for
+its interval, all resamples in one call.
 """
 
 from typing import Literal, get_args
@@ -35,8 +36,9 @@ def class_matrix(
     exclude: NDArray[np.bool_] | None = None,
     reduce: Reduce = "ratio_of_means",
     weights: Array | None = None,
+    probe_weights: Array | None = None,
 ) -> Array:
-    """S[c', c] as (C, C), or (B, C, C) for weights of shape (B, S).
+    """S[c', c] as (C, C), or (B, C, C) for weights of shape (B, S) and probe_weights of (B, P).
 
     change (P, S), own (S,), probe_classes (P,), sample_classes (S,); `exclude` (P, S) marks the
     pairs to leave out (x' = x). Samples with own = 0 have no S_rel and are left out of `mean`
@@ -49,43 +51,53 @@ def class_matrix(
     if reduce not in get_args(Reduce):
         raise ValueError(f"unknown reduce {reduce!r}; known: {', '.join(get_args(Reduce))}")
     weight = np.ones((1, len(own))) if weights is None else np.atleast_2d(weights)
+    of_probe = np.ones((1, len(change))) if probe_weights is None else np.atleast_2d(probe_weights)
     kept = np.ones(change.shape, bool) if exclude is None else ~exclude
     if reduce != "ratio_of_means":
         kept = kept & (own != 0)
     n_classes = 1 + max(int(probe_classes.max()), int(sample_classes.max()))
-    matrix = np.full((len(weight), n_classes, n_classes), np.nan)
+    n_rows = max(len(weight), len(of_probe))
+    matrix = np.full((n_rows, n_classes, n_classes), np.nan)
     for c_probe in range(n_classes):
         for c_sample in range(n_classes):
             rows, columns = probe_classes == c_probe, sample_classes == c_sample
             cell = np.ix_(rows, columns)
             matrix[:, c_probe, c_sample] = _aggregate(
-                change[cell], own[columns], kept[cell], weight[:, columns], reduce
-            )
+                change[cell], own[columns], kept[cell], of_probe[:, rows], weight[:, columns],
+                reduce,
+            )  # fmt: skip
     if np.isinf(matrix).any():
         raise ValueError(
             "S_rel or its mean over some pair of classes is beyond the largest float64, 1.8e+308: "
             "take another reduce, or leave out the samples that change least"
         )
-    return matrix[0] if weights is None or weights.ndim == 1 else matrix
+    plain = all(given is None or given.ndim == 1 for given in (weights, probe_weights))
+    return matrix[0] if plain else matrix
 
 
 def _aggregate(
-    change: Array, own: Array, kept: NDArray[np.bool_], weight: Array, reduce: Reduce
+    change: Array,
+    own: Array,
+    kept: NDArray[np.bool_],
+    of_probe: Array,
+    weight: Array,
+    reduce: Reduce,
 ) -> Array:
-    """One cell of the class matrix for every row of `weight` (B, S): (B,)."""
+    """One cell of the class matrix for every row of `of_probe` (B, P) and `weight` (B, S): (B,)."""
+    pairs = of_probe @ kept
     if reduce == "ratio_of_means":
-        pairs = kept.sum(0)
         change, of_change = scaled(np.where(kept, change, 0))
-        own, of_own = scaled(np.where(pairs > 0, own, 0))
-        found = _divide(weight @ change.sum(0), weight @ (pairs * own))
+        own, of_own = scaled(np.where(kept.any(0), own, 0))
+        found = _divide((of_probe @ change * weight).sum(1), (pairs * own * weight).sum(1))
         return unscaled(found, int(of_change.item()) - int(of_own.item()))
     with np.errstate(over="ignore"):
         ratio = np.divide(change, own, out=np.zeros_like(change), where=kept)
     ratio, exponent = scaled(ratio)
     if reduce == "mean":
-        found = _divide(weight @ ratio.sum(0), weight @ kept.sum(0))
+        found = _divide((of_probe @ ratio * weight).sum(1), (pairs * weight).sum(1))
     else:
-        found = _weighted_median(ratio[kept], weight[:, np.nonzero(kept)[1]])
+        probes, samples = np.nonzero(kept)
+        found = _weighted_median(ratio[kept], of_probe[:, probes] * weight[:, samples])
     return unscaled(found, int(exponent.item()))
 
 
@@ -120,32 +132,57 @@ def same_class_auc(
     sample_classes: Labels,
     *,
     exclude: NDArray[np.bool_] | None = None,
+    probe_weights: Array | None = None,
 ) -> Array:
-    """P(change at a same-class probe > change at another-class probe) for each sample: (S,).
+    """P(change at a same-class probe > change at another-class probe) for each sample: (S,), or
+    (B, S) for probe_weights of shape (B, P).
 
     Shapes as in `class_matrix`. NaN for a sample that lacks probes of either kind, or has a NaN
     among its changes.
     """
     _check_pairs(change, np.zeros(change.shape[1]), probe_classes, sample_classes, exclude)
     kept = np.ones(change.shape, bool) if exclude is None else ~exclude
-    same = probe_classes[:, None] == sample_classes
-    auc = np.full(change.shape[1], np.nan)
-    for i in range(change.shape[1]):
-        inside = change[same[:, i] & kept[:, i], i]
-        outside = change[~same[:, i] & kept[:, i], i]
-        known = not (np.isnan(inside).any() or np.isnan(outside).any())
-        if inside.size and outside.size and known:
-            auc[i] = (inside[:, None] > outside).mean() + 0.5 * (inside[:, None] == outside).mean()
-    return auc
+    weight = np.ones((1, len(change))) if probe_weights is None else np.atleast_2d(probe_weights)
+    auc = np.full((len(weight), change.shape[1]), np.nan)
+    for label in np.unique(sample_classes):
+        of_class = sample_classes == label
+        same = probe_classes == label
+        auc[:, of_class] = _auc(
+            change[np.ix_(same, of_class)], change[np.ix_(~same, of_class)],
+            kept[np.ix_(same, of_class)], kept[np.ix_(~same, of_class)],
+            weight[:, same], weight[:, ~same],
+        )  # fmt: skip
+    return auc[0] if probe_weights is None or probe_weights.ndim == 1 else auc
+
+
+def _auc(
+    inside: Array,
+    outside: Array,
+    kept_inside: NDArray[np.bool_],
+    kept_outside: NDArray[np.bool_],
+    of_inside: Array,
+    of_outside: Array,
+) -> Array:
+    """The AUC of the samples of one class, (B, S): changes inside their class (P, S) and outside
+    it (Q, S), probes counted of_inside (B, P) and of_outside (B, Q) times."""
+    first, second = inside.T[:, :, None], outside.T[:, None, :]
+    with np.errstate(invalid="ignore"):
+        wins = (first > second) + 0.5 * (first == second)
+    pairs = kept_inside.T[:, :, None] & kept_outside.T[:, None, :]
+    unknown = (np.isnan(inside) & kept_inside).any(0) | (np.isnan(outside) & kept_outside).any(0)
+    won = np.einsum("sbq,bq->bs", of_inside @ np.where(pairs, wins, 0), of_outside)
+    of_pairs = (of_inside @ kept_inside) * (of_outside @ kept_outside)
+    return np.where(unknown, np.nan, _divide(won, of_pairs))
 
 
 def mean_of_known(values: Array, weights: Array) -> Array:
-    """Means (B,) of the samples' values (S,) that are not NaN, counted `weights` (B, S) times.
+    """Means (B,) of the samples' values (S,) or (B, S) that are not NaN, counted `weights` (B, S)
+    times.
 
     NaN for a row of weights that counts none of them.
     """
     counted = weights * ~np.isnan(values)
-    return _divide(counted @ np.nan_to_num(values), counted.sum(1))
+    return _divide((counted * np.nan_to_num(values)).sum(1), counted.sum(1))
 
 
 def _check_pairs(

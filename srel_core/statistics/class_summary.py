@@ -1,6 +1,7 @@
 """From raw measurements to what a figure shows: class-level values with bootstrap intervals."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,12 @@ from srel_core.statistics.intervals import (
     Finish,
     Variables,
     check_comparable,
+    input_weights,
     log_ratio,
     mean_over_epochs,
+    not_negative,
     over_runs,
-    sample_weights,
+    share,
 )
 
 if TYPE_CHECKING:
@@ -31,8 +34,8 @@ def class_summary(
     """Class matrix, same-class preference and AUC of runs that differ in their seed alone.
 
     runs: results of `ClassExperiment.run`. Each quantity Q below is the mean over runs, and
-    Q_interval (bound, …) its two-level bootstrap interval, over runs and over samples within
-    each class (`intervals.interval_over_seeds`).
+    Q_interval (bound, …) its interval by a hierarchical bootstrap, over runs and over samples and
+    probes within each class (`intervals.interval_over_seeds`).
 
     matrix      (rule, divergence, step, probe_class, sample_class)   S[c', c]
     preference  (rule, divergence, step)   mean S[c, c] / mean S[c' ≠ c, c]: above 1, a step moves
@@ -58,22 +61,24 @@ def class_summary(
     aucs: list[list[by_class.Array]] = [[] for _ in runs]
     for r, run in enumerate(runs):
         labels = (run.probe_class.values, run.sample_class.values)
-        weights = sample_weights(labels[1], n_resamples, seed=r)
         exclude = run.same_input.values
+        of_probe, of_sample = input_weights(*labels, exclude, n_resamples, seed=r)
         changes = run.change.transpose(*dims, "probe", "sample").values
         owns = run.own.transpose(*dims, "sample").values
         for cell in np.ndindex(changes.shape[:3]):
             for aggregate in aggregates:
                 matrix = by_class.class_matrix(
                     changes[cell], owns[cell], *labels, exclude=exclude, reduce=aggregate,
-                    weights=weights,
+                    weights=of_sample, probe_weights=of_probe,
                 )  # fmt: skip
                 matrices[aggregate][r].append(matrix)
-            auc = by_class.same_class_auc(changes[cell], *labels, exclude=exclude)
-            aucs[r].append(by_class.mean_of_known(auc, weights))
+            auc = by_class.same_class_auc(
+                changes[cell], *labels, exclude=exclude, probe_weights=of_probe
+            )
+            aucs[r].append(by_class.mean_of_known(auc, of_sample))
     auc = np.array(aucs)
     data: Variables = {
-        **over_runs("auc", auc, dims, tuple(first.sizes[d] for d in dims), (), level),
+        **over_runs("auc", auc, dims, tuple(first.sizes[d] for d in dims), (), level, share),
         **_auc_by_epoch(first, auc, level),
         "undefined": (
             dims,
@@ -108,7 +113,9 @@ def _of_matrices(
     same, other = by_class.same_and_other(np.array(matrices))  # (R, cells of `shape`, 1 + B) each
     by_epoch = log_ratio(_by_epoch(run, same), _by_epoch(run, other))
     return {
-        **over_runs("matrix", matrices, dims, shape, ("probe_class", "sample_class"), level),
+        **over_runs(
+            "matrix", matrices, dims, shape, ("probe_class", "sample_class"), level, not_negative
+        ),
         **over_runs("preference", log_ratio(same, other), dims, shape, (), level, np.exp),
         **_over_epochs("epoch_preference", by_epoch, level, np.exp),
     }
@@ -117,11 +124,11 @@ def _of_matrices(
 def _auc_by_epoch(run: "xr.Dataset", auc: by_class.Array, level: float) -> Variables:
     """epoch_auc and auc_gain of `class_summary`."""
     by_epoch = _by_epoch(run, auc)
-    data = _over_epochs("epoch_auc", by_epoch, level)
+    data = _over_epochs("epoch_auc", by_epoch, level, share)
     names = [str(name) for name in run.divergence.values]
     if "l2_logits" in names:
         gain = by_epoch - by_epoch[:, :, [names.index("l2_logits")]]
-        data |= _over_epochs("auc_gain", gain, level)
+        data |= _over_epochs("auc_gain", gain, level, partial(np.clip, a_min=-1, a_max=1))
     return data
 
 

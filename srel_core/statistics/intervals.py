@@ -1,15 +1,20 @@
 """Bootstrap intervals of what several runs measured, and where an interval lies.
 
-Samples are drawn again within each class, and runs, which differ in their seed alone, are drawn
-again as wholes. The estimate itself comes first: a row of ones among the weights of a bootstrap.
+Inputs, as samples and as probes, are drawn again within each class, and runs, which differ in their
+seed alone, are drawn again as wholes. The estimate itself comes first: a row of ones among the
+weights of a bootstrap.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
 
-from srel_core.scaling import mean
+from srel_core.scaling import mean, scaled, unscaled
 from srel_core.statistics.by_class import Array, Labels
 
 if TYPE_CHECKING:
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
 BOUNDS = ("low", "high")
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 Finish = Callable[[Array], Array]
+not_negative: Finish = partial(np.clip, a_min=0, a_max=np.inf)
+share: Finish = partial(np.clip, a_min=0, a_max=1)
 
 
 def check_comparable(runs: "Sequence[xr.Dataset]") -> None:
@@ -33,42 +40,79 @@ def check_comparable(runs: "Sequence[xr.Dataset]") -> None:
                 )
 
 
-def resample_samples(sample_classes: Labels, n_resamples: int, seed: int) -> Array:
-    """Bootstrap multiplicities of the samples, drawn within each class: (n_resamples, S)."""
+def input_weights(
+    probe_classes: Labels,
+    sample_classes: Labels,
+    same_input: NDArray[np.bool_],
+    n_resamples: int,
+    seed: int,
+) -> tuple[Array, Array]:
+    """How often each probe counts, (1 + n_resamples, P), and each sample, (1 + n_resamples, S).
+
+    Ones, for the estimate, above bootstrap multiplicities drawn within each class. An input that is
+    both, by same_input (P, S), is drawn once, and counts as often as a probe as it does as a
+    sample. Where there are such, each resample has two different samples of a class, so that some
+    pair with x' ≠ x is left: with two samples in all, it is the data themselves.
+    """
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
     rng = np.random.default_rng(seed)
-    counts = np.zeros((n_resamples, len(sample_classes)))
-    for label in np.unique(sample_classes):
-        members = np.flatnonzero(sample_classes == label)
+    least = 2 if same_input.any() else 1
+    samples = _multiplicities(sample_classes, n_resamples, rng, least)
+    probes = np.ones((1 + n_resamples, len(probe_classes)))
+    shared = same_input.any(1)
+    probes[:, shared] = samples[:, same_input[shared].argmax(1)]
+    probes[:, ~shared] = _multiplicities(probe_classes[~shared], n_resamples, rng, 1)
+    return probes, samples
+
+
+def _multiplicities(
+    classes: Labels, n_resamples: int, rng: np.random.Generator, least: int
+) -> Array:
+    counts = np.ones((1 + n_resamples, len(classes)))
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
         even = np.full(len(members), 1 / len(members))
-        counts[:, members] = rng.multinomial(len(members), even, size=n_resamples)
+        drawn = rng.multinomial(len(members), even, size=n_resamples)
+        while (few := (drawn > 0).sum(1) < min(least, len(members))).any():
+            drawn[few] = rng.multinomial(len(members), even, size=int(few.sum()))
+        counts[1:, members] = drawn
     return counts
 
 
-def sample_weights(sample_classes: Labels, n_resamples: int, seed: int) -> Array:
-    """Ones, for the estimate, above the multiplicities of its bootstrap: (1 + n_resamples, S)."""
-    resampled = resample_samples(sample_classes, n_resamples, seed)
-    return np.concatenate([np.ones((1, len(sample_classes))), resampled])
+def interval_over_seeds(values: Array, seed: int, level: float = 0.95) -> Array:
+    """Interval of a statistic's mean over runs, (2, ...), by a hierarchical bootstrap.
 
+    `values` (R, 1 + B, ...) holds for each of R independent runs the estimate T_r and B bootstrap
+    values of it. Each resample draws R runs with replacement, and one bootstrap value from each.
+    Over few runs such means spread too little. Their quantiles are therefore moved to the mean
+    estimate and stretched, so that their standard deviation is
 
-def interval_over_seeds(resampled: Array, seed: int, level: float = 0.95) -> Array:
-    """Percentile interval of a statistic's mean over runs, (2, ...), by a two-level bootstrap.
+        t / z · SE,   SE² = max(s², v) / R,
 
-    `resampled` (R, B, ...) holds B bootstrap values of the statistic for each of R independent
-    runs. Each two-level resample draws R runs with replacement, one bootstrap value from each.
-    With few runs the percentile interval is somewhat too short: the spread over R runs is
-    estimated with R in the denominator, not R − 1.
+    with s² the variance of the T_r (R − 1 in the denominator), v the mean over runs of the
+    bootstrap variance, and t and z the `level` quantiles of Student's distribution with R − 1
+    degrees of freedom and of the normal one. A single run has no s² and no stretch: its interval
+    is over its own inputs, given its network.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     rng = np.random.default_rng(seed)
+    values, exponent = scaled(values, (0, 1))
+    estimates, resampled = values[:, 0], values[:, 1:]
     n_runs, n_resamples = resampled.shape[:2]
     runs = rng.integers(n_runs, size=(n_resamples, n_runs))
     draws = rng.integers(n_resamples, size=(n_resamples, n_runs))
-    means = mean(resampled[runs, draws], 1)
+    means = resampled[runs, draws].mean(1)
     tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0)
+    with np.errstate(invalid="ignore"):  # a ratio may be infinite, and has no interval then
+        spread = np.quantile(means, [tail, 1 - tail], axis=0) - means.mean(0)
+        if n_runs > 1:
+            wanted = np.maximum(estimates.var(0, ddof=1), resampled.var(1).mean(0)) / n_runs
+            stretch = student.ppf(1 - tail, n_runs - 1) / NormalDist().inv_cdf(1 - tail)
+            found = means.std(0)
+            spread *= stretch * np.sqrt(wanted / np.where(found > 0, found, np.inf) ** 2)
+    return unscaled(estimates.mean(0) + spread, exponent[0])
 
 
 def over_runs(
@@ -89,7 +133,7 @@ def over_runs(
     per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
     tail = per_run.shape[3:]
     estimate = finish(mean(per_run[:, 0], 0)).reshape(*shape, *tail)
-    interval = interval_over_seeds(per_run[:, 1:], seed=len(values), level=level)
+    interval = interval_over_seeds(per_run, seed=len(values), level=level)
     return {
         name: ((*dims, *extra), estimate),
         f"{name}_interval": (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from srel_core.statistics import by_class
-from srel_core.statistics.intervals import resample_samples
+from srel_core.statistics.intervals import input_weights
 
 REDUCES = ["ratio_of_means", "mean", "median"]
 
@@ -36,7 +36,16 @@ def _slow_cell(change, own, kept_pairs, reduce):
     return np.mean(ratios) if reduce == "mean" else np.median(ratios)
 
 
-def _slow_matrix(change, own, probe_classes, sample_classes, exclude, reduce, counts):
+def _drawn(labels, n, seed):
+    """Multiplicities of probes and samples: (n, P), (n, S)."""
+    none = np.zeros((len(labels[0]), len(labels[1])), dtype=bool)
+    return (of[1:] for of in input_weights(*labels, none, n, seed))
+
+
+def _slow_matrix(
+    change, own, probe_classes, sample_classes, exclude, reduce, counts, of_probe=None
+):
+    of_probe = np.ones(len(change)) if of_probe is None else of_probe
     n_classes = 3
     matrix = np.full((n_classes, n_classes), math.nan)
     for c_probe in range(n_classes):
@@ -46,6 +55,7 @@ def _slow_matrix(change, own, probe_classes, sample_classes, exclude, reduce, co
                 for i in range(len(own))
                 for _ in range(int(counts[i]))
                 for j in range(len(change))
+                for _ in range(int(of_probe[j]))
                 if probe_classes[j] == c_probe
                 and sample_classes[i] == c_sample
                 and not exclude[j, i]
@@ -62,10 +72,16 @@ def test_matrix_and_its_resamples_equal_a_loop_over_pairs(reduce, seed):
     got = by_class.class_matrix(*arrays, exclude=exclude, reduce=reduce)
     want = _slow_matrix(*problem, reduce, np.ones(len(arrays[1])))
     np.testing.assert_allclose(got, want, rtol=1e-12)
-    weights = resample_samples(arrays[3], 4, seed)
-    resampled = by_class.class_matrix(*arrays, exclude=exclude, reduce=reduce, weights=weights)
-    for counts, matrix in zip(weights, resampled, strict=True):
+    probes, samples = _drawn(arrays[2:], 4, seed)
+    resampled = by_class.class_matrix(*arrays, exclude=exclude, reduce=reduce, weights=samples)
+    for counts, matrix in zip(samples, resampled, strict=True):
         np.testing.assert_allclose(matrix, _slow_matrix(*problem, reduce, counts), rtol=1e-12)
+    both = by_class.class_matrix(
+        *arrays, exclude=exclude, reduce=reduce, weights=samples, probe_weights=probes
+    )
+    for counts, of_probe, matrix in zip(samples, probes, both, strict=True):
+        want = _slow_matrix(*problem, reduce, counts, of_probe)
+        np.testing.assert_allclose(matrix, want, rtol=1e-12)
 
 
 @given(seed=st.integers(0, 2**20))
@@ -83,6 +99,20 @@ def test_auc_is_the_mann_whitney_statistic(seed):
             assert math.isnan(value)
 
 
+@given(seed=st.integers(0, 2**20))
+def test_a_probe_that_counts_twice_is_two_probes(seed):
+    change, _, *labels, exclude = _problem(seed)
+    change = np.round(change)
+    weights, _ = _drawn(labels, 3, seed)
+    got = by_class.same_class_auc(change, *labels, exclude=exclude, probe_weights=weights)
+    for counts, auc in zip(weights.astype(int), got, strict=True):
+        rows = np.repeat(np.arange(len(change)), counts)
+        want = by_class.same_class_auc(
+            change[rows], labels[0][rows], labels[1], exclude=exclude[rows]
+        )
+        np.testing.assert_allclose(auc, want, rtol=1e-12)
+
+
 def test_same_and_other():
     matrix = np.array([[1.0, 2.0], [4.0, 3.0]])
     assert by_class.same_and_other(matrix) == (2.0, 3.0)
@@ -96,7 +126,7 @@ def test_same_and_other():
 )
 def test_the_units_of_change_and_own_change_no_bit(reduce, seed, of_change, of_own):
     change, own, *labels, exclude = _problem(seed)
-    weights = resample_samples(labels[1], 3, seed)
+    _, weights = _drawn(labels, 3, seed)
     plain = by_class.class_matrix(
         change, own, *labels, exclude=exclude, reduce=reduce, weights=weights
     )
@@ -170,6 +200,8 @@ def test_nan_is_seen_in_its_own_cell_alone(reduce):
 def test_the_mean_of_known_values_counts_what_is_there():
     values, weights = np.array([1.0, np.nan, 4.0]), np.array([[1.0, 1, 1], [0, 5, 0], [2, 0, 1]])
     np.testing.assert_array_equal(by_class.mean_of_known(values, weights), [2.5, np.nan, 2.0])
+    each = np.stack([values, values[::-1], values * 3])
+    np.testing.assert_array_equal(by_class.mean_of_known(each, weights), [2.5, np.nan, 6.0])
 
 
 def test_bad_input_gets_one_clear_line():

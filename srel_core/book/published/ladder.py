@@ -16,10 +16,11 @@ from srel_core.book.published.definitions import QUANTITIES, Quantity, published
 from srel_core.statistics import by_class
 from srel_core.statistics.intervals import (
     BOUNDS,
+    input_weights,
     log_ratio,
     mean_over_epochs,
+    not_negative,
     over_runs,
-    sample_weights,
 )
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def ladders(
 
     runs: results of `ClassExperiment.run` that belong together (`check_comparable`) and hold the
     rules adam:1e-4, sgd:1e-4 and tangent. Each quantity is the mean over runs and has an interval,
-    …_interval (bound, …), by the two-level bootstrap of `class_summary`, over runs and over samples
-    within each class.
+    …_interval (bound, …), by the bootstrap of `class_summary`, over runs and over samples and
+    probes within each class.
 
     rung_same, rung_other (rung, step)     means of the class matrix on its diagonal and off it
     rung_preference (rung, step)           same / other of each run, averaged on the log scale
@@ -136,7 +137,8 @@ def ladders(
     gains: list[list[by_class.Array]] = []
     undefined = np.zeros((len(runs), len(rungs), first.sizes["step"]))
     for r, run in enumerate(runs):
-        weights = sample_weights(run.sample_class.values, n_resamples, seed=r)
+        labels = run.probe_class.values, run.sample_class.values
+        weights = input_weights(*labels, run.same_input.values, n_resamples, seed=r)
         as_published: dict[str, by_class.Array] = {}
         for k, (ladder, rung) in enumerate(rungs):
             same, other, undefined[r, k] = _same_and_other(run, rung, weights)
@@ -150,7 +152,7 @@ def ladders(
     data: dict[str, Any] = {"rung_undefined": (("rung", "step"), undefined.mean(0))}
     for name in names:
         along = "epoch" if name.startswith("epoch_") else "step"
-        finish = np.exp if name.endswith("preference") else np.asarray
+        finish = np.exp if name.endswith("preference") else not_negative
         shape = (len(rungs), first.sizes[along])
         data |= over_runs(f"rung_{name}", values[name], ("rung", along), shape, (), level, finish)
     data |= over_runs(
@@ -168,15 +170,17 @@ def ladders(
 
 
 def _same_and_other(
-    run: "xr.Dataset", rung: Rung, weights: by_class.Array
+    run: "xr.Dataset", rung: Rung, weights: tuple[by_class.Array, by_class.Array]
 ) -> tuple[by_class.Array, by_class.Array, by_class.Array]:
-    """same and other (step, B) for each row of weights (B, S), and undefined (step,)."""
+    """same and other (step, B) for the weights of probes (B, P) and samples (B, S), and undefined
+    (step,)."""
     change, own = (np.abs(part) for part in rung.quantity.of(run, rung.rule))
     labels = run.probe_class.values, run.sample_class.values
     exclude = None if rung.self_pairs else run.same_input.values
     matrices = [
         by_class.class_matrix(
-            *at_step, *labels, exclude=exclude, reduce=rung.reduce, weights=weights
+            *at_step, *labels, exclude=exclude, reduce=rung.reduce,
+            weights=weights[1], probe_weights=weights[0],
         )
         for at_step in zip(change, own, strict=True)
     ]  # fmt: skip
