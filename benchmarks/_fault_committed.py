@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 from _fault_table import Outcome, Tally
 
-from srel_core.book.committed import files, regression_file
+from srel_core.book.committed import regression_file, schema
 from srel_core.book.committed.consistency import contradiction
+from srel_core.book.committed.standing import committed_at
 from srel_core.experiments import netcdf, result_files
 from srel_core.experiments.files import ResultError
 
@@ -47,9 +48,8 @@ def _undigested(folder: Path) -> Tally:
 def _vouched_for(path: Path) -> Outcome:
     """As `srel verify` looks at the whole of a file, before it computes a part of it anew."""
     try:
-        if path.name == regression_file.FILE:
-            regression_file.load_file(path)
-        elif contradiction(files.load_summary(path)):
+        committed = committed_at(path)
+        if committed.attrs["kind"] == schema.KIND and contradiction(committed):
             return "refused"
     except ResultError as error:
         return "refused" if path.name in str(error) else "silent"

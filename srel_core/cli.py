@@ -167,8 +167,41 @@ def run(
 _committed_dir = click.option(
     "--committed-dir",
     metavar="DIR",
-    help="Where the committed summaries are. Default: results/ of the book.",
+    help="Where the committed results are. Default: results/ of the book.",
 )
+
+
+@srel.command()
+@click.argument("name")
+@click.option("--rows", metavar="A;B;…", help="Run these rows alone. Default: all.")
+@click.option("--kept", is_flag=True, help="Run nothing: write the file from what is kept.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@_results_dir
+@_committed_dir
+def study(
+    name: str, rows: str | None, kept: bool, device: str, quiet: bool,
+    results_dir: str | None, committed_dir: str | None,
+) -> None:  # fmt: skip
+    """Run a study, and write its committed file: classes, seeds or networks.
+
+    Hours on two cores; what is kept is not run again. Rows that lack some of their runs are named,
+    and not in the file.
+    """
+    from srel_core.book.committed.write_study import write
+    from srel_core.choices import check_known
+    from srel_core.experiments.studies import study as study_of
+
+    of_rows = study_of(name).rows
+    wanted = [row.strip() for row in rows.split(";")] if rows else list(of_rows)
+    for row in wanted:
+        check_known("row", row, of_rows)
+        for experiment in () if kept else of_rows[row]:
+            experiment.run(results_dir, device, progress=not quiet)
+    path, missing = write(name, results_dir, committed_dir)
+    for row in missing:
+        _say(f"not in {path.name}: {row}")
+    click.echo(path)
 
 
 @srel.command()
@@ -217,8 +250,9 @@ def summarise(
 def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str | None) -> None:
     """Recompute a part of each committed result with the present code, and stamp it if it agrees.
 
-    Of a data set that part is the first epoch of the first seed, with its first checkpoint; on
-    regression it is some of the settings. It takes a minute or so. A file that does not agree, or
+    Of a data set that part is the first epoch of the first seed, with its first checkpoint; of a
+    study that of one of its runs; on regression it is some of the settings. It takes a minute or
+    so. A file that does not agree, or
     contradicts itself, stays as it is, and the exit code is 1.
     """
     from srel_core.book.committed.files import committed_dir as resolve

@@ -72,6 +72,11 @@ def _log_probs(z: Tensor, dz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.where(small, by_change, by_sums), log_old, log_new
 
 
+def log_prob_changes(z: Tensor, dz: Tensor) -> Tensor:
+    """log p_new,c − log p_old,c of each class probability: (..., C), (..., C) → (..., C)."""
+    return _log_probs(z, dz)[0]
+
+
 def _times(p: Tensor, factor: Tensor) -> Tensor:
     """p · factor, 0 where p = 0: whatever the factor, its class is not there."""
     return torch.where(p > 0, p * factor, 0)

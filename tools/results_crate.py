@@ -21,7 +21,7 @@ import yaml  # type: ignore[import-untyped]
 from rocrate.model.contextentity import ContextEntity  # type: ignore[import-untyped]
 from rocrate.rocrate import ROCrate  # type: ignore[import-untyped]
 
-from srel_core.book.committed import regression_file, schema
+from srel_core.book.committed import regression_file, schema, study_file
 from srel_core.book.committed.standing import committed_at
 from srel_core.experiments.netcdf import one_line
 from srel_core.experiments.result_files import ResultError
@@ -32,6 +32,7 @@ CC_BY = "https://creativecommons.org/licenses/by/4.0/"
 BESIDE = ("README.md", "../CITATION.cff", "../LICENSE-TEXT")
 WORDS = {
     schema.KIND: "Class-level results over all seeds: {}",
+    study_file.KIND: "Same-class AUC and preference in every row of the study: {}",
     regression_file.KIND: "Verdicts on all settings of the regression experiments",
 }
 Attributes = Mapping[str, Any]
@@ -83,7 +84,7 @@ def authors(crate: ROCrate, cited: Attributes) -> Any:
 def described(path: Path, said: Attributes) -> dict[str, Any]:
     config = json.loads(said["config"])
     return {
-        "name": WORDS[said["kind"]].format(config.get("dataset", "")),
+        "name": WORDS[said["kind"]].format(config.get("dataset") or config.get("study")),
         "dateCreated": said["created"],
         "encodingFormat": "application/x-netcdf",
         "contentSize": str(path.stat().st_size),
@@ -114,8 +115,10 @@ def made(crate: ROCrate, file: Any, name: str, said: Attributes) -> None:
 def run_of(crate: ROCrate, name: str, run: Attributes) -> Any:
     """The measurements of one seed: too large for the crate, which says where they come from."""
     seed = json.loads(run["config"])["seed"]
+    # The runs of a study may share a seed.
+    key = f"{name}-seed{seed}-{hashlib.sha256(run['config'].encode()).hexdigest()[:8]}"
     measured = add(
-        crate, f"#measurements-{name}-seed{seed}", "CreativeWork",
+        crate, f"#measurements-{key}", "CreativeWork",
         name=f"All measurements of {name}, seed {seed}", dateCreated=run["created"],
     )  # fmt: skip
     images = add(
@@ -123,7 +126,7 @@ def run_of(crate: ROCrate, name: str, run: Attributes) -> Any:
         identifier=[run["data_checksum"], run["test_checksum"]],
     )  # fmt: skip
     act(
-        crate, f"#run-{name}-seed{seed}", f"Train and measure, seed {seed}", run,
+        crate, f"#run-{key}", f"Train and measure, seed {seed}", run,
         [images, config_of(crate, run)], measured, description=on_what(run), **times(run),
     )  # fmt: skip
     return measured

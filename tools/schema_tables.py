@@ -1,9 +1,9 @@
 """Tables of what stands in the files of results, from the code that checks them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from srel_core.book.committed import regression_file, schema
+from srel_core.book.committed import regression_file, schema, study_file
 from srel_core.book.figures.table import COLUMNS
 from srel_core.book.text.markup import code, plain
 from srel_core.experiments.expected import class_result, regression_result
@@ -87,9 +87,17 @@ def measured(variables: Any) -> list[list[str]]:
 
 
 def class_srel_summary() -> list[list[str]]:
+    return committed(schema.VARIABLES)
+
+
+def class_srel_study() -> list[list[str]]:
+    return committed(study_file.VARIABLES)
+
+
+def committed(variables: Mapping[str, schema.Variable]) -> list[list[str]]:
     rows = [
         [code(n), dims(v.dims), "yes" if v.interval else "", plain(v.meaning)]
-        for n, v in schema.VARIABLES.items()
+        for n, v in variables.items()
     ]
     return [["variable", "dimensions", "interval", "meaning"], *rows]
 
@@ -114,6 +122,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
         class_srel,
         regression,
         class_srel_summary,
+        class_srel_study,
         regression_summary,
         figures,
     )

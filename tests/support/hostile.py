@@ -5,6 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from srel_core.book.committed import study_file
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
 from tests.support.book import ROOT
@@ -52,10 +53,21 @@ def committed(folder: Path) -> Path:
     for path in (ROOT / "results").glob("*.nc"):
         whole = result_files.load(path)
         whole = whole.assign_attrs(attributes(whole.attrs))
-        if "runs" in whole.attrs:
+        if whole.attrs["kind"] == study_file.KIND:
+            whole = _with_hostile_rows(whole)
+        elif "runs" in whole.attrs:
             whole = _with_hostile_runs(whole)
         result_files.save(whole, folder / path.name)
     return folder
+
+
+def _with_hostile_rows(study: xr.Dataset) -> xr.Dataset:
+    def hostile(names):
+        return [f"{name}{EVERYTHING}" for name in names.values]
+
+    return study.assign_coords(
+        row=hostile(study.row), row_of_run=("run", hostile(study.row_of_run))
+    )
 
 
 def _with_hostile_runs(summary: xr.Dataset) -> xr.Dataset:

@@ -45,13 +45,21 @@ class Variable:
     within: tuple[float, float] = (0, np.inf)
 
 
+def as_kept(variable: "xr.DataArray", bound: tuple[str, ...], kept: Variable) -> "xr.DataArray":
+    """A variable as the schema has it, or its interval, whose first dimension is `bound`. A bound
+    beyond single precision, as few runs can give it, is the largest number there is."""
+    largest = float(np.finfo(np.float32).max)
+    values = variable.transpose(*bound, *kept.dims).clip(-largest, largest).astype(np.float32)
+    return values.assign_attrs(long_name=("interval: " if bound else "") + kept.meaning)
+
+
 _SHARE = (0, 1)
 _SIGNED = (-1, 1)
 
 
 _CELL = ("rule", "divergence", "step")
 _EPOCH = ("rule", "divergence", "epoch")
-_MATRIX = ("probe_class", "sample_class")
+CLASS_DIMS = _MATRIX = ("probe_class", "sample_class")
 _SUMMARY = {
     "matrix": Variable(("aggregate", *_CELL, *_MATRIX), "class matrix S[c', c]", True),
     "preference": Variable(("aggregate", *_CELL), "same / other", True),
@@ -148,7 +156,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 def check(dataset: "xr.Dataset", name: str = "the summary") -> None:
     """ResultError, in one line, unless this is a summary that keeps to the schema, with numbers
     that can be what they are said to be."""
-    fault = _fault_of_form(dataset) or _fault_of_numbers(dataset)
+    fault = _fault_of_form(dataset) or fault_of_bounds(dataset, VARIABLES)
     if fault:
         raise result_files.ResultError(f"{name} does not keep to the schema: {fault}")
 
@@ -173,9 +181,14 @@ def _fault_of_form(dataset: "xr.Dataset") -> str:
     lowest = dataset.ladder.values[dataset.rung.values == "as published"].tolist()
     if {*lowest} != {*DEFINITIONS}:
         return f"a rung 'as published' is expected in the ladder of {' and '.join(DEFINITIONS)}"
+    return fault_of_runs(dataset, dataset.sizes["seed"])
+
+
+def fault_of_runs(dataset: "xr.Dataset", number: int) -> str:
+    """In what the attribute `runs` is not that of so many runs; "" if it is."""
     runs = parsed(dataset.attrs.get("runs"))
-    if not isinstance(runs, list) or len(runs) != dataset.sizes["seed"]:
-        return f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} and wall_seconds of each seed"
+    if not isinstance(runs, list) or len(runs) != number:
+        return f"`runs` must give {', '.join(_RUN_ATTRIBUTES)} and wall_seconds of each run"
     return next(filter(None, map(_fault_of_run, runs)), "")
 
 
@@ -204,9 +217,12 @@ def parsed(text: object) -> Any:
         return None
 
 
-def _fault_of_numbers(dataset: "xr.Dataset") -> str:
-    """An interval need not hold its estimate: that of a bootstrap with few runs may not."""
-    for name, variable in VARIABLES.items():
+def fault_of_bounds(dataset: "xr.Dataset", variables: Mapping[str, Variable]) -> str:
+    """Which number is none that it can be, in words; "" if there is no such.
+
+    An interval need not hold its estimate: that of a bootstrap with few runs may not.
+    """
+    for name, variable in variables.items():
         low, high = variable.within
         for held in (name, f"{name}_interval")[: 1 + variable.interval]:
             values = dataset[held].values

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from srel_core.book.committed import regression_file
+from srel_core.book.committed import regression_file, study_file
 from srel_core.book.committed.files import load_summary, runs_of
 from srel_core.experiments import result_files
 from srel_core.experiments.class_experiment import ClassExperiment
@@ -33,10 +33,13 @@ def experiment_of(config: Any) -> ClassExperiment:
 
 
 def committed_at(path: Path) -> "xr.Dataset":
-    """The committed file at `path`, of either kind, whole. ResultError if it is absent, damaged,
+    """The committed file at `path`, of whatever kind, whole. ResultError if it is absent, damaged,
     without a digest, or not to its schema."""
-    on_regression = result_files.attributes(path)["kind"] == regression_file.KIND
-    return regression_file.load_file(path) if on_regression else load_summary(path)
+    readers = {
+        regression_file.KIND: regression_file.load_file,
+        study_file.KIND: study_file.load_file,
+    }
+    return readers.get(result_files.attributes(path)["kind"], load_summary)(path)
 
 
 def present_code(committed: "xr.Dataset") -> str:
@@ -45,9 +48,11 @@ def present_code(committed: "xr.Dataset") -> str:
     if committed.attrs["kind"] == regression_file.KIND:
         return RegressionExperiment().code
     try:
-        return experiment_of(runs_of(committed)[0]["config"]).code
+        codes = [experiment_of(run["config"]).code for run in runs_of(committed)]
     except ValueError:
         return ""
+    of_a_study = committed.attrs["kind"] == study_file.KIND
+    return study_file.joint_digest(codes) if of_a_study else codes[0]
 
 
 Standing = Literal["current", "verified", "stale"]

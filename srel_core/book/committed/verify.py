@@ -6,7 +6,6 @@ of a data set the first epoch of the first seed (`first_epoch`), on regression s
 (`some_settings`). A file that agrees is stamped with the code that it agrees with.
 """
 
-import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srel_core.book.committed import files, first_epoch, regression_file, some_settings, standing
+from srel_core.book.committed import (
+    files,
+    first_epoch,
+    regression_file,
+    some_settings,
+    standing,
+    study_file,
+    write_study,
+)
 from srel_core.book.committed.consistency import contradiction
 from srel_core.experiments import provenance, result_files
-from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.datasets import DataError
 from srel_core.experiments.result_files import ResultError
 
@@ -39,6 +45,8 @@ def verify(path: Path, device: str = "auto", progress: bool = True) -> str:
     with _named(path.name):
         if committed.attrs["kind"] == regression_file.KIND:
             agreement = _verify_regression(committed)
+        elif committed.attrs["kind"] == study_file.KIND:
+            agreement = _verify_study(committed, device, progress)
         else:
             agreement = _verify_summary(committed, device, progress)
     stamp = {
@@ -66,15 +74,10 @@ def _verify_summary(summary: "xr.Dataset", device: str, progress: bool) -> str:
         raise ResultError(f"it contradicts itself: {fault}")
     first = files.runs_of(summary)[0]
     whole = standing.experiment_of(first["config"])
-    experiment = shortened(whole, summary.sizes["slice_train_step"])
+    experiment = first_epoch.shortened(whole)
     with tempfile.TemporaryDirectory(prefix="srel-verify-") as folder:
         run = experiment.run(folder, device, progress)
-    for checksum in ("data_checksum", "test_checksum"):
-        if run.attrs[checksum] != first[checksum]:
-            raise ResultError(
-                f"the images at hand are not those it was made from ({checksum} "
-                f"{run.attrs[checksum][:12]}, not {first[checksum][:12]})"
-            )
+    _check_images(first, run.attrs)
     checkpoint, losses = first_epoch.largest_differences(summary, first_epoch.slice_of(run))
     words = f"S_rel and own to {checkpoint:.1e}, losses to {losses:.1e}"
     words += _made_with(first, run.attrs)
@@ -82,6 +85,30 @@ def _verify_summary(summary: "xr.Dataset", device: str, progress: bool) -> str:
     if not (checkpoint <= allowed[0] and losses <= allowed[1]):
         raise _other_numbers(words, f"{allowed[0]:g} and {allowed[1]:g} are")
     return words
+
+
+def _verify_study(committed: "xr.Dataset", device: str, progress: bool) -> str:
+    index, apart, run = write_study.first_epoch_again(
+        committed, standing.present_code(committed), device, progress
+    )
+    first = files.runs_of(committed)[index]
+    _check_images(first, run)
+    words = f"run {index + 1} of {committed.sizes['run']}: " + ", ".join(
+        f"{name.removeprefix('slice_')} to {difference:.1e}" for name, difference in apart.items()
+    )
+    allowed = write_study.TOLERANCES
+    if not all(apart[name] <= allowed[name] for name in allowed):
+        raise _other_numbers(words, f"{', '.join(f'{a:g}' for a in allowed.values())} are")
+    return words + _made_with(first, run)
+
+
+def _check_images(first: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    for checksum in ("data_checksum", "test_checksum"):
+        if run[checksum] != first[checksum]:
+            raise ResultError(
+                f"the images at hand are not those it was made from ({checksum} "
+                f"{run[checksum][:12]}, not {first[checksum][:12]})"
+            )
 
 
 def _verify_regression(table: "xr.Dataset") -> str:
@@ -99,12 +126,6 @@ def _other_numbers(found: str, allowed: str) -> ResultError:
         f"the present code gives other numbers ({found}), where {allowed} allowed, and it must be "
         "computed anew"
     )
-
-
-def shortened(experiment: ClassExperiment, steps_per_epoch: int) -> ClassExperiment:
-    """The experiment's first epoch, measured after its first step alone."""
-    schedule = dataclasses.replace(experiment.schedule, epochs=1, measure_every=steps_per_epoch)
-    return dataclasses.replace(experiment, schedule=schedule)
 
 
 def _made_with(first: Mapping[str, Any], here: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from srel_core.book.committed import schema
 from srel_core.book.committed.files import committed_dir, file_name, refuse_changes, runs_of
 from srel_core.book.committed.first_epoch import slice_of
-from srel_core.book.committed.schema import AGGREGATES, VARIABLES
+from srel_core.book.committed.schema import AGGREGATES, VARIABLES, as_kept
 from srel_core.book.committed.standing import experiment_of
 from srel_core.book.published.definitions import (
     QUANTITIES,
@@ -43,7 +43,7 @@ def summary_of(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Data
     """
     import xarray as xr
 
-    _check_alike(runs)
+    check_alike(runs)
     runs = sorted(runs, key=_seed)
     parts = [
         class_summary(runs, reduce=AGGREGATES, n_resamples=n_resamples),
@@ -55,18 +55,15 @@ def summary_of(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Data
     whole = xr.Dataset(
         {name: _in_order(merged, name) for name in map(str, merged.data_vars)},
         merged.coords,
-        _attributes(runs),
+        attributes_of(runs),
     )
     schema.check(whole)
     return whole
 
 
 def _in_order(merged: "xr.Dataset", name: str) -> "xr.DataArray":
-    """A variable as the schema has it: its dimensions, type and meaning."""
-    kept = VARIABLES[name.removesuffix("_interval")]
-    bound, of = (("bound",), "interval: ") if name.endswith("_interval") else ((), "")
-    variable = merged[name].transpose(*bound, *kept.dims).astype(np.float32)
-    return variable.assign_attrs(long_name=of + kept.meaning)
+    bound = ("bound",) if name.endswith("_interval") else ()
+    return as_kept(merged[name], bound, VARIABLES[name.removesuffix("_interval")])
 
 
 def _as_published(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":
@@ -136,7 +133,8 @@ def _without_seed(config: str) -> dict[str, Any]:
     return {name: value for name, value in json.loads(config).items() if name != "seed"}
 
 
-def _check_alike(runs: "Sequence[xr.Dataset]") -> None:
+def check_alike(runs: "Sequence[xr.Dataset]") -> None:
+    """ValueError for runs that differ in more than their seed, or not in that."""
     seeds = [_seed(run) for run in runs]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"two of these runs have the same seed: {sorted(seeds)}")
@@ -149,7 +147,8 @@ def _check_alike(runs: "Sequence[xr.Dataset]") -> None:
                 raise ValueError(f"these runs differ in their {name}: compute them anew, together")
 
 
-def _attributes(runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
+def attributes_of(runs: "Sequence[xr.Dataset]", level: float = 0.95) -> dict[str, Any]:
+    """Of a committed file that is made from these runs."""
     first = runs[0].attrs
     of_each = [{n: getattr(v, "item", lambda v=v: v)() for n, v in r.attrs.items()} for r in runs]
     return {
@@ -159,7 +158,7 @@ def _attributes(runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
         "code_digest": first["code_digest"],
         "commit": first["commit"],
         "created": max(run.attrs["created"] for run in runs),
-        "level": 0.95,
+        "level": level,
         "runs": json.dumps(of_each, sort_keys=True),
     }
 
@@ -205,7 +204,7 @@ def write_summary(
     that do not belong together.
     """
     paths = list(paths)
-    runs = [_run_at(path) for path in paths]
+    runs = [run_at(path) for path in paths]
     refuse_changes([commit or provenance.commit(), *(run.attrs["commit"] for run in runs)])
     try:
         summary = summary_of(runs)
@@ -218,7 +217,7 @@ def write_summary(
     return path
 
 
-def _run_at(path: Path) -> "xr.Dataset":
+def run_at(path: Path) -> "xr.Dataset":
     """A kept run. ResultError for any other result."""
     run = result_files.load(path)
     try:

@@ -1,0 +1,177 @@
+"""From the kept runs of a study to its committed file, and one of them again to verify it."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from srel_core.book.committed import study_file
+from srel_core.book.committed.files import refuse_changes, runs_of
+from srel_core.book.committed.first_epoch import shortened
+from srel_core.book.committed.schema import AGGREGATES, CLASS_DIMS, as_kept
+from srel_core.book.committed.standing import experiment_of
+from srel_core.book.committed.study_file import KIND, PAIRS, VARIABLES
+from srel_core.book.committed.write import attributes_of, check_alike, kept_runs, run_at
+from srel_core.experiments import provenance, result_files
+from srel_core.experiments.class_experiment import ClassExperiment
+from srel_core.experiments.loss_changes import share_that_rises
+from srel_core.experiments.result_files import ResultError
+from srel_core.experiments.studies import study
+from srel_core.statistics.by_class import Array, same_class_auc
+from srel_core.statistics.class_summary import class_summary, learning_curves
+from srel_core.statistics.intervals import mean_over_epochs
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LEVEL = 0.95
+
+
+def study_of(
+    name: str, rows: "Mapping[str, Sequence[xr.Dataset]]", n_resamples: int = 500
+) -> "xr.Dataset":
+    """All that the file of a study holds, from the results of its runs, by row.
+
+    ValueError for runs of a row that differ in more than their seed, or rows that do not have the
+    same rules, divergences and epochs.
+    """
+    import xarray as xr
+
+    of_rows = []
+    for row, runs in rows.items():
+        check_alike(runs)
+        found = class_summary(runs, reduce=AGGREGATES, n_resamples=n_resamples, level=LEVEL)
+        kept = {f"{n}{i}": found[f"epoch_{n}{i}"] for n in ("auc", "preference")
+                for i in ("", "_interval")}  # fmt: skip
+        of_rows.append(xr.Dataset(kept).expand_dims(row=[row]))
+    runs = [run for of_row in rows.values() for run in of_row]
+    whole = xr.merge(
+        [
+            xr.concat(of_rows, "row", join="exact").drop_attrs(),
+            xr.concat([_of_run(run) for run in runs], "run", join="exact"),
+        ],
+        join="exact",
+        compat="equals",
+    )
+    dataset = xr.Dataset(
+        {n: _in_order(whole, n) for n in map(str, whole.data_vars)},
+        whole.drop_vars(CLASS_DIMS, errors="ignore").coords,
+        _attributes(name, runs),
+    ).assign_coords(
+        row_of_run=("run", [row for row, of_row in rows.items() for _ in of_row]),
+        seed=("run", [int(json.loads(run.attrs["config"])["seed"]) for run in runs]),
+    )
+    study_file.check(dataset, name)
+    return dataset
+
+
+def _in_order(whole: "xr.Dataset", name: str) -> "xr.DataArray":
+    bound = ("bound",) if name.endswith("_interval") else ()
+    return as_kept(whole[name], bound, VARIABLES[name.removesuffix("_interval")])
+
+
+def _of_run(run: "xr.Dataset") -> "xr.Dataset":
+    """What the file holds of one run, without the dimension of the runs."""
+    import xarray as xr
+
+    own = run.own.transpose("rule", "divergence", "step", "sample").values
+    by_step = {
+        "run_auc": _aucs(run), "undefined": (own == 0).mean(-1), "own_median": np.median(own, -1)
+    }  # fmt: skip
+    cell = ("rule", "divergence", "epoch")
+    rises = np.stack([share_that_rises(run, str(rule)) for rule in run.rule.values])
+    curves = learning_curves([run]).isel(seed=0)
+    first_epoch = run.train_loss.values[: run.sizes["train_step"] // run.sizes["epoch"]]
+    return xr.Dataset(
+        {
+            **{n: (cell, mean_over_epochs(run, values, 2)) for n, values in by_step.items()},
+            "raises_loss": (("rule", "pair", "epoch"), mean_over_epochs(run, rises, 2)),
+            "train_accuracy": curves.train_accuracy, "test_accuracy": curves.test_accuracy,
+            "slice_own": (cell[:2], own[:, :, 0].mean(-1)),
+            "slice_auc": (cell[:2], by_step["run_auc"][:, :, 0]),
+            "slice_loss": first_epoch.mean(),
+        },
+        {"rule": run.rule.values, "divergence": run.divergence.values, "epoch": run.epoch.values,
+         "pair": list(PAIRS)},
+    )  # fmt: skip
+
+
+def _aucs(run: "xr.Dataset") -> Array:
+    """(rule, divergence, step)."""
+    labels = run.probe_class.values, run.sample_class.values
+    change = run.change.transpose("rule", "divergence", "step", "probe", "sample").values
+    found = np.empty(change.shape[:3])
+    for cell in np.ndindex(found.shape):
+        auc = same_class_auc(change[cell], *labels, exclude=run.same_input.values)
+        found[cell] = np.nanmean(auc)
+    return found
+
+
+def _attributes(name: str, runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
+    joint = study_file.joint_digest(run.attrs["code_digest"] for run in runs)
+    config = json.dumps({"study": name})
+    return attributes_of(runs, LEVEL) | {"kind": KIND, "config": config, "code_digest": joint}
+
+
+def write(
+    name: str,
+    results_dir: str | Path | None = None,
+    folder: str | Path | None = None,
+    commit: str | None = None,
+) -> tuple[Path, list[str]]:
+    """Write the committed file of a study from its kept runs: its path, and which rows it lacks
+    because some of their runs are not kept, each with its seeds.
+
+    commit: as for `srel_core.book.committed.write.write_summary`. ResultError if no row is whole.
+    """
+    rows, missing = {}, []
+    for row, experiments in study(name).rows.items():
+        try:
+            rows[row] = [run_at(path) for path in kept_runs(experiments, results_dir)]
+        except ResultError as error:
+            missing.append(f"{row} ({error})")
+    if not rows:
+        raise ResultError(f"no row of the study {name!r} has all its runs: srel study {name}")
+    commits = [run.attrs["commit"] for runs in rows.values() for run in runs]
+    refuse_changes([commit or provenance.commit(), *commits])
+    path = study_file.path_of(name, folder)
+    result_files.save(study_of(name, rows), path)
+    return path, missing
+
+
+def experiments_of(committed: "xr.Dataset") -> list[ClassExperiment]:
+    """The experiments of the runs of a study, in their order."""
+    return [experiment_of(run["config"]) for run in runs_of(committed)]
+
+
+# Largest difference of own and of the loss, relative, and of the AUC: see `first_epoch`.
+TOLERANCES = {"slice_own": 1e-3, "slice_auc": 1e-2, "slice_loss": 1e-1}
+
+
+def first_epoch_again(
+    committed: "xr.Dataset", code: str, device: str, progress: bool
+) -> tuple[int, dict[str, float], dict[str, Any]]:
+    """The first epoch of one run again, which the digest of the present code chooses: which one it
+    is, the largest differences from the file, and the attributes of the new run.
+
+    Of those trained by Adam: another's learning rate depends on how long it trains.
+    """
+    candidates = [
+        (hashlib.sha256((code + e.config).encode()).digest(), index, e)
+        for index, e in enumerate(experiments_of(committed))
+        if e.schedule.optimizer == "adam"
+    ]
+    _, index, experiment = min(candidates)
+    with tempfile.TemporaryDirectory(prefix="srel-verify-") as folder:
+        run = shortened(experiment).run(folder, device, progress)
+    again, kept = _of_run(run), committed.isel(run=index)
+    apart = {}
+    for name in TOLERANCES:
+        new, old = (np.asarray(of[name].values, dtype=np.float64) for of in (again, kept))
+        size = 1.0 if name == "slice_auc" else np.maximum(np.abs(old), np.abs(new))
+        apart[name] = float(np.max(np.abs(new - old) / np.where(size > 0, size, 1)))
+    return index, apart, run.attrs
