@@ -305,7 +305,7 @@ plt.show()
 # For each class $c$ that the step is taken on, the three curves $S[c', c]$ under
 # {prf:ref}`def-class`. The blue line is the class's own.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, one for each class the step is taken on: class-based S_rel at probes of each class against the training step, with bootstrap bands."}, "figure": {"name": "fig-curves", "caption": "Class-based $S_{\\rm rel}$ (ratio of means, KL) at probes of each class, after a step on a sample of the class named above the panel. Logarithmic scale. Bands: 95 % bootstrap intervals over seeds and samples. A value above 1 means that a step moves the predictions there more than at its own sample."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, one for each class the step is taken on: class-based S_rel at probes of each class against the training step, with bootstrap bands."}, "figure": {"name": "fig-curves", "caption": "Class-based $S_{\\rm rel}$ (ratio of means, KL) at probes of each class, after a step on a sample of the class named above the panel. Logarithmic scale. Bands: 95 % bootstrap intervals over seeds, samples and probes. A value above 1 means that a step moves the predictions there more than at its own sample."}}
 with style():
     figure, panels = plt.subplots(
         1, len(names), figsize=(3.5 * len(names), 3.6), sharey=True, layout="constrained"
@@ -385,9 +385,9 @@ for each_rule in summary.rule.values:
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# The table is about these images, this network and these steps only. Intervals are bootstrap
-# intervals over samples and seeds {cite:p}`efron1993bootstrap`; with as few seeds as a profile
-# takes they are somewhat too short, and they cannot speak for other architectures. Where the step
+# The table is about these images, this network and these steps only. Intervals are over seeds, samples
+# and probes ({ref}`sec-coverage`): wide, with as few seeds as a profile takes, and they cannot speak for other
+# networks; {doc}`other_choices` tries some. Where the step
 # rules disagree, the claim *a step prefers its own class* depends on which step is meant: the
 # gradient step of the definition, or the first step of a fresh Adam, whose length does not depend on
 # how well the sample is fitted already.

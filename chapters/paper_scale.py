@@ -163,7 +163,7 @@ Markdown(result_tables.settings_table(shown))
 #
 # *same* is the mean of the three curves in which probes and samples are of one class, *other* that of
 # the six others, both averaged over the checkpoints of an epoch. Lines and bands are ours: the mean
-# over {term}`seeds <seed>`, and a 95 % bootstrap interval over seeds and samples {cite:p}`efron1993bootstrap`.
+# over {term}`seeds <seed>`, and a 95 % bootstrap interval over seeds and images {cite:p}`efron1993bootstrap`.
 # Markers are the published values {cite:p}`dan2021dynamics`, means over three runs.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels, class-based and original: same-class and different-class S_rel as published against the epoch, our curves with bands and the published values as markers."}, "figure": {"name": "fig-as-published", "caption": "The published curves, and ours computed in the published way. Markers: published. The original quantity is on a logarithmic scale, because it grows by orders of magnitude."}}
@@ -307,12 +307,7 @@ Markdown(folded("The last epoch in numbers", "\n".join(lines)))
 # last epoch.
 
 # %% tags=["hide-input"]
-sentences = [
-    f"With {n} seeds one bootstrap resample in {n**n} takes the most extreme of them {n} times, so that "
-    f"an interval reaches {'about as far as' if n**-n > 0.025 else 'less far than'} that seed. Such "
-    "intervals are somewhat too short, and a verdict that hangs by a hair should not be trusted."
-    for n in sorted({summary.sizes["seed"] for summary in shown.values()})
-]
+sentences = [result_tables.intervals(shown)]
 for dataset, summary in shown.items():
     words = {}
     for rule, aggregate, found in readings(summary, "kl"):

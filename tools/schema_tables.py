@@ -21,6 +21,8 @@ ATTRIBUTES = {
     "python, srel-core, torch, torchvision, numpy, scipy, scikit-learn, xarray": "versions",
     "data_source, data_checksum, test_checksum": "which images, with the SHA-256 of their content",
     "level": "of the intervals, in committed files",
+    "intervals": "over what they were drawn again, in committed files; where it is not said, runs "
+    "and samples",
     "runs": "the attributes of each seed's own run, as JSON, in committed files",
     "verified_code_digest, verified_on, verified_commit": "the code with which a part of a "
     "committed file was last computed again, and agreed",

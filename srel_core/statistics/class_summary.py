@@ -15,7 +15,6 @@ from srel_core.statistics.intervals import (
     input_weights,
     log_ratio,
     mean_over_epochs,
-    not_negative,
     over_runs,
     share,
 )
@@ -114,7 +113,7 @@ def _of_matrices(
     by_epoch = log_ratio(_by_epoch(run, same), _by_epoch(run, other))
     return {
         **over_runs(
-            "matrix", matrices, dims, shape, ("probe_class", "sample_class"), level, not_negative
+            "matrix", matrices, dims, shape, ("probe_class", "sample_class"), level, positive=True
         ),
         **over_runs("preference", log_ratio(same, other), dims, shape, (), level, np.exp),
         **_over_epochs("epoch_preference", by_epoch, level, np.exp),

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 BOUNDS = ("low", "high")
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 Finish = Callable[[Array], Array]
-not_negative: Finish = partial(np.clip, a_min=0, a_max=np.inf)
 share: Finish = partial(np.clip, a_min=0, a_max=1)
 
 
@@ -123,19 +122,26 @@ def over_runs(
     extra: tuple[str, ...],
     level: float,
     finish: Finish = np.asarray,
+    positive: bool = False,
 ) -> Variables:
     """Mean over runs, and its interval, of a quantity: two variables of a dataset.
 
-    values   for each run and each cell of `shape`, the estimate and its B resamples, (1 + B, …)
-    finish   is applied to the mean and to the bounds
+    values    for each run and each cell of `shape`, the estimate and its B resamples, (1 + B, …)
+    finish    is applied to the mean and to the bounds
+    positive  the quantity is above 0, and so are its bounds: m e^{d/m} for a bound m + d of the
+              mean m, which is to first order the interval of its logarithm
     """
     stacked = np.asarray(values)  # (R, cells, 1 + B, …)
     per_run = np.moveaxis(stacked, 2, 1)  # (R, 1 + B, cells, …)
     tail = per_run.shape[3:]
-    estimate = finish(mean(per_run[:, 0], 0)).reshape(*shape, *tail)
+    estimate = mean(per_run[:, 0], 0)
     interval = interval_over_seeds(per_run, seed=len(values), level=level)
+    if positive:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            grown = estimate * np.exp((interval - estimate) / estimate)
+        interval = np.where(estimate == 0, interval, grown)
     return {
-        name: ((*dims, *extra), estimate),
+        name: ((*dims, *extra), finish(estimate).reshape(*shape, *tail)),
         f"{name}_interval": (
             ("bound", *dims, *extra),
             finish(interval).reshape(2, *shape, *tail),

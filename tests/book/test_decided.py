@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srel_core.book.claims.decided import changes, decided_by
+from srel_core.book.claims.decided import changes, decided_by, in_one_line
 from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding
 from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, THE_STEP, claims
 from srel_core.book.text.findings import findings
@@ -33,9 +33,26 @@ def test_only_what_differs_in_one_choice_is_compared():
     })  # fmt: skip
     assert changes(found) == {"mean": (2, 2), "step": (1, 2)}
     assert decided_by(found) == (
+        "By mean: x **for it** (3 of 4 epochs), y neither for nor against it. "
         "The answer turns on **mean** (2 of 2 comparisons that differ in nothing else), "
         "step (1 of 2)."
     )
+
+
+def test_the_choice_that_changes_most_is_said_in_one_line():
+    found = claim({
+        "cifar10": (
+            finding(["above", "above", "undecided"], step="short", mean="x"),
+            finding(["below", "below", "below"], step="long", mean="x"),
+            finding(["below", "below", "above"], step="long", mean="y"),
+        ),
+        "cifar100": (finding(["above", "above", "above"], step="short", mean="x"),),
+    })  # fmt: skip
+    assert in_one_line(found) == (
+        "By step: short **for it** (5 of 6 epochs), long **against it** (5 of 6 epochs)."
+    )
+    same = claim({"cifar10": (finding(["above"], step="a"), finding(["above"], step="b"))})
+    assert in_one_line(same) == ""
 
 
 def test_data_sets_are_compared_where_all_choices_are_the_same():

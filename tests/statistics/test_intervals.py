@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from srel_core.statistics.intervals import input_weights, interval_over_seeds, side_of
+from srel_core.statistics.intervals import input_weights, interval_over_seeds, over_runs, side_of
 
 
 def _weights(n_resamples, seed, same_input=None):
@@ -87,6 +87,18 @@ def test_an_interval_does_not_know_its_unit(power):
     with np.errstate(under="ignore"):
         want = np.ldexp(plain, power)
     np.testing.assert_allclose(far, want, rtol=1e-12, atol=3 * 5e-324)
+
+
+def test_a_positive_quantity_has_positive_bounds():
+    rng = np.random.default_rng(0)
+    values = list(rng.lognormal(size=(3, 4, 201)))
+    plain, positive = (
+        over_runs("q", values, ("cell",), (4,), (), 0.95, positive=of)["q_interval"][1]
+        for of in (False, True)
+    )
+    estimate = np.mean(values, 0)[:, 0]
+    assert (plain[0] < 0).any() and (positive > 0).all()
+    np.testing.assert_allclose(estimate * np.log(positive / estimate), plain - estimate)
 
 
 def test_side_of():

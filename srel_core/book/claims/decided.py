@@ -49,7 +49,32 @@ def decided_by(claim: Claim) -> str:
     if not shares:
         return ""
     first = shares[0].replace(")", " comparisons that differ in nothing else)")
-    return f"The answer turns on {', '.join([first, *shares[1:]])}."
+    turns = f"The answer turns on {', '.join([first, *shares[1:]])}."
+    return " ".join(filter(None, [in_one_line(claim), turns]))
+
+
+def in_one_line(claim: Claim) -> str:
+    """Of the choice that changes most of what was compared, which of its values speak for the
+    claim and which against it, and at how many epochs; empty where no choice changes most."""
+    deciding = {n: compared for n, (differ, compared) in changes(claim).items()
+                if 2 * differ > compared and n != DATA_SET}  # fmt: skip
+    if not deciding:
+        return ""
+    name = max(deciding, key=lambda n: deciding[n])
+    sides: dict[str, list[str]] = {}
+    for findings in claim.findings.values():
+        for f in findings:
+            if isinstance(f, Finding) and name in f.choices:
+                sides.setdefault(f.choices[name], []).extend(f.sides)
+    said = [f"{value} {_leaning(found)}" for value, found in sides.items()]
+    return f"By {name}: {', '.join(said)}."
+
+
+def _leaning(sides: list[str]) -> str:
+    for side, word in (("above", "for"), ("below", "against")):
+        if 2 * (at := sides.count(side)) > len(sides):
+            return f"**{word} it** ({at} of {len(sides)} epochs)"
+    return "neither for nor against it"
 
 
 def _sentence(parts: list[str]) -> str:

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from srel_core.book.claims.comparison import BesidePublished, accuracy_rows, curve_rows
 from srel_core.book.claims.evidence import Claim, Count, Evidence, Exactness, Finding
 from srel_core.book.claims.flow_check import TOLERANCE, flow_errors
-from srel_core.book.committed import regression_file
+from srel_core.book.committed import regression_file, study_file
 from srel_core.book.committed.files import ladder_in, load_all
-from srel_core.book.published.numbers import DEFINITIONS, PUBLISHED
+from srel_core.book.published.numbers import DEFINITIONS, PUBLISHED, title_of
+from srel_core.experiments.class_experiment import OPTIMIZER
 
 if TYPE_CHECKING:
     import xarray as xr
 
+_AGGREGATES = {"mean": "mean of ratios", "ratio_of_means": "ratio of means", "median": "median"}
 PUBLISHED_OR_DEFINED = "computing as published or by the definition"
 THE_STEP = "the step"
 _ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh"}
 GRADIENT_STEP, FRESH_ADAM = "gradient step", "fresh Adam"
+NEXT_STEP = "training's next step"
 
 
 def claims(folder: str | Path | None = None) -> list[Claim]:
@@ -30,9 +33,12 @@ def claims(folder: str | Path | None = None) -> list[Claim]:
         ("The published curves can be reproduced", "sec-published", _agreement),
     )  # fmt: skip
     missing = "" if summaries else "no results of the paper profile yet"
+    seeds = study_file.load("seeds", folder)
     found = []
     for title, label, look in classification:
         of_each = _of_each(summaries, look)
+        if look is _preference and seeds is not None:
+            of_each = {name: (*f, *_by_next_step(seeds, name)) for name, f in of_each.items()}
         found.append(Claim(title, "paper_scale", label, of_each, missing, _over_data_sets(of_each)))
     found.append(_regression(folder))
     errors = flow_errors()
@@ -102,6 +108,29 @@ def finding(
     return Finding(reading, values, bounds, threshold, unit, choices or {})
 
 
+def _by_next_step(seeds: "xr.Dataset", dataset: str) -> list[Finding]:
+    """Readings by the step that training takes next, from the study of many seeds."""
+    row = title_of(dataset)
+    if row not in seeds.row.values:
+        return []
+    at = seeds.sel(row=row, rule=OPTIMIZER, divergence="kl")
+    found = []
+    for aggregate, words in _AGGREGATES.items():
+        chosen = _choices("by the definition", NEXT_STEP, words)
+        reading = f"KL, {NEXT_STEP} ({words})"
+        part = at.sel(aggregate=aggregate)
+        found.append(finding(reading, part, "preference", 1, choices=chosen))
+    chosen = _choices("by the definition", NEXT_STEP, "AUC")
+    found.append(finding(f"KL, {NEXT_STEP} (AUC)", at, "auc", 0.5, "AUC ", chosen))
+    return found
+
+
+def of_study(study: "xr.Dataset", row: str, rule: str, reading: str = "") -> Finding:
+    """Whether a step prefers its own class in a row of a study, by the same-class AUC (KL)."""
+    at = study.sel(row=row, rule=rule, divergence="kl")
+    return finding(reading, at, "auc", 0.5, "AUC ")
+
+
 def _choices(code: str, step: str, aggregate: str = "") -> dict[str, str]:
     found = {PUBLISHED_OR_DEFINED: code, THE_STEP: step, "the aggregate": aggregate}
     return {name: chosen for name, chosen in found.items() if chosen}
@@ -118,9 +147,7 @@ def _preference(summary: "xr.Dataset", _: str) -> list[Evidence]:
     ]  # fmt: skip
     for rule, step in (("sgd:1e-4", GRADIENT_STEP), ("adam:1e-4", FRESH_ADAM)):
         at = summary.sel(rule=rule, divergence="kl")
-        for aggregate, words in (
-            ("mean", "mean of ratios"), ("ratio_of_means", "ratio of means"), ("median", "median")
-        ):  # fmt: skip
+        for aggregate, words in _AGGREGATES.items():
             part, chosen = at.sel(aggregate=aggregate), _choices("by the definition", step, words)
             reading = f"KL, {step} ({words})"
             found.append(finding(reading, part, "epoch_preference", 1, choices=chosen))

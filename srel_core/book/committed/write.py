@@ -159,6 +159,7 @@ def attributes_of(runs: "Sequence[xr.Dataset]", level: float = 0.95) -> dict[str
         "commit": first["commit"],
         "created": max(run.attrs["created"] for run in runs),
         "level": level,
+        "intervals": "runs, samples and probes",
         "runs": json.dumps(of_each, sort_keys=True),
     }
 

@@ -19,7 +19,6 @@ from srel_core.statistics.intervals import (
     input_weights,
     log_ratio,
     mean_over_epochs,
-    not_negative,
     over_runs,
 )
 
@@ -152,9 +151,12 @@ def ladders(
     data: dict[str, Any] = {"rung_undefined": (("rung", "step"), undefined.mean(0))}
     for name in names:
         along = "epoch" if name.startswith("epoch_") else "step"
-        finish = np.exp if name.endswith("preference") else not_negative
+        is_log = name.endswith("preference")
+        finish = np.exp if is_log else np.asarray
         shape = (len(rungs), first.sizes[along])
-        data |= over_runs(f"rung_{name}", values[name], ("rung", along), shape, (), level, finish)
+        data |= over_runs(
+            f"rung_{name}", values[name], ("rung", along), shape, (), level, finish, not is_log
+        )
     data |= over_runs(
         "published_gain", gains, ("epoch",), (first.sizes["epoch"],), (), level, np.exp
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding
-from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, THE_STEP
+from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, NEXT_STEP, THE_STEP
 from srel_core.book.published.numbers import title_of
 from srel_core.book.text.markup import plain
 
@@ -34,21 +34,25 @@ def findings(found: Sequence[Claim]) -> list[str]:
 
 def _classification(claim: Claim) -> str:
     names = " and ".join(plain(title_of(name)) for name in claim.findings)
-    return (
+    said = (
         f"On {names}, a short gradient step "
         f"{_moves(claim, GRADIENT_STEP, ' of comparisons')}; the long first step of Adam, as in "
-        f"the published code, {_moves(claim, FRESH_ADAM)}."
+        f"the published code, {_moves(claim, FRESH_ADAM)}"
     )
+    if any(f.choices.get(THE_STEP) == NEXT_STEP for f in _at_end(claim)):
+        said += f"; the step that training itself takes next {_moves(claim, NEXT_STEP)}"
+    return f"{said}."
+
+
+def _at_end(claim: Claim) -> list[Finding]:
+    """The readings by the same-class AUC."""
+    found = [f for findings in claim.findings.values() for f in findings]
+    return [f for f in found if isinstance(f, Finding) and f.threshold == 0.5]
 
 
 def _moves(claim: Claim, step: str, unit: str = "") -> str:
     """What a step moves farther by the AUC of the last epoch, and how often on each data set."""
-    at_end = [
-        f
-        for findings in claim.findings.values()
-        for f in findings
-        if isinstance(f, Finding) and f.choices.get(THE_STEP) == step and f.threshold == 0.5
-    ]
+    at_end = [f for f in _at_end(claim) if f.choices.get(THE_STEP) == step]
     sides = {f.sides[-1] for f in at_end}
     side = sides.pop() if len(sides) == 1 else "both"
     shares = [1 - f.values[-1] if side == "below" else f.values[-1] for f in at_end]

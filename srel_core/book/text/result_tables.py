@@ -22,6 +22,23 @@ def badges(summaries: Summaries, regression: "xr.Dataset | None" = None) -> str:
     return "\n".join(lines)
 
 
+def intervals(summaries: Summaries) -> str:
+    """How the intervals of these results were made, and what that means, in Markdown."""
+    older = [plain(title_of(n)) for n, part in summaries.items() if "intervals" not in part.attrs]
+    seeds = sorted({part.sizes["seed"] for part in summaries.values()})
+    if not seeds:
+        return ""
+    if older:
+        return (
+            f"The intervals of {' and '.join(older)} are older than the rest of the book: "
+            "percentiles over seeds and samples, without a new draw of the probes. With so few "
+            "seeds they are too short ({ref}`sec-coverage`), and a verdict that hangs by a hair "
+            "should not be trusted."
+        )
+    number = " or ".join(map(str, seeds))
+    return f"With {number} seeds an interval has to be wide ({{ref}}`sec-coverage`)."
+
+
 def badge(committed: "xr.Dataset") -> str:
     """Where a committed result comes from, and whether the present code agrees with it."""
     a = committed.attrs
