@@ -302,11 +302,11 @@ Markdown(table([*header, "images per class for half of it"], rows))
 # $$
 #
 # with $R$ runs, $s^2$ the variance of their estimates, $v$ the mean bootstrap variance within a run, and $t$, $z$ the
-# quantiles of Student's distribution with $R - 1$ degrees of freedom and of the normal one. `benchmarks/coverage.py`
+# quantiles of Student's distribution with $R - 1$ degrees of freedom and of the normal one. `benchmarks/interval_coverage.py`
 # makes up changes whose truth is known, and counts.
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "How often an interval of 95 per cent holds the truth, against the number of runs, for three ways to make it: a panel for each share of the variance that is between runs."}, "figure": {"name": "fig-coverage", "caption": "How often an interval that promises 95 % holds the true same-class AUC, by simulation with twenty images in each of three classes. From left to right more of the variance is between runs. Dotted: the promise."}}
-covered = benchmark("coverage", results)
+covered = benchmark("interval_coverage", results)
 WAYS = {
     "samples": "percentiles over runs and samples",
     "samples and probes": "and over probes",

@@ -1,4 +1,4 @@
-"""Do the intervals hold what they promise? python benchmarks/coverage.py
+"""Do the intervals hold what they promise? python benchmarks/interval_coverage.py
 
 Made-up changes of which the truth is known: over the inputs j, i of a run r
 
@@ -12,8 +12,8 @@ over probes too, and those of `srel_core.statistics.intervals`.
 Then there is no preference, δ_r = 0 on average, at each of seven epochs, whose parts are
 correlated: how often does the rule "above the line at every epoch" find one, or at some epoch?
 
-Prints the tables and writes them, with the environment, to benchmarks/results/coverage.json. Takes
-five minutes or so.
+Prints the tables and writes them, with the environment, to
+benchmarks/results/interval_coverage.json. Takes five minutes or so.
 """
 
 from collections.abc import Sequence
@@ -148,7 +148,7 @@ def main() -> None:
         "coverage": covered,
         "words": read,
     }
-    _results.save(arguments.write_to, "coverage", result)
+    _results.save(arguments.write_to, "interval_coverage", result)
 
 
 if __name__ == "__main__":
