@@ -147,7 +147,7 @@ Markdown(
 # The network is torchvision's ResNet-18 {cite:p}`he2016resnet` with every normalisation layer replaced
 # by the identity, trained from scratch by Adam {cite:p}`kingma2015adam`. Our runs follow the
 # published settings; what we changed is in how the measurement is made, not in the training: every
-# definition is measured along the *same* training, under four {term}`step rules <step rule>`, at the same checkpoints,
+# definition is measured along the *same* training, under several {term}`step rules <step rule>`, at the same checkpoints,
 # with probes that each seed draws for itself.
 
 # %% tags=["hide-input"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from srel_core.choices import check_known
-from srel_core.experiments.class_experiment import ClassExperiment
+from srel_core.experiments.class_experiment import OPTIMIZER, ClassExperiment
 from srel_core.experiments.datasets.by_name import at_hand
 from srel_core.experiments.datasets.catalogue import DATA_SETS
 from srel_core.experiments.training import Schedule
@@ -85,5 +85,5 @@ def _base(profile: str, dataset: str) -> ClassExperiment:
     schedule = Schedule(batch_size=record.batch_size) if record else Schedule()
     return ClassExperiment(
         dataset, images_per_class=images, augment=augment, schedule=schedule,
-        rules=("adam:1e-4", "sgd:1e-4", "sgd:1e-2", "tangent"),
+        rules=("adam:1e-4", "sgd:1e-4", "sgd:1e-2", "tangent", OPTIMIZER),
     )  # fmt: skip

@@ -38,7 +38,10 @@ def claims(folder: str | Path | None = None) -> list[Claim]:
     for title, label, look in classification:
         of_each = _of_each(summaries, look)
         if look is _preference and seeds is not None:
-            of_each = {name: (*f, *_by_next_step(seeds, name)) for name, f in of_each.items()}
+            of_each = {
+                name: f if OPTIMIZER in summaries[name].rule else (*f, *_by_next_step(seeds, name))
+                for name, f in of_each.items()
+            }
         found.append(Claim(title, "paper_scale", label, of_each, missing, _over_data_sets(of_each)))
     found.append(_regression(folder))
     errors = flow_errors()
@@ -109,7 +112,8 @@ def finding(
 
 
 def _by_next_step(seeds: "xr.Dataset", dataset: str) -> list[Finding]:
-    """Readings by the step that training takes next, from the study of many seeds."""
+    """Readings by the step that training takes next from the study of many seeds, for a data set
+    whose summary has none."""
     row = title_of(dataset)
     if row not in seeds.row.values:
         return []
@@ -145,7 +149,10 @@ def _preference(summary: "xr.Dataset", _: str) -> list[Evidence]:
             choices=published,
         )
     ]  # fmt: skip
-    for rule, step in (("sgd:1e-4", GRADIENT_STEP), ("adam:1e-4", FRESH_ADAM)):
+    steps = {"sgd:1e-4": GRADIENT_STEP, "adam:1e-4": FRESH_ADAM, OPTIMIZER: NEXT_STEP}
+    for rule, step in steps.items():
+        if rule not in summary.rule.values:
+            continue
         at = summary.sel(rule=rule, divergence="kl")
         for aggregate, words in _AGGREGATES.items():
             part, chosen = at.sel(aggregate=aggregate), _choices("by the definition", step, words)

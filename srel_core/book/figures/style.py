@@ -13,7 +13,7 @@ SAME = "#0072B2"
 
 OTHERS = ("#D55E00", "#CC79A7", "#E69F00", "#F0E442")
 
-RULES = {"sgd": "#0072B2", "adam": "#D55E00", "tangent": "#009E73"}
+RULES = {"sgd": "#0072B2", "adam": "#D55E00", "tangent": "#009E73", "optimizer": "#CC79A7"}
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
