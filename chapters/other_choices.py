@@ -34,6 +34,7 @@ from srel_core.book.committed import study_file
 from srel_core.book.committed.files import runs_of
 from srel_core.book.figures import studies as figures
 from srel_core.book.figures.style import style
+from srel_core.book.figures.words import literal
 from srel_core.book.text import result_tables
 from srel_core.book.text.costs import duration, table
 from srel_core.book.text.markup import code, folded, plain
@@ -197,7 +198,7 @@ if "seeds" in found:
         for row_of_panels, row in zip(panels, map(str, of.row.values), strict=True):
             for axes, (rule, step) in zip(row_of_panels, STEPS.items(), strict=True):
                 figures.seeds(axes, of, row, rule)
-                axes.set_title(f"{row}: {step}", fontsize=10)
+                axes.set_title(f"{literal(row)}: {step}", fontsize=10)
             row_of_panels[0].set_ylabel("same-class AUC")
     plt.show()
 
@@ -213,7 +214,12 @@ def seeds_table(of):
             last = last.isel(epoch=-1)
             above = int((last > 0.5).sum())
             rows.append(
-                [row, step, of_study(of, row, rule).text, f"{above} of {last.sizes['run']}"]
+                [
+                    plain(row),
+                    step,
+                    of_study(of, row, rule).text,
+                    f"{above} of {last.sizes['run']}",
+                ]
             )
     return table(
         ["data", "step", "at every epoch; AUC in the last", "seeds above one half in the last"],
@@ -254,7 +260,7 @@ def accuracies(of):
         runs = of.isel(run=np.flatnonzero(of.row_of_run == row), epoch=-1)
         rows.append(
             [
-                row,
+                plain(row),
                 f"{float(runs.train_accuracy.mean()):.0%}",
                 f"{float(runs.test_accuracy.mean()):.0%}",
             ]
@@ -287,7 +293,7 @@ def provenance(name, of):
     seconds = [run["wall_seconds"] for run in runs]
     devices = ", ".join(sorted({f"{run['device']}, {run['threads']} threads" for run in runs}))
     rows = [
-        [str(row), int(seed), f"{duration(s)}", code(run["commit"])]
+        [plain(row), int(seed), duration(s), code(run["commit"])]
         for row, seed, s, run in zip(
             of.row_of_run.values, of.seed.values, seconds, runs, strict=True
         )

@@ -8,6 +8,7 @@ import xarray as xr
 from srel_core.book.committed import study_file
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
+from srel_core.experiments.studies import STUDIES
 from tests.support.book import ROOT
 from tests.support.class_experiments import EXPLORED
 
@@ -54,8 +55,10 @@ def committed(folder: Path) -> Path:
         whole = result_files.load(path)
         whole = whole.assign_attrs(attributes(whole.attrs))
         if whole.attrs["kind"] == study_file.KIND:
-            whole = _with_hostile_rows(whole)
-        elif "runs" in whole.attrs:
+            for name in STUDIES:  # those that are still to be run, too
+                result_files.save(_with_hostile_rows(whole), study_file.path_of(name, folder))
+            continue
+        if "runs" in whole.attrs:
             whole = _with_hostile_runs(whole)
         result_files.save(whole, folder / path.name)
     return folder
@@ -65,7 +68,9 @@ def _with_hostile_rows(study: xr.Dataset) -> xr.Dataset:
     def hostile(names):
         return [f"{name}{EVERYTHING}" for name in names.values]
 
-    return study.assign_coords(
+    runs = [attributes(run) for run in json.loads(study.attrs["runs"])]
+    codes = study_file.joint_digest(run["code_digest"] for run in runs)
+    return study.assign_attrs(runs=json.dumps(runs), code_digest=codes).assign_coords(
         row=hostile(study.row), row_of_run=("run", hostile(study.row_of_run))
     )
 
