@@ -132,7 +132,7 @@ def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    arguments = _results.parser(__doc__ or "").parse_args()
+    options = _results.parser(__doc__ or "").parse_args()
     covered = [coverage(n_runs, spread) for n_runs in RUNS for spread in SPREADS]
     show("How often an interval of 95 % holds the truth, and its width", covered)
     read = [words(n_runs, rho) for n_runs in (RUNS[0], RUNS[-1]) for rho in CORRELATIONS]
@@ -148,7 +148,7 @@ def main() -> None:
         "coverage": covered,
         "words": read,
     }
-    _results.save(arguments.write_to, "interval_coverage", result)
+    _results.save(options.write_to, "interval_coverage", result)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ IMAGES, OTHERS, SEEDS = 200, 50, (0, 1, 2)
 
 
 def main() -> None:
-    folder = _results.parser(__doc__ or "").parse_args().write_to
+    options = _results.parser(__doc__ or "").parse_args()
     torch.set_num_threads(2)
     classes = tuple(sorted(VEHICLES + ANIMALS))
     found = datasets.load_images("cifar10", classes, "train", IMAGES)
@@ -55,7 +55,7 @@ def main() -> None:
         "data_checksum": found.checksum,
         "pairs": rows,
     }
-    _results.save(folder, "similarity", result)
+    _results.save(options.write_to, "similarity", result)
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ Markdown(
 # the means that it has kept: in training mode the prediction at one image depends on the others of its batch, so that a
 # step on one sample alone is not defined.
 
-# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each step rule the same-class AUC of every network and training in the last epoch, with its interval, and in the first epoch."}, "figure": {"name": "fig-networks", "caption": "Same-class AUC (KL) by network and training on the published classes of CIFAR-10, as in {numref}`fig-classes`; intervals over three seeds, samples and probes. In the other colour: as published."}}
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each step rule the same-class AUC of every network and training in the last epoch, with its interval, and in the first epoch."}, "figure": {"name": "fig-networks", "caption": "Same-class AUC (KL) by network and training on the published classes of CIFAR-10, as in {ref}`sec-classes`; intervals over three seeds, samples and probes. In the other colour: as published."}}
 if "networks" in found:
     with style():
         of = found["networks"]

@@ -294,7 +294,7 @@ Markdown(
 # ## Influence that changes sign
 #
 # {cite:t}`lee2025influence` argue that what one input does to another changes with the stages of training, sign included, most of all at
-# transitions. {numref}`fig-stiffness` has the signs of the published experiment: the share with a higher loss at probes of other
+# transitions. {ref}`sec-stiffness` has the signs of the published experiment: the share with a higher loss at probes of other
 # classes moves through one half if such a change of sign happens to most pairs. A training with a sharp transition is in {doc}`grokking`.
 
 # %% tags=["hide-input"]

@@ -36,7 +36,6 @@ def small_study():
         known = MappingProxyType({"small": ("Does it matter?", _rows)})
         patch.setattr(studies, "_STUDIES", known)
         patch.setattr(studies, "STUDIES", ("small",))
-        patch.setattr(study_file, "STUDIES", ("small",))
         yield
 
 

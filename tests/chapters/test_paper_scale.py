@@ -3,6 +3,7 @@
 import re
 
 import nbformat
+import numpy as np
 import pytest
 
 from srel_core.book.claims import of_the_paper
@@ -80,7 +81,8 @@ def test_paper_scale_states_the_distance_for_every_row(folder, tmp_path):
     for *_, value, published, difference, within, stretched in ours:
         low, high = bounds(value)
         there = float(published.replace(",", ""))
-        assert (within == "yes") == (low <= there <= high)
+        if not np.isclose(there, [low, high], rtol=1e-3).any():  # printed with three digits
+            assert (within == "yes") == (low <= there <= high)
         assert within == "no" or stretched == "yes"
         mean = float(value.split()[0].replace(",", ""))
         assert float(difference.rstrip("%")) / 100 == pytest.approx(mean / there - 1, abs=0.01)

@@ -120,6 +120,7 @@ NEEDS = {
     "": (),
     "flows": ("flows",),
     "statistics.class_summary": ("experiments",),
+    "statistics.intervals": ("experiments",),
     "statistics.planner": ("experiments",),
     "experiments": ("experiments",),
     "book": ("experiments",),

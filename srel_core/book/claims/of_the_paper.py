@@ -10,7 +10,6 @@ from srel_core.book.claims.flow_check import TOLERANCE, flow_errors
 from srel_core.book.committed import regression_file, study_file
 from srel_core.book.committed.files import ladder_in, load_all
 from srel_core.book.published.numbers import DEFINITIONS, PUBLISHED, title_of
-from srel_core.experiments.class_experiment import OPTIMIZER
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,7 +19,7 @@ PUBLISHED_OR_DEFINED = "computing as published or by the definition"
 THE_STEP = "the step"
 _ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh"}
 GRADIENT_STEP, FRESH_ADAM = "gradient step", "fresh Adam"
-NEXT_STEP = "training's next step"
+NEXT_STEP, OPTIMIZER = "training's next step", "optimizer"
 
 
 def claims(folder: str | Path | None = None) -> list[Claim]:

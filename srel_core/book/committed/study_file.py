@@ -17,7 +17,6 @@ from srel_core.book.committed.files import committed_dir, runs_of
 from srel_core.book.committed.schema import Variable, fault_of_bounds, fault_of_runs
 from srel_core.experiments import result_files
 from srel_core.experiments.result_files import ResultError
-from srel_core.experiments.studies import STUDIES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -78,8 +77,8 @@ def load(name: str, folder: str | Path | None = None) -> "xr.Dataset | None":
 
 def load_all(folder: str | Path | None = None) -> "dict[str, xr.Dataset]":
     """The studies that are there, by name."""
-    found = {name: load(name, folder) for name in STUDIES}
-    return {name: study for name, study in found.items() if study is not None}
+    paths = sorted(committed_dir(folder).glob("study-*.nc"))
+    return {path.stem.removeprefix("study-"): load_file(path) for path in paths}
 
 
 def load_file(path: Path) -> "xr.Dataset":
