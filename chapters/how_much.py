@@ -317,7 +317,7 @@ for at, row in enumerate(covered["coverage"]):
     by_share.setdefault(at % (len(covered["coverage"]) // 3), []).append(row)
 with style():
     _, panels = plt.subplots(
-        1, len(by_share), figsize=(4 * len(by_share), 3.2), sharey=True, layout="constrained"
+        1, len(by_share), figsize=(3.6 * len(by_share), 3.2), sharey=True, layout="constrained"
     )
     for axes, of in zip(panels, by_share.values(), strict=True):
         for way, words in WAYS.items():

@@ -86,7 +86,7 @@ def shown(of, height, marked=()):
     """The figure of a study: a panel for each step."""
     order = figures.in_order(of, "sgd:1e-4")
     figure, panels = plt.subplots(
-        1, len(STEPS), figsize=(13, height), sharey=True, layout="constrained"
+        1, len(STEPS), figsize=(11, height), sharey=True, layout="constrained"
     )
     for axes, rule in zip(panels, STEPS, strict=True):
         figures.rows(axes, of, rule, order, marked)
@@ -192,7 +192,7 @@ if "seeds" in found:
     with style():
         of = found["seeds"]
         figure, panels = plt.subplots(
-            of.sizes["row"], len(STEPS), figsize=(13, 3 * of.sizes["row"]), sharex=True,
+            of.sizes["row"], len(STEPS), figsize=(11, 3 * of.sizes["row"]), sharex=True,
             sharey="row", squeeze=False, layout="constrained",
         )  # fmt: skip
         for row_of_panels, row in zip(panels, map(str, of.row.values), strict=True):

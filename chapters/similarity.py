@@ -101,7 +101,7 @@ shown = matrices[0][:, chosen]
 straight = (points - arm[chosen]).norm(dim=1).numpy()
 on_arm = np.arange(2 * POINTS) < POINTS
 with style():
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
     colours = left.scatter(*points.T.numpy(), c=shown, cmap="viridis", s=14)
     left.plot(*arm[chosen].numpy(), "o", markersize=14, markerfacecolor="none", color=OTHERS[0])
     left.set_aspect("equal")

@@ -113,7 +113,7 @@ if pairs_study is not None:
     rules = list(map(str, pairs_study.rule.values))
     with style():
         _, panels = plt.subplots(
-            1, len(rules), figsize=(13, 3.2), sharey=True, layout="constrained"
+            1, len(rules), figsize=(11, 3.2), sharey=True, layout="constrained"
         )
         for axes, rule in zip(panels, rules, strict=True):
             for pair, colour, label in (
