@@ -8,7 +8,6 @@ import xarray as xr
 from srel_core.book.committed import study_file
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
-from srel_core.experiments.studies import STUDIES
 from tests.support.book import ROOT
 from tests.support.class_experiments import EXPLORED
 
@@ -55,10 +54,8 @@ def committed(folder: Path) -> Path:
         whole = result_files.load(path)
         whole = whole.assign_attrs(attributes(whole.attrs))
         if whole.attrs["kind"] == study_file.KIND:
-            for name in STUDIES:  # those that are still to be run, too
-                result_files.save(_with_hostile_rows(whole), study_file.path_of(name, folder))
-            continue
-        if "runs" in whole.attrs:
+            whole = _with_hostile_rows(whole)
+        elif "runs" in whole.attrs:
             whole = _with_hostile_runs(whole)
         result_files.save(whole, folder / path.name)
     return folder

@@ -14,7 +14,7 @@ CHAPTERS = {
     "class_srel": ("results_dir",), "audit": ("results_dir", "committed_dir"),
     "audit_rest": ("results_dir", "committed_dir"), "intro": ("results_dir", "committed_dir"),
     "paper_scale": ("committed_dir",), "verdicts": ("committed_dir",),
-    "other_choices": ("committed_dir",), "since_2021": ("committed_dir",),
+    "other_choices": ("committed_dir",),
 }  # fmt: skip
 PAGES = [f"chapters/{name}.html" for name in (*CHAPTERS, "status")]
 HARM = """() => [
