@@ -28,13 +28,13 @@ seed: int = 0  # the first of the seeds
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
-from scipy.stats import t as student
 
 from srel_core.book.figures.style import OTHERS, SAME, style
 from srel_core.book.text.costs import table
 from srel_core.choices import check_known
 from srel_core.experiments.modular_addition import DIVERGENCES, ModularAddition, run_all
 from srel_core.experiments.profiles import PROFILES
+from srel_core.statistics.intervals import mean_interval, side_of
 
 check_known("profile", profile, PROFILES)
 
@@ -96,9 +96,8 @@ def moved(curve, course):
 
 
 def mean_of(values):
-    values = np.asarray(values)
-    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.0f} [{values.mean() - half:.0f}, {values.mean() + half:.0f}]"
+    mean, low, high = mean_interval(values)
+    return f"{mean:.0f} [{low:.0f}, {high:.0f}]"
 
 
 NAMES = {"kl": "AUC by KL", "l2_logits": "AUC by the norm"}
@@ -115,17 +114,12 @@ else:
     for name, words in NAMES.items():
         at = np.array([moved(c.auc[name], c) for c in whole])
         lead = accuracy - at
-        half = student.ppf(0.975, len(lead) - 1) * lead.std(ddof=1) / np.sqrt(len(lead))
-        side = (
-            "earlier than"
-            if lead.mean() - half > 0
-            else "later than"
-            if lead.mean() + half < 0
-            else ""
-        )
-        verdicts.append(
-            f"{words} moves {side} the accuracy" if side else f"{words}: cannot be told"
-        )
+        said = {
+            "above": f"{words} moves earlier than the accuracy",
+            "below": f"{words} moves later than the accuracy",
+            "undecided": f"{words}: cannot be told",
+        }
+        verdicts.append(said[side_of(mean_interval(lead)[1:], 0)])
         rows.append([words, mean_of(at), mean_of(lead)])
     told = (
         table(["curve", "half of its way at step", "steps before the accuracy"], rows)

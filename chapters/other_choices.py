@@ -56,11 +56,9 @@ STEPS = {
 def sides(of, rule):
     """How many rows of a study lie above one half at every epoch, below it at every epoch, and
     neither."""
-    words = [of_study(of, row, rule).word for row in map(str, of.row.values)]
-    sides = [set(of_study(of, row, rule).sides) for row in map(str, of.row.values)]
-    below = sum(found == {"below"} for found in sides)
-    above = words.count("holds")
-    return above, below, len(words) - above - below
+    of_rows = [{*of_study(of, row, rule).sides} for row in map(str, of.row.values)]
+    above, below = of_rows.count({"above"}), of_rows.count({"below"})
+    return above, below, len(of_rows) - above - below
 
 
 def span(of, rule):

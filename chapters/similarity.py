@@ -34,7 +34,6 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 from scipy.stats import spearmanr
-from scipy.stats import t as student
 from sklearn.datasets import load_digits
 
 import srel_core as sc
@@ -44,6 +43,7 @@ from srel_core.book.text.costs import benchmark, table
 from srel_core.choices import check_known
 from srel_core.experiments.networks import mlp
 from srel_core.experiments.profiles import PROFILES
+from srel_core.statistics.intervals import mean_interval
 
 check_known("profile", profile, PROFILES)
 results = Path(benchmarks_dir or Path(sc.__file__).parents[1] / "benchmarks" / "results")
@@ -53,9 +53,8 @@ POINTS = 150
 
 def mean_of(values):
     """The mean over independent values with its 95 % interval, by Student's distribution."""
-    values = np.asarray(values)
-    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():+.2f} [{values.mean() - half:+.2f}, {values.mean() + half:+.2f}]"
+    mean, low, high = mean_interval(values)
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 # %% [markdown]

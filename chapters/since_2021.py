@@ -54,6 +54,13 @@ summaries = load_all(committed_dir or None)
 studies = study_file.load_all(committed_dir or None)
 NO_RESULTS = "There are no committed results to ask yet."
 
+
+def panel_for_each():
+    """A row of axes, one for each data set."""
+    n = len(summaries)
+    return plt.subplots(1, n, figsize=(5 * n, 3.2), squeeze=False, layout="constrained")[1][0]
+
+
 # %% [markdown]
 # (sec-label-aware)=
 # ## Label-aware kernels
@@ -66,11 +73,8 @@ NO_RESULTS = "There are no committed results to ask yet."
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set the preference in the tangent limit by the norm of raw outputs against the epoch, for three aggregates, with bands."}, "figure": {"name": "fig-label-aware", "caption": "$S_{\\rm rel}$ within the class over that between classes in the limit of a vanishing step, by the norm of the change of the raw outputs, with 95 % bands. Dotted: the kernel knows no classes."}}
 if summaries:
     with style():
-        _, panels = plt.subplots(
-            1, len(summaries), figsize=(5 * len(summaries), 3.2), squeeze=False,
-            layout="constrained",
-        )  # fmt: skip
-        for axes, (name, summary) in zip(panels[0], summaries.items(), strict=True):
+        panels = panel_for_each()
+        for axes, (name, summary) in zip(panels, summaries.items(), strict=True):
             part = summary.sel(rule="tangent", divergence="l2_logits")
             for aggregate, colour in zip(
                 ("mean", "ratio_of_means", "median"), (SAME, *OTHERS), strict=False
@@ -78,8 +82,8 @@ if summaries:
                 band(axes, part.sel(aggregate=aggregate), "epoch_preference", colour, aggregate)
             axes.axhline(1, color="grey", linestyle=":")
             axes.set_title(literal(title_of(name)))
-        panels[0, 0].set_ylabel("preference in the limit")
-        panels[0, 0].legend(fontsize=8)
+        panels[0].set_ylabel("preference in the limit")
+        panels[0].legend(fontsize=8)
     plt.show()
 
 # %% tags=["hide-input"]
@@ -166,11 +170,8 @@ Markdown(said)
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set the mean of the class matrix on its diagonal and off it against the epoch, with the accuracy on test images."}, "figure": {"name": "fig-sde", "caption": "The part of $\\alpha$ (within a class) and of $\\beta$ (between classes): means of the class matrix of the gradient step by the norm of the raw outputs, ratio of means; dashed the test accuracy."}}
 if summaries:
     with style():
-        _, panels = plt.subplots(
-            1, len(summaries), figsize=(5 * len(summaries), 3.2), squeeze=False,
-            layout="constrained",
-        )  # fmt: skip
-        for axes, (name, summary) in zip(panels[0], summaries.items(), strict=True):
+        panels = panel_for_each()
+        for axes, (name, summary) in zip(panels, summaries.items(), strict=True):
             matrix = summary.matrix.sel(
                 rule="sgd:1e-4", divergence="l2_logits", aggregate="ratio_of_means"
             ).transpose("step", "probe_class", "sample_class")
@@ -185,7 +186,7 @@ if summaries:
                 summary.epoch, summary.test_accuracy.mean("seed"), "k--", label="test accuracy"
             )
             axes.set(title=literal(title_of(name)), xlabel="epoch")
-        panels[0, 0].legend(fontsize=8)
+        panels[0].legend(fontsize=8)
     plt.show()
 
 # %% tags=["hide-input"]

@@ -11,7 +11,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 from srel_core.scaling import mean, scaled, unscaled
@@ -112,6 +112,15 @@ def interval_over_seeds(values: Array, seed: int, level: float = 0.95) -> Array:
             found = means.std(0)
             spread *= stretch * np.sqrt(wanted / np.where(found > 0, found, np.inf) ** 2)
     return unscaled(estimates.mean(0) + spread, exponent[0])
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """The mean of independent values (n,), n ≥ 2, and the bounds of its interval by Student's
+    distribution."""
+    found = np.asarray(values, dtype=np.float64)
+    n = len(found)
+    half = student.ppf((1 + level) / 2, n - 1) * found.std(ddof=1) / np.sqrt(n)
+    return float(found.mean()), float(found.mean() - half), float(found.mean() + half)
 
 
 def over_runs(

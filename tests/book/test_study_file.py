@@ -118,6 +118,18 @@ def test_it_is_verified_by_a_run_trained_by_adam(path):
     assert stamped.attrs["verified_code_digest"] == stamped.attrs["code_digest"]
 
 
+def test_without_a_run_trained_by_adam_it_cannot_be_verified(path, tmp_path):
+    study = study_file.load("small", path.parent)
+    by_sgd = np.flatnonzero(study.row_of_run == "a line")
+    runs = [json.loads(study.attrs["runs"])[at] for at in by_sgd]
+    digest = study_file.joint_digest(run["code_digest"] for run in runs)
+    alone = study.sel(row=["a line"]).isel(run=by_sgd)
+    alone = alone.assign_attrs(runs=json.dumps(runs), code_digest=digest)
+    result_files.save(alone, tmp_path / path.name)
+    with pytest.raises(ResultError, match="it has no run that was trained by Adam"):
+        verify.verify(tmp_path / path.name, "cpu", progress=False)
+
+
 @pytest.mark.parametrize("name", ["slice_own", "slice_auc", "slice_loss"])
 def test_other_numbers_are_not_stamped(path, tmp_path, name):
     study = study_file.load("small", path.parent).load()

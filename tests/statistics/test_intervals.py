@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from srel_core.statistics.intervals import input_weights, interval_over_seeds, over_runs, side_of
+from srel_core.statistics.intervals import (
+    input_weights,
+    interval_over_seeds,
+    mean_interval,
+    over_runs,
+    side_of,
+)
 
 
 def _weights(n_resamples, seed, same_input=None):
@@ -99,6 +105,14 @@ def test_a_positive_quantity_has_positive_bounds():
     estimate = np.mean(values, 0)[:, 0]
     assert (plain[0] < 0).any() and (positive > 0).all()
     np.testing.assert_allclose(estimate * np.log(positive / estimate), plain - estimate)
+
+
+def test_the_interval_of_a_mean_is_students():
+    values = np.random.default_rng(0).normal(size=7)
+    for level in (0.9, 0.95):
+        bounds = ttest_1samp(values, 0).confidence_interval(level)
+        want = (values.mean(), bounds.low, bounds.high)
+        np.testing.assert_allclose(mean_interval(values, level), want)
 
 
 def test_side_of():

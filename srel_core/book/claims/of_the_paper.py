@@ -116,22 +116,25 @@ def _by_next_step(seeds: "xr.Dataset", dataset: str) -> list[Finding]:
     row = title_of(dataset)
     if row not in seeds.row.values:
         return []
-    at = seeds.sel(row=row, rule=OPTIMIZER, divergence="kl")
+    return _by_definition(seeds.sel(row=row, rule=OPTIMIZER, divergence="kl"), NEXT_STEP, "")
+
+
+def _by_definition(at: "xr.Dataset", step: str, of_epoch: str) -> list[Finding]:
+    """Readings by each aggregate and by the AUC; `of_epoch` is what the names of variables begin
+    with: "epoch_" in a summary, nothing in a study."""
     found = []
     for aggregate, words in _AGGREGATES.items():
-        chosen = _choices("by the definition", NEXT_STEP, words)
-        reading = f"KL, {NEXT_STEP} ({words})"
-        part = at.sel(aggregate=aggregate)
-        found.append(finding(reading, part, "preference", 1, choices=chosen))
-    chosen = _choices("by the definition", NEXT_STEP, "AUC")
-    found.append(finding(f"KL, {NEXT_STEP} (AUC)", at, "auc", 0.5, "AUC ", chosen))
+        part, chosen = at.sel(aggregate=aggregate), _choices("by the definition", step, words)
+        reading, name = f"KL, {step} ({words})", f"{of_epoch}preference"
+        found.append(finding(reading, part, name, 1, choices=chosen))
+    chosen = _choices("by the definition", step, "AUC")
+    found.append(finding(f"KL, {step} (AUC)", at, f"{of_epoch}auc", 0.5, "AUC ", chosen))
     return found
 
 
-def of_study(study: "xr.Dataset", row: str, rule: str, reading: str = "") -> Finding:
+def of_study(study: "xr.Dataset", row: str, rule: str) -> Finding:
     """Whether a step prefers its own class in a row of a study, by the same-class AUC (KL)."""
-    at = study.sel(row=row, rule=rule, divergence="kl")
-    return finding(reading, at, "auc", 0.5, "AUC ")
+    return finding("", study.sel(row=row, rule=rule, divergence="kl"), "auc", 0.5, "AUC ")
 
 
 def _choices(code: str, step: str, aggregate: str = "") -> dict[str, str]:
@@ -150,15 +153,8 @@ def _preference(summary: "xr.Dataset", _: str) -> list[Evidence]:
     ]  # fmt: skip
     steps = {"sgd:1e-4": GRADIENT_STEP, "adam:1e-4": FRESH_ADAM, OPTIMIZER: NEXT_STEP}
     for rule, step in steps.items():
-        if rule not in summary.rule.values:
-            continue
-        at = summary.sel(rule=rule, divergence="kl")
-        for aggregate, words in _AGGREGATES.items():
-            part, chosen = at.sel(aggregate=aggregate), _choices("by the definition", step, words)
-            reading = f"KL, {step} ({words})"
-            found.append(finding(reading, part, "epoch_preference", 1, choices=chosen))
-        chosen = _choices("by the definition", step, "AUC")
-        found.append(finding(f"KL, {step} (AUC)", at, "epoch_auc", 0.5, "AUC ", chosen))
+        if rule in summary.rule.values:
+            found += _by_definition(summary.sel(rule=rule, divergence="kl"), step, "epoch_")
     return found
 
 

@@ -8,7 +8,7 @@ JSON, and, once `srel verify` has recomputed a part of the file, `verified_code_
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -45,12 +45,14 @@ class Variable:
     within: tuple[float, float] = (0, np.inf)
 
 
-def as_kept(variable: "xr.DataArray", bound: tuple[str, ...], kept: Variable) -> "xr.DataArray":
-    """A variable as the schema has it, or its interval, whose first dimension is `bound`. A bound
+def as_kept(dataset: "xr.Dataset", name: str, variables: Mapping[str, Variable]) -> "xr.DataArray":
+    """A variable as a schema has it, or its interval, whose first dimension is `bound`. A bound
     beyond single precision, as few runs can give it, is the largest number there is."""
+    kept = variables[name.removesuffix("_interval")]
+    bound, of = (("bound",), "interval: ") if name.endswith("_interval") else ((), "")
     largest = float(np.finfo(np.float32).max)
-    values = variable.transpose(*bound, *kept.dims).clip(-largest, largest).astype(np.float32)
-    return values.assign_attrs(long_name=("interval: " if bound else "") + kept.meaning)
+    values = dataset[name].transpose(*bound, *kept.dims).clip(-largest, largest)
+    return values.astype(np.float32).assign_attrs(long_name=of + kept.meaning)
 
 
 _SHARE = (0, 1)
@@ -161,20 +163,29 @@ def check(dataset: "xr.Dataset", name: str = "the summary") -> None:
         raise result_files.ResultError(f"{name} does not keep to the schema: {fault}")
 
 
-def _fault_of_form(dataset: "xr.Dataset") -> str:
-    if dataset.attrs.get("kind") != KIND:
-        return f"its kind is {dataset.attrs.get('kind')!r}, not {KIND!r}"
-    expected = {n: v.dims for n, v in VARIABLES.items()}
-    expected |= {f"{n}_interval": ("bound", *v.dims) for n, v in VARIABLES.items() if v.interval}
+def fault_of_names(
+    dataset: "xr.Dataset", kind: str, variables: Mapping[str, Variable], coordinates: Iterable[str]
+) -> str:
+    """Which kind, variable or coordinate is not as a schema has it, in words; "" if all are."""
+    if dataset.attrs.get("kind") != kind:
+        return f"its kind is {dataset.attrs.get('kind')!r}, not {kind!r}"
+    expected = {n: v.dims for n, v in variables.items()}
+    expected |= {f"{n}_interval": ("bound", *v.dims) for n, v in variables.items() if v.interval}
     if names := sorted(set(map(str, dataset.data_vars)) ^ set(expected)):
         return f"{names[0]} is {'missing' if names[0] in expected else 'not in the schema'}"
-    if missing := [c for c in _COORDINATES if c not in dataset.coords]:
+    if missing := [c for c in coordinates if c not in dataset.coords]:
         return f"the coordinate {missing[0]} is missing"
     for variable, dims in expected.items():
         if dataset[variable].dims != dims:
             return f"{variable} has dimensions {dataset[variable].dims}, not {dims}"
         if dataset[variable].dtype != np.float32:
             return f"{variable} is {dataset[variable].dtype}, not float32"
+    return ""
+
+
+def _fault_of_form(dataset: "xr.Dataset") -> str:
+    if fault := fault_of_names(dataset, KIND, VARIABLES, _COORDINATES):
+        return fault
     for coordinate, wanted in _NAMES.items():
         if lacking := [n for n in wanted if n not in dataset[coordinate].values.tolist()]:
             return f"the coordinate {coordinate} has no {lacking[0]!r}"

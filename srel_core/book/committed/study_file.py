@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from srel_core.book.committed.files import committed_dir, runs_of
-from srel_core.book.committed.schema import Variable, fault_of_bounds, fault_of_runs
+from srel_core.book.committed.schema import (
+    Variable,
+    fault_of_bounds,
+    fault_of_names,
+    fault_of_runs,
+)
 from srel_core.experiments import result_files
 from srel_core.experiments.result_files import ResultError
 
@@ -97,18 +102,8 @@ def check(dataset: "xr.Dataset", name: str) -> None:
 
 
 def _fault_of_form(dataset: "xr.Dataset") -> str:
-    if dataset.attrs.get("kind") != KIND:
-        return f"its kind is {dataset.attrs.get('kind')!r}, not {KIND!r}"
-    expected = {n: v.dims for n, v in VARIABLES.items()}
-    expected |= {f"{n}_interval": ("bound", *v.dims) for n, v in VARIABLES.items() if v.interval}
-    if names := sorted(set(map(str, dataset.data_vars)) ^ set(expected)):
-        return f"{names[0]} is {'missing' if names[0] in expected else 'not in the schema'}"
-    if missing := [c for c in _COORDINATES if c not in dataset.coords]:
-        return f"the coordinate {missing[0]} is missing"
-    for variable, dims in expected.items():
-        if dataset[variable].dims != dims or dataset[variable].dtype != np.float32:
-            found = dataset[variable]
-            return f"{variable} is {found.dtype} {found.dims}, not float32 {dims}"
+    if fault := fault_of_names(dataset, KIND, VARIABLES, _COORDINATES):
+        return fault
     if {*dataset.row.values.tolist()} != {*dataset.row_of_run.values.tolist()}:
         return "its rows are not those of its runs"
     if dataset.bound.values.tolist() != ["low", "high"] or dataset.pair.values.tolist() != [*PAIRS]:

@@ -53,17 +53,12 @@ def summary_of(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Data
     merged = xr.merge([part.drop_attrs() for part in parts], join="exact", compat="equals")
     merged = merged.assign_coords(seed=[_seed(run) for run in runs])
     whole = xr.Dataset(
-        {name: _in_order(merged, name) for name in map(str, merged.data_vars)},
+        {name: as_kept(merged, name, VARIABLES) for name in map(str, merged.data_vars)},
         merged.coords,
         attributes_of(runs),
     )
     schema.check(whole)
     return whole
-
-
-def _in_order(merged: "xr.Dataset", name: str) -> "xr.DataArray":
-    bound = ("bound",) if name.endswith("_interval") else ()
-    return as_kept(merged[name], bound, VARIABLES[name.removesuffix("_interval")])
 
 
 def _as_published(runs: "Sequence[xr.Dataset]") -> "xr.Dataset":

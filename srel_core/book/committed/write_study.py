@@ -17,7 +17,6 @@ from srel_core.book.committed.standing import experiment_of
 from srel_core.book.committed.study_file import KIND, PAIRS, VARIABLES
 from srel_core.book.committed.write import attributes_of, check_alike, kept_runs, run_at
 from srel_core.experiments import provenance, result_files
-from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.loss_changes import share_that_rises
 from srel_core.experiments.result_files import ResultError
 from srel_core.experiments.studies import study
@@ -58,7 +57,7 @@ def study_of(
         compat="equals",
     )
     dataset = xr.Dataset(
-        {n: _in_order(whole, n) for n in map(str, whole.data_vars)},
+        {n: as_kept(whole, n, VARIABLES) for n in map(str, whole.data_vars)},
         whole.drop_vars(CLASS_DIMS, errors="ignore").coords,
         _attributes(name, runs),
     ).assign_coords(
@@ -67,11 +66,6 @@ def study_of(
     )
     study_file.check(dataset, name)
     return dataset
-
-
-def _in_order(whole: "xr.Dataset", name: str) -> "xr.DataArray":
-    bound = ("bound",) if name.endswith("_interval") else ()
-    return as_kept(whole[name], bound, VARIABLES[name.removesuffix("_interval")])
 
 
 def _of_run(run: "xr.Dataset") -> "xr.Dataset":
@@ -143,11 +137,6 @@ def write(
     return path, missing
 
 
-def experiments_of(committed: "xr.Dataset") -> list[ClassExperiment]:
-    """The experiments of the runs of a study, in their order."""
-    return [experiment_of(run["config"]) for run in runs_of(committed)]
-
-
 # Largest difference of own and of the loss, relative, and of the AUC: see `first_epoch`.
 TOLERANCES = {"slice_own": 1e-3, "slice_auc": 1e-2, "slice_loss": 1e-1}
 
@@ -162,9 +151,11 @@ def first_epoch_again(
     """
     candidates = [
         (hashlib.sha256((code + e.config).encode()).digest(), index, e)
-        for index, e in enumerate(experiments_of(committed))
+        for index, e in enumerate(experiment_of(run["config"]) for run in runs_of(committed))
         if e.schedule.optimizer == "adam"
     ]
+    if not candidates:
+        raise ResultError("it has no run that was trained by Adam, and only such can be verified")
     _, index, experiment = min(candidates)
     with tempfile.TemporaryDirectory(prefix="srel-verify-") as folder:
         run = shortened(experiment).run(folder, device, progress)

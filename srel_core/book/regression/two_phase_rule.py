@@ -28,9 +28,9 @@ from operator import and_
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from srel_core.statistics.hinge import PHASE_POINTS, Floats
+from srel_core.statistics.intervals import mean_interval
 from srel_core.statistics.phases import N_BOOTSTRAP, NoBreakError, TwoPhaseFit, fit_two_phase
 
 if TYPE_CHECKING:
@@ -227,7 +227,5 @@ def _fit(steps: Floats, curves: Floats) -> TwoPhaseFit | None:
 def _ratio(above: Floats, below: Floats) -> tuple[float, float, float]:
     """Geometric mean over seeds of above / below, with Student's 95 % interval."""
     with np.errstate(divide="ignore", invalid="ignore"):  # a plateau of 0: no interval
-        logs = np.log(above / below)
-        wide = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-        centre = logs.mean()
-        return float(np.exp(centre)), float(np.exp(centre - wide)), float(np.exp(centre + wide))
+        centre, low, high = np.exp(mean_interval(np.log(above / below)))
+    return float(centre), float(low), float(high)
