@@ -212,7 +212,7 @@ Markdown(" ".join(sentences) or NO_RESULTS)
 #
 # with $A = I - \mathbf 1 p^\top$ of the probe alone, $K$ the empirical tangent kernel of both, and $G = p(x) - e_y$ of the sample
 # alone. $S_{\rm rel}$ is what remains when sizes are taken and that of $x$ itself is divided by. Here is the published network
-# after some steps on digits, with $K$ from gradients by hand, against the change that `influence` measures.
+# after some steps on digits, in double precision, with $K$ from gradients by hand, against the change that `influence` measures.
 
 # %%
 data = datasets.load_images("digits", None, "train", 60)
@@ -253,7 +253,7 @@ predicted = -torch.einsum("pab,psbc,sc->psa", A, K, G)
 rates = (1e-2, 1e-3, 1e-4)
 apart = []
 for rate in rates:
-    found = sc.influence(network, x, y, probes, rule=sc.SGD(rate))
+    found = sc.influence(precise, x.double(), y, probes.double(), rule=sc.SGD(rate))
     change = log_prob_changes(found.before[:, None], found.delta)
     apart.append(float((change - rate * predicted).norm() / change.norm()))
 
@@ -264,7 +264,9 @@ Markdown(
 )  # fmt: skip
 
 # %% [markdown]
-# The difference falls with the rate, as a remainder of second order does beside a change of first order.
+# The difference falls with the rate, but need not fall in proportion: ReLU and max-pooling make the network smooth in
+# pieces only, and a step that crosses from one piece to the next leaves a remainder of first order. So the smallest
+# of these numbers depends on where the training ended, to the last digit of its weights.
 #
 # The same works describe a *squeezing effect*: a step that makes an unlikely answer even less likely raises, above all, the
 # answer that is most likely already. On every digit of the data that is tried as follows: one short step *up* the loss of its least likely class.
