@@ -63,6 +63,22 @@ def require_rule(rule: object) -> None:
         ) from None
 
 
+def change_of(rule: Rule, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
+    """What the step of any rule adds to a weight, which it leaves as it is: one that is not of this
+    package is handed a copy, which it may write to. ValueError unless it gives a tensor of the
+    weight's shape."""
+    if type(rule) in (SGD, Adam, BoundStep):
+        return rule.change(name, weight, gradient)
+    change = rule.change(name, weight.detach().clone(), gradient)
+    if not isinstance(change, Tensor) or change.shape != weight.shape:
+        got = tuple(change.shape) if isinstance(change, Tensor) else type(change).__name__
+        raise ValueError(
+            f"{type(rule).__name__}.change must return what the step adds to the weight {name!r}, "
+            f"a tensor of its shape {tuple(weight.shape)}, not {got}"
+        )
+    return change.detach()
+
+
 def _check_lr(rule: str, lr: object) -> float:
     number = float(lr) if isinstance(lr, Real) and not isinstance(lr, bool) else 0.0
     if not 0 < number < float("inf"):

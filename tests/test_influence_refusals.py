@@ -37,6 +37,11 @@ class OldRule:
         return torch.optim.SGD(parameters, lr=1)
 
 
+class GivesANumber(OldRule):
+    def change(self, name, weight, gradient):
+        return float(gradient.sum())
+
+
 class Gives(nn.Module):
     """What a function makes of three outputs."""
 
@@ -71,6 +76,10 @@ BAD = {
     "chunk size real": (dict(chunk_size=1.5), "chunk_size must be a whole number.*not 1.5"),
     "no tensor": (dict(x=[[0.0] * 4] * 2), "x must be a torch tensor or a NumPy array, not list"),
     "words": (dict(x=np.array(["a", "b"])), "x is an array of <U1: give numbers"),
+    "a rule's number": (
+        dict(rule=GivesANumber()),
+        r"GivesANumber.change must return .* a tensor of its shape \(3, 4\), not float",
+    ),
     "old rule": (dict(rule=OldRule()), r"change must take \(name, weight, gradient\)"),
     "rule's class": (dict(rule=sc.SGD), "not the class SGD itself"),
     "an optimizer": (dict(rule=torch.optim.SGD([torch.zeros(1)])), r"give OptimizerStep\("),

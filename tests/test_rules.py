@@ -191,6 +191,38 @@ def test_a_rule_is_handed_whole_tensors_by_name(name, method, rule):
     assert method == "auto" or got.method == method
 
 
+@dataclass(frozen=True)
+class Careless(sc.SGD):
+    """Works out the stepped weight in the place of the weight that it is handed."""
+
+    def change(self, name, weight, gradient):
+        before = weight.clone()
+        return weight.add_(gradient, alpha=-self.lr) - before
+
+
+@pytest.mark.parametrize("method", ["auto", "shared", "stacked", "direct", "loop"])
+def test_a_rule_that_writes_to_its_weight_leaves_the_model_alone(method):
+    model = network()
+    start = copy.deepcopy(model.state_dict())
+    given = (model, X.double(), Y, PROBES.double())
+    got = sc.influence(*given, rule=Careless(1e-2), method=method)
+    assert all(torch.equal(values, start[name]) for name, values in model.state_dict().items())
+    want = sc.influence(*given, rule=sc.SGD(1e-2), method="loop")
+    torch.testing.assert_close(got.delta, want.delta, rtol=1e-8, atol=1e-14)
+
+
+@pytest.mark.parametrize("method", ["shared", "stacked", "direct"])
+def test_a_rule_that_moves_nothing_does_not_hide_what_its_optimizer_moves(method):
+    class Whole(sc.SGD):
+        def change(self, name, weight, gradient):
+            return torch.zeros_like(weight)
+
+    given = (network(), X.double(), Y, PROBES.double())
+    want = sc.influence(*given, rule=sc.SGD(1e-2), method="loop")
+    got = sc.influence(*given, rule=Whole(1e-2), method=method)
+    torch.testing.assert_close(got.delta, want.delta, rtol=1e-8, atol=1e-14)
+
+
 def test_a_rule_sees_each_weight_once_under_its_own_name():
     seen = []
 

@@ -52,8 +52,7 @@ def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> 
     gradient, _ = own.gradient(sample)
     if rule is None:
         own.go_back()
-        down = {name: -g for name, g in gradient.items()}
-        return _apart(own, got, derivative_along(own, down, inputs))
+        return _apart(own, got, -derivative_along(own, gradient, inputs))
     before = own.predict(inputs, len(rows)) if own.wide else own.task.before[rows].double()
     own.take_as_defined(rule, gradient)
     wanted = own.predict(inputs, len(rows)) - before
@@ -61,7 +60,8 @@ def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> 
     apart = _apart(own, got, wanted)
     if apart <= 1:
         return apart
-    step = own.step_of(rule, gradient)
+    step = own.step_of(rule, own.gradient(sample)[0])
+    own.go_back()
     if any(bool(change.any()) for change in step.values()):  # it may be the subtraction that is off
         rounding = rounding_of(own, inputs, before).of(before)
         derivatives = Derivatives(own, len(rows))

@@ -91,9 +91,10 @@ def measure_steps(
             step = own.step_of(rule, gradient)
             if not by_optimizer:
                 own.take(step)
+            rests = not any(bool(change.any()) for change in step.values()) and own.at_start
             delta = predict(seen.inputs) - before[seen.rows.to(before.device)]
             own.go_back()
-            if not any(bool(change.any()) for change in step.values()):
+            if rests:
                 delta = torch.zeros_like(delta)
             else:
                 at = rounding.of(before[seen.rows.to(before.device)])
@@ -117,10 +118,9 @@ def measure_limit(
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)
             seen.keep_own(before, prediction)
-            down = {name: -g for name, g in gradient.items()}
             own.go_back()
             collected.in_float64[sample] = wide
-            seen.add(collected, sample, before, derivatives.along(down, seen.inputs))
+            seen.add(collected, sample, before, -derivatives.along(gradient, seen.inputs))
     return before, derivatives.way
 
 

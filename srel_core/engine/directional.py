@@ -125,7 +125,7 @@ def _forward(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
         # Forward mode loads torch's own scripted decompositions, which torch itself deprecates.
         warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
         for name, change in direction.items():
-            values = weights[name].detach().clone()
+            values = weights[name].detach()
             weights[name].copy_(forward_ad.make_dual(values, change.to(values.dtype)))
         predictions = own.predictions(inputs)
         tangent = forward_ad.unpack_dual(predictions).tangent
@@ -170,12 +170,15 @@ def _quotient(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
     scale = max(float(w.abs().max()) for w in own.start.values()) or 1.0
     length = _RELATIVE_CHANGE[own.precision] * scale / largest
     for _ in range(4):
-        change = float((to(length) - before).norm())
+        ahead = to(length)
+        change = float((ahead - before).norm())
         if 0.1 * wanted <= change <= 10 * wanted:
             break
-        length *= min(1e3, max(1e-3, wanted / change)) if change > 0 else 1e3
-    one, half = ((to(part * length) - to(-part * length)) / (2 * part * length)
-                 for part in (1.0, 0.5))  # fmt: skip
+        length *= min(1e3, max(1e-6, wanted / change)) if change > 0 else 1e3
+    else:
+        ahead = to(length)
+    one = (ahead - to(-length)) / (2 * length)
+    half = (to(length / 2) - to(-length / 2)) / length
     return (4 * half - one) / 3
 
 

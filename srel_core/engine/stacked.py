@@ -22,7 +22,7 @@ from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
 from srel_core.engine.propagation.graph import trace
 from srel_core.engine.propagation.operations import evaluate, operation_of
 from srel_core.engine.setup.problem import Problem
-from srel_core.rules import SGD, Adam, Rule
+from srel_core.rules import SGD, Adam, Rule, change_of
 
 ELEMENTWISE = {
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
@@ -112,7 +112,7 @@ class StackedModel:
     def _one_by_one(self, rule: Rule, name: str, gradients: Tensor) -> Tensor:
         """Weights after the step along each gradient by a rule that is handed whole tensors."""
         own = self.problem.weights[name]
-        steps = [rule.change(name, own, gradient.reshape(own.shape)) for gradient in gradients]
+        steps = [change_of(rule, name, own, gradient.reshape(own.shape)) for gradient in gradients]
         return self.start[name] + torch.stack(steps).view_as(gradients)
 
     def _by_name(self, together: Tensor) -> dict[str, Tensor]:

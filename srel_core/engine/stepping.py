@@ -7,17 +7,17 @@ this one, and are held to it (`srel_core.engine.checking`).
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import torch
 from torch import Tensor
 
 from srel_core.engine.setup import checks
 from srel_core.engine.setup.inputs import Inputs
-from srel_core.engine.setup.model_state import left_as_it_was
+from srel_core.engine.setup.model_state import Kept, left_as_it_was
 from srel_core.engine.setup.precision import in_float64, wide_dtype
 from srel_core.engine.setup.task import Task
-from srel_core.rules import SGD, Adam, Rule
+from srel_core.rules import SGD, Adam, Rule, change_of
 
 Step = dict[str, Tensor]
 """What is added to each weight, by name; a weight that is not named stays."""
@@ -30,10 +30,10 @@ def stepping(task: Task, wide: bool) -> Iterator["Stepping"]:
     With `wide` it computes in float64 (`srel_core.engine.setup.precision`).
     """
     with (
-        left_as_it_was(task.model, step_weights=True),
+        left_as_it_was(task.model, step_weights=True) as kept,
         in_float64(task.model) if wide else nullcontext(),
     ):
-        yield Stepping(task, wide)
+        yield Stepping(task, wide, kept)
 
 
 @dataclass
@@ -42,14 +42,18 @@ class Stepping:
 
     task: Task
     wide: bool
+    kept: InitVar[Kept]
     start: Step = field(init=False)
     x: Inputs = field(init=False)
     inputs: Inputs = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, kept: Kept) -> None:
         like = next(iter(self.task.weights.values()))
         self.x, self.inputs = self.task.x.like(like), self.task.inputs.like(like)
-        self.start = {name: p.data.clone() for name, p in self.task.weights.items()}
+        self.start = {
+            name: p.data.clone() if self.wide else kept.values_of(p)
+            for name, p in self.task.weights.items()
+        }
         self._buffers = [
             (module._buffers, name, buffer, buffer._version, buffer.detach().clone())
             for module in self.task.model.modules()
@@ -80,7 +84,7 @@ class Stepping:
     def step_of(self, rule: Rule, gradient: Step) -> Step:
         """What a rule adds to the weights, each a whole tensor, given once; it may use up the
         gradient."""
-        return {name: rule.change(name, self.start[name], g) for name, g in gradient.items()}
+        return {name: change_of(rule, name, self.start[name], g) for name, g in gradient.items()}
 
     def take(self, step: Step, fraction: float = 1) -> None:
         """Add a step, or a part of it, to the weights, in place."""
@@ -95,11 +99,15 @@ class Stepping:
 
     def take_as_defined(self, rule: Rule, gradient: Step) -> None:
         """The step by the rule's optimizer, or, for the rules of this package, by themselves, which
-        the tests hold to their optimizers."""
+        the tests hold to their optimizers. It may use up the gradient."""
         if type(rule) in (SGD, Adam):
-            self.take(self.step_of(rule, {name: g.clone() for name, g in gradient.items()}))
+            self.take(self.step_of(rule, gradient))
         else:
             self.take_by_optimizer(rule, gradient)
+
+    @property
+    def at_start(self) -> bool:
+        return all(torch.equal(p.data, self.start[name]) for name, p in self.task.weights.items())
 
     def go_back(self) -> None:
         """To the weights of the beginning."""

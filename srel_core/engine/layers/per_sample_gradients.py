@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from srel_core.engine.layers.compiled import AdamStep, blocks
 from srel_core.engine.layers.kinds.registry import kind_of
-from srel_core.rules import SGD, Adam, Rule
+from srel_core.rules import SGD, Adam, Rule, change_of
 
 Gradient = dict[str, Tensor]
 
@@ -121,7 +121,7 @@ class PerSampleGradients:
         for target in targets:
             weight = self.weights[target.name]
             of_sample = self.of_bias if target.is_bias else self.of_weight
-            change = rule.change(target.name, weight, of_sample(target.layer, i))
+            change = change_of(rule, target.name, weight, of_sample(target.layer, i))
             torch.add(weight, change, out=target.into)
 
     def _products(

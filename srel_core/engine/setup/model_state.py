@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def left_as_it_was(model: nn.Module, step_weights: bool = False) -> Iterator[None]:
+def left_as_it_was(model: nn.Module, step_weights: bool = False) -> Iterator["Kept"]:
     """Within it a model may be run and changed; at its end, however that comes, it is as before.
 
     That is: which objects are its parameters, buffers, modules and other attributes, what lists,
@@ -20,14 +20,16 @@ def left_as_it_was(model: nn.Module, step_weights: bool = False) -> Iterator[Non
     random numbers of torch, NumPy and Python. With `step_weights` the values of the parameters too:
     for whoever steps them in place. Values of buffers and of tensors in attributes always.
     """
-    kept = _Kept(model, step_weights)
+    kept = Kept(model, step_weights)
     try:
-        yield
+        yield kept
     finally:
         kept.put_back()
 
 
-class _Kept:
+class Kept:
+    """What a model was when this was made."""
+
     def __init__(self, model: nn.Module, step_weights: bool) -> None:
         parameters = list(model.parameters())
         self.modules = [_Attributes(module) for module in model.modules()]
@@ -40,6 +42,10 @@ class _Kept:
         self.torch = torch.random.get_rng_state()
         devices = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
         self.cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
+
+    def values_of(self, parameter: nn.Parameter) -> Tensor:
+        """Those that a parameter whose values were kept had. To be read alone."""
+        return next(values for tensor, _, values in self.values if tensor is parameter)
 
     def put_back(self) -> None:
         try:
