@@ -236,7 +236,8 @@ class _Run:
             tqdm(
                 total=len(measured),
                 initial=sum(step <= self.trainer.step for step in measured),
-                desc=f"{stored_name(self.experiment.dataset)}, seed {self.experiment.seed}",
+                desc=f"{stored_name(self.experiment.dataset)}, seed {self.experiment.seed}"
+                f" ({self.device})",
                 unit="checkpoint",
                 disable=not progress,
             ) as bar,
