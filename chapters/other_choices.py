@@ -107,6 +107,16 @@ def summary_of_all():
                 for rule, step in STEPS.items()
             )
             parts.append(f"Of {of.sizes['row']} {unit}: {said}.")
+    if "seeds" in found:
+        of, parts_of_rows = found["seeds"], []
+        for row in map(str, of.row.values):
+            last = of.auc.sel(row=row, divergence="kl").isel(epoch=-1)
+            steps = [
+                f"{float(last.sel(rule=rule)):.2f} under {step}" for rule, step in STEPS.items()
+            ]
+            n_seeds = int((of.row_of_run == row).sum())
+            parts_of_rows.append(f"{plain(row)} ({n_seeds} seeds) {', '.join(steps)}")
+        parts.append(f"The same-class AUC of the last epoch is, on {'; on '.join(parts_of_rows)}.")
     return " ".join(parts)
 
 
@@ -194,10 +204,11 @@ if "seeds" in found:
             sharey="row", squeeze=False, layout="constrained",
         )  # fmt: skip
         for row_of_panels, row in zip(panels, map(str, of.row.values), strict=True):
-            for axes, (rule, step) in zip(row_of_panels, STEPS.items(), strict=True):
+            for axes, rule in zip(row_of_panels, STEPS, strict=True):
                 figures.seeds(axes, of, row, rule)
-                axes.set_title(f"{literal(row)}: {step}", fontsize=10)
-            row_of_panels[0].set_ylabel("same-class AUC")
+            row_of_panels[0].set_ylabel(f"{literal(row)}\nsame-class AUC")
+        for axes, step in zip(panels[0], STEPS.values(), strict=True):
+            axes.set_title(step, fontsize=11)
     plt.show()
 
 
