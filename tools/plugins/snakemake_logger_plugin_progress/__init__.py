@@ -10,12 +10,15 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import LogRecord
 from pathlib import Path
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+
+from srel_core.experiments.files import ResultError, write_atomically
 
 TIMES = Path("_build/times.json")
 TYPICAL = Path(__file__).with_name("typical.json")
@@ -130,10 +133,6 @@ class LogHandler(LogHandlerBase):
 
 
 def _write(times: Mapping[str, float]) -> None:
-    draft = TIMES.with_name(f".{TIMES.name}.new")
-    try:
-        TIMES.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"seconds": times}, indent=1) + "\n", encoding="utf8")
-        draft.replace(TIMES)
-    except OSError:
-        pass  # the book does not need it
+    text = json.dumps({"seconds": times}, indent=1) + "\n"
+    with suppress(ResultError):  # the book does not need it
+        write_atomically(TIMES, lambda file: file.write_text(text, encoding="utf8"))
