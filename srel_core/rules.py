@@ -63,11 +63,17 @@ def require_rule(rule: object) -> None:
         ) from None
 
 
+def is_by_number(rule: object) -> bool:
+    """Whether a rule is known to treat each number of a weight by itself, and to leave one without
+    a gradient where it is: then it may be handed any part of a tensor."""
+    return type(rule) in (SGD, Adam)
+
+
 def change_of(rule: Rule, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
     """What the step of any rule adds to a weight, which it leaves as it is: one that is not of this
     package is handed a copy, which it may write to. ValueError unless it gives a tensor of the
     weight's shape."""
-    if type(rule) in (SGD, Adam, BoundStep):
+    if is_by_number(rule) or type(rule) is BoundStep:
         return rule.change(name, weight, gradient)
     change = rule.change(name, weight.detach().clone(), gradient)
     if not isinstance(change, Tensor) or change.shape != weight.shape:

@@ -10,7 +10,7 @@ from torch import Tensor
 from srel_core.engine.direct import instead_of_drowned, rounding_of
 from srel_core.engine.directional import Derivatives, derivative_along
 from srel_core.engine.setup.task import CHEAP, Task
-from srel_core.engine.stepping import Stepping, can_be_wide, stepping
+from srel_core.engine.stepping import Stepping, can_be_wide, moves, stepping
 from srel_core.rules import Rule
 
 # How far changes may be from the definition's: what the fast ways promise, with room, where the
@@ -51,7 +51,7 @@ def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> 
     inputs, got = own.inputs[rows], delta[rows.to(delta.device)]
     gradient, _ = own.gradient(sample)
     if rule is None:
-        own.go_back()
+        own.drop_gradients()
         return _apart(own, got, -derivative_along(own, gradient, inputs))
     before = own.predict(inputs, len(rows)) if own.wide else own.task.before[rows].double()
     own.take_as_defined(rule, gradient)
@@ -62,7 +62,7 @@ def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> 
         return apart
     step = own.step_of(rule, own.gradient(sample)[0])
     own.go_back()
-    if any(bool(change.any()) for change in step.values()):  # it may be the subtraction that is off
+    if moves(step):  # it may be the subtraction that is off
         rounding = rounding_of(own, inputs, before).of(before)
         derivatives = Derivatives(own, len(rows))
         instead_of_drowned(own, derivatives, step, inputs, wanted, rounding)

@@ -19,8 +19,8 @@ from srel_core.engine.collected import Collected
 from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, Task
-from srel_core.engine.stepping import Step, Stepping, signs, stepping
-from srel_core.rules import SGD, Adam, Rule
+from srel_core.engine.stepping import Step, Stepping, moves, signs, stepping
+from srel_core.rules import Rule, is_by_number
 
 # A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
 # which is of second order, asks for 5e-4 of the change, and two predictions round.
@@ -81,7 +81,7 @@ def measure_steps(
         rounding = rounding_of(own, own.inputs, before)
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
-        by_optimizer = one_by_one or type(rule) not in (SGD, Adam)
+        by_optimizer = one_by_one or not is_by_number(rule)
         for sample in range(len(task.x)) if samples is None else samples:
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)
@@ -91,7 +91,7 @@ def measure_steps(
             step = own.step_of(rule, gradient)
             if not by_optimizer:
                 own.take(step)
-            rests = not any(bool(change.any()) for change in step.values()) and own.at_start
+            rests = not moves(step) and own.at_start
             delta = predict(seen.inputs) - before[seen.rows.to(before.device)]
             own.go_back()
             if rests:
@@ -118,7 +118,7 @@ def measure_limit(
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)
             seen.keep_own(before, prediction)
-            own.go_back()
+            own.drop_gradients()
             collected.in_float64[sample] = wide
             seen.add(collected, sample, before, -derivatives.along(gradient, seen.inputs))
     return before, derivatives.way

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, plain_attention
-from srel_core.engine.stepping import Step, Stepping
+from srel_core.engine.stepping import Step, Stepping, moves
 
 # By how much predictions change within the quotient, relative to their size: what rounds is then a
 # small part of it (1e-16 and 1e-7 of the size), and what is not smooth, such as a ReLU at rest, is
@@ -42,7 +42,7 @@ class Derivatives:
 
     def along(self, direction: Step, inputs: Inputs) -> Tensor:
         """(B, ..., C) in float64, at the weights as they are now."""
-        if not direction or not any(bool(change.any()) for change in direction.values()):
+        if not moves(direction):
             return torch.zeros_like(self.own.predict(inputs, self.at_a_time))
         if not self._tried:
             self._choose(direction, inputs[: self._n_tried])

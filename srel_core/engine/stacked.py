@@ -22,7 +22,7 @@ from srel_core.engine.layers.per_sample_gradients import PerSampleGradients
 from srel_core.engine.propagation.graph import trace
 from srel_core.engine.propagation.operations import evaluate, operation_of
 from srel_core.engine.setup.problem import Problem
-from srel_core.rules import SGD, Adam, Rule, change_of
+from srel_core.rules import Rule, change_of, is_by_number
 
 ELEMENTWISE = {
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
@@ -101,7 +101,7 @@ class StackedModel:
                 form.write_gradient(at.inputs[name], at.output_gradients[name], out)
             if (out := gradients.get(f"{name}.bias")) is not None:
                 out.copy_(form.bias_gradient(at.output_gradients[name]))
-        if type(rule) in (SGD, Adam):  # these look at each number by itself
+        if is_by_number(rule):  # these look at each number by itself
             together.copy_(rule.change("", self._at_start, together)).add_(self._at_start)
             moved = gradients  # written over
         else:

@@ -17,10 +17,15 @@ from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.model_state import Kept, left_as_it_was
 from srel_core.engine.setup.precision import in_float64, wide_dtype
 from srel_core.engine.setup.task import Task
-from srel_core.rules import SGD, Adam, Rule, change_of
+from srel_core.rules import Rule, change_of, is_by_number
 
 Step = dict[str, Tensor]
 """What is added to each weight, by name; a weight that is not named stays."""
+
+
+def moves(step: Step) -> bool:
+    """Whether a step changes any number of any weight."""
+    return any(bool(change.any()) for change in step.values())
 
 
 @contextmanager
@@ -63,8 +68,7 @@ class Stepping:
     def gradient(self, sample: int) -> tuple[Step, Tensor]:
         """∇_w ℓ(w; x_i, y_i) by name, as a backward pass leaves it, without those weights that it
         does not reach; and the prediction (..., C) at the sample in float64."""
-        for parameter in self.task.weights.values():
-            parameter.grad = None
+        self.drop_gradients()
         with torch.enable_grad():
             prediction = self.predictions(self.x[sample : sample + 1])[0]
             loss = self.task.loss(prediction, self.task.y[sample])
@@ -100,7 +104,7 @@ class Stepping:
     def take_as_defined(self, rule: Rule, gradient: Step) -> None:
         """The step by the rule's optimizer, or, for the rules of this package, by themselves, which
         the tests hold to their optimizers. It may use up the gradient."""
-        if type(rule) in (SGD, Adam):
+        if is_by_number(rule):
             self.take(self.step_of(rule, gradient))
         else:
             self.take_by_optimizer(rule, gradient)
@@ -111,9 +115,14 @@ class Stepping:
 
     def go_back(self) -> None:
         """To the weights of the beginning."""
+        self.drop_gradients()
         for name, parameter in self.task.weights.items():
-            parameter.grad = None
             parameter.data.copy_(self.start[name])
+
+    def drop_gradients(self) -> None:
+        """Those that a backward pass has left."""
+        for parameter in self.task.weights.values():
+            parameter.grad = None
 
     def predict(self, inputs: Inputs, at_a_time: int) -> Tensor:
         """Predictions (B, ..., C) in float64, without a gradient."""

@@ -6,7 +6,6 @@ are small (`srel_core.engine.layers.kinds.fixed_size_conv`).
 
 import dataclasses
 from collections import Counter
-from types import NoneType
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from srel_core.engine.layers.kinds.registry import is_known, kind_of
 from srel_core.engine.setup.checks import rounding_of
 from srel_core.engine.setup.problem import Problem, evenly_spaced_rows, own_modules, put_weights
-from srel_core.rules import SGD, Adam, Rule
+from srel_core.rules import Rule, is_by_number
 
 # Inputs at which the smaller model must predict as the whole one does.
 _TRIED = 8
@@ -28,7 +27,7 @@ def compact(problem: Problem, rule: Rule | None = None, products: bool = True) -
     `products` small maps are convolved on a CPU too, which takes few operations of torch.
     """
     of_maps = any(_reads_maps(module) for module in problem.model.modules())
-    if problem.inputs.ndim != 4 or not of_maps or type(rule) not in (SGD, Adam, NoneType):
+    if problem.inputs.ndim != 4 or not of_maps or not (rule is None or is_by_number(rule)):
         return problem
     model = own_modules(problem.model)
     for name, replacement in _replacements(model, problem, products).items():

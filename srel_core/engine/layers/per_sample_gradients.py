@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from srel_core.engine.layers.compiled import AdamStep, blocks
 from srel_core.engine.layers.kinds.registry import kind_of
-from srel_core.rules import SGD, Adam, Rule, change_of
+from srel_core.rules import Adam, Rule, change_of, is_by_number
 
 Gradient = dict[str, Tensor]
 
@@ -102,7 +102,7 @@ class PerSampleGradients:
 
     def step(self, i: int, rule: Rule, targets: list[StepTarget]) -> None:
         """Write the weights w⁺ after the step on sample i to these targets."""
-        if type(rule) not in (SGD, Adam):
+        if not is_by_number(rule):
             self._step_whole(i, rule, targets)
             return
         loop = None
