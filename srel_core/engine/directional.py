@@ -6,6 +6,7 @@ that have none (d/du of uᵀJ v is J v); and, for what knows neither, a central 
 with the next term of its error extrapolated away.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,18 +56,19 @@ class Derivatives:
         return 16 if self.own.task.cost.operations <= LARGE else 1
 
     def _choose(self, direction: Step, some: Inputs) -> None:
-        wanted = _quotient(self.own, direction, some)
         followed = _forward_follows(self.own, some)
         for way, derivative in _WAYS.items():
             if derivative is _forward and not followed:
                 continue
             self.way = way
+            if derivative is _quotient:  # the last, and what the others are held to
+                break
             try:
-                apart = derivative(self.own, direction, some) - wanted
+                found = derivative(self.own, direction, some)
+                if _agrees(self.own, direction, some, found):
+                    break
             except (RuntimeError, ValueError, NotImplementedError):
                 continue
-            if float(apart.norm()) <= _AGREES * float(wanted.norm()):
-                break
         self._tried = True
 
 
@@ -152,18 +154,43 @@ def _twice_backward(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
     return found.detach().double()
 
 
-def _quotient(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
-    before = own.predict(inputs, len(inputs))
-    size = float(before.norm()) or 1.0
-    wanted = _RELATIVE_CHANGE[own.precision] * size
+def _agrees(own: Stepping, direction: Step, inputs: Inputs, found: Tensor) -> bool:
+    """Whether a derivative (B, ..., C) is that of the predictions: of as long a step as changes
+    them, by this derivative, as much as is wanted, the difference quotient is the same."""
+    size, found_size = _wanted(own, own.predict(inputs, len(inputs))), float(found.norm())
+    if not found_size < math.inf:
+        return False
+    if found_size > 0:
+        length = size / found_size
+        ends = [_after(own, direction, inputs, end) for end in (length, -length)]
+        quotient = (ends[0] - ends[1]) / (2 * length)
+    else:
+        quotient = _quotient(own, direction, inputs)
+    return float((found - quotient).norm()) <= _AGREES * float(quotient.norm())
 
-    def to(length: float) -> Tensor:
-        kept = {name: own.task.weights[name].data.clone() for name in direction}
+
+def _wanted(own: Stepping, before: Tensor) -> float:
+    """How far predictions (B, ..., C) should change within a quotient."""
+    return _RELATIVE_CHANGE[own.precision] * (float(before.norm()) or 1.0)
+
+
+def _after(own: Stepping, direction: Step, inputs: Inputs, length: float) -> Tensor:
+    """Predictions (B, ..., C) a step of this length from the weights as they are now."""
+    kept = {name: own.task.weights[name].data.clone() for name in direction}
+    try:
         own.take(direction, length)
-        after = own.predict(inputs, len(inputs))
+        return own.predict(inputs, len(inputs))
+    finally:
         for name, values in kept.items():
             own.task.weights[name].data.copy_(values)
-        return after
+
+
+def _quotient(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:
+    before = own.predict(inputs, len(inputs))
+    wanted = _wanted(own, before)
+
+    def to(length: float) -> Tensor:
+        return _after(own, direction, inputs, length)
 
     # From a small relative change of the weights on, to where predictions change as wanted.
     largest = max(float(change.abs().max()) for change in direction.values())
