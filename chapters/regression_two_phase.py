@@ -22,6 +22,7 @@
 profile: str = "laptop"  # smoke, laptop or paper
 results_dir: str = ""  # where results are kept; empty: the book's own
 seeds: list[int] = []  # at least 3, trained together; empty: as the profile says
+device: str = "cpu"  # a process for each core; or cuda
 
 # %% tags=["hide-input"]
 from collections import Counter
@@ -34,22 +35,24 @@ from tqdm import tqdm
 
 from srel_core.book.committed import regression_file
 from srel_core.book.figures import regression
-from srel_core.book.figures.style import OTHERS, RULES, SAME, style
+from srel_core.book.figures.style import OTHERS, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
 from srel_core.book.text.markup import folded, plain, varying
 from srel_core.book.text.result_tables import badge
-from srel_core.experiments.regression.problems import DIMENSION, NOISE
+from srel_core.experiments.regression.next_step import NEXT_STEP
+from srel_core.experiments.regression.problems import DIMENSION, NOISE, REAL
 from srel_core.experiments.regression.settings import bases, regression_settings, varied
+from srel_core.experiments.regression.side_by_side import run_all
 from srel_core.experiments.regression.training import BATCH_SIZE
 from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
 settings = regression_settings(profile, tuple(seeds) or None)
-results = {
-    setting: setting.run(results_dir or None)
-    for setting in tqdm(settings, desc="settings", unit="setting")
-}
-rows = judged_rows(results)
+with tqdm(total=len(settings), desc="settings", unit="setting") as bar:
+    results = run_all(settings, results_dir or None, device, bar.update)
+all_rows = judged_rows(results)
+rows = [row for row in all_rows if not row.next_step]
+following = [row for row in all_rows if row.next_step]
 networks = [row for row in rows if row.setting.family == "mlp"]
 by_setting = {(row.setting, row.kind): row for row in rows}
 base = bases(settings)
@@ -76,8 +79,9 @@ Markdown(
     + ", ".join(
         f"{sum(j.two_phases for j in of)} of {len(of)} with {a}" for a, of in passed.items()
     )
-    + f". In {sum(row.judgement.words == 'two phases, large' for row in networks)} of them the late level is large as well; "
-    f"where $S_{{\\rm rel}}$ moves at all, it ends at {np.median(shares):.0%} of its start in the median case, and above it in "
+    + f". In {sum(row.judgement.words == 'two phases, large' for row in networks)} of them the late level is large as well. By the "
+    f"step that Adam takes next, where Adam trains, {sum(row.judgement.two_phases for row in following)} of {len(following)} have two phases. "
+    f"Where $S_{{\\rm rel}}$ moves at all, it ends at {np.median(shares):.0%} of its start in the median case, and above it in "
     f"{sum(row.rises for row in moved)} of {len(moved)}."
 )
 
@@ -221,9 +225,13 @@ Markdown(
 Markdown(
     "Targets: a *teacher* of the student's own kind, so that the student can learn it exactly; a *noisy "
     f"teacher*, with noise of {NOISE} standard deviations on the labels; a *smooth* function, "
-    "$\\sin(2\\,u\\cdot x) + \\frac12 (v \\cdot x)^2$; and *diabetes*, real data: 10 measurements on each of 442 "
-    "patients and the progression of their disease {cite:p}`efron2004lars`. Inputs have "
-    f"{DIMENSION} dimensions: "
+    "$\\sin(2\\,u\\cdot x) + \\frac12 (v \\cdot x)^2$; and real data that ship with scikit-learn: "
+    f"*diabetes*, {REAL['diabetes'].dimension} measurements on each of {REAL['diabetes'].n} "
+    "patients and the progression of their disease {cite:p}`efron2004lars`; *nuclei*, "
+    f"{REAL['nuclei'].dimension} mean properties of the cell nuclei in each of {REAL['nuclei'].n} images of breast masses, and the "
+    "compactness of the most compact ones {cite:p}`street1993nuclear`; *wine*, the alcohol of "
+    f"{REAL['wine'].n} wines and {REAL['wine'].dimension} other measurements of them {{cite:p}}`aeberhard1992wine`, of which at "
+    f"most {REAL['wine'].n_train} are trained on. Drawn inputs have {DIMENSION} dimensions: "
     "Gaussian, or a *mixture* of a near and a far Gaussian, so that the two points of a pair lie *within* "
     "a cluster or *across* the two."
 )
@@ -250,21 +258,27 @@ Markdown(
 # %% [markdown]
 # ## Data and targets
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and the diabetes data."}, "figure": {"name": "fig-targets", "caption": "Mean $S_{\\rm rel}$ over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean S_rel against the step on a logarithmic axis for ReLU networks above and tanh networks below: Gaussian inputs with three targets, mixtures within and across clusters, and three sets of real data."}, "figure": {"name": "fig-targets", "caption": "Mean $S_{\\rm rel}$ over pairs and seeds against the step (logarithmic) for ReLU (top) and tanh (bottom). Dotted: the linear model on the same pairs. In the middle solid lines are pairs within a cluster, dashed ones pairs across."}}
 LINES = {"any": "-", "within": "-", "across": "--"}
 with style():
     figure, panels = plt.subplots(2, 3, figsize=(10.5, 6), sharex=True, layout="constrained")
     for row_of_panels, (activation, about) in zip(panels, base.items(), strict=True):
-        colour = dict(zip(("teacher", "noisy_teacher", "smooth", "diabetes"),
-                          (SAME, *OTHERS[:2], RULES["tangent"]), strict=True))  # fmt: skip
+        colour = dict(zip(("teacher", "noisy_teacher", "smooth", *REAL),
+                          (SAME, *OTHERS[:2], SAME, *OTHERS[:2]), strict=True))  # fmt: skip
         for row in rows:
             s = row.setting
             if (
-                replace(s, target="teacher", inputs="gaussian", more_rules=about.more_rules)
+                replace(
+                    s,
+                    target="teacher",
+                    inputs="gaussian",
+                    n_train=about.n_train,
+                    more_rules=about.more_rules,
+                )
                 != about
             ):
                 continue
-            panel = 1 if s.inputs == "mixture" else 2 if s.target == "diabetes" else 0
+            panel = 1 if s.inputs == "mixture" else 2 if s.target in REAL else 0
             axes = row_of_panels[panel]
             mean = (
                 results[s]
@@ -281,9 +295,14 @@ with style():
                 linestyle=LINES[row.kind],
                 label=label,
             )
-            axes.axhline(row.case.linear.mean(), color="black", linestyle=":", linewidth=1)
+            axes.axhline(
+                row.case.linear.mean(),
+                color=colour[s.target] if panel == 2 else "black",
+                linestyle=":",
+                linewidth=1,
+            )
         row_of_panels[0].set_ylabel(f"mean $S_{{\\rm rel}}$, {activation}")
-    for axes, title in zip(panels[0], ("Gaussian inputs", "mixture", "diabetes"), strict=True):
+    for axes, title in zip(panels[0], ("Gaussian inputs", "mixture", "real data"), strict=True):
         axes.set_title(title)
         axes.legend(loc="lower left")
     for axes in panels.ravel():
@@ -355,7 +374,7 @@ def swept(about, field):
         found += [
             ("adam", row_of(s))
             for s in settings
-            if s.training == "adam" and s.activation == about.activation
+            if s.training == "adam" and s.activation == about.activation and s.target == "teacher"
         ]
     return found
 
@@ -436,6 +455,69 @@ display(Markdown("\n\n".join(sentences)))
 # inelastic as a linear model, from the first step on.
 
 # %% [markdown]
+# ## By the step that Adam takes next
+#
+# A network that is trained by SGD takes the very step that is measured here. One that Adam trains does not: of the
+# step that Adam takes next, moments and all, a sample's own gradient is a tenth of the numerator; the rest comes
+# from earlier batches, and moves every prediction whatever the sample. So the same trainings are measured twice.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel of the median pair against the step for networks trained by Adam on five targets, ReLU above and tanh below: by an SGD step, and by Adam's next step, which moves up and down."}, "figure": {"name": "fig-next-step", "caption": "$S_{\\rm rel}$ of the median pair, averaged over seeds, in networks that Adam trains, by an SGD step (blue) and by the step that Adam takes next (orange). Dotted: the linear model on the same pairs."}}
+medians = judged_rows(results, average=np.median)
+by_step, median_by_step = (
+    {(row.setting, row.next_step): row for row in some if NEXT_STEP in row.setting.more_rules}
+    for some in (all_rows, medians)
+)
+trained = [row.setting for row in following]
+targets = list(dict.fromkeys(s.target for s in trained))
+with style():
+    figure, panels = plt.subplots(
+        2, len(targets), figsize=(10.5, 5), sharex=True, sharey="row", layout="constrained"
+    )
+    for axes_of, activation in zip(panels, base, strict=True):
+        for axes, target in zip(axes_of, targets, strict=True):
+            (s,) = (s for s in trained if (s.activation, s.target) == (activation, target))
+            for rule_at, colour, label in (
+                (0, SAME, "SGD step"),
+                (list(s.rules).index(NEXT_STEP), OTHERS[0], "Adam's next"),
+            ):
+                median = results[s].s_rel.isel(rule=rule_at).median("pair").mean("seed")[1:]
+                axes.plot(median.step, median, color=colour, label=label)
+            linear = median_by_step[s, False].case.linear.mean()
+            axes.axhline(linear, color="black", linestyle=":", linewidth=1)
+            axes.set(xscale="log")
+        axes_of[0].set_ylim(bottom=0)
+        axes_of[0].set_ylabel(f"median $S_{{\\rm rel}}$, {activation}")
+    for axes, target in zip(panels[0], targets, strict=True):
+        axes.set_title(target.replace("_", " "))
+    for axes in panels[1]:
+        axes.set_xlabel("training step")
+    panels[0, 0].legend(loc="lower left")
+plt.show()
+
+# %% tags=["hide-input"]
+by_sgd, by_next, by_median = (
+    [of[s, next_step].judgement for s in trained]
+    for of, next_step in ((by_step, False), (by_step, True), (median_by_step, True))
+)
+
+
+def spread(judgements):
+    moved = [judgement.moved for judgement in judgements]
+    return f"{min(moved):.0%} to {max(moved):.0%}"
+
+
+Markdown(
+    f"Of {len(trained)} trainings by Adam, {sum(j.two_phases for j in by_sgd)} have two phases by the SGD step, and "
+    f"{sum(j.two_phases for j in by_next)} by the step that is taken "
+    f"({', '.join(f'{w}: {n}' for w, n in Counter(j.words for j in by_next).most_common())}). "
+    f"By that step the range of the mean curve is {spread(by_next)} of its largest value, where it was {spread(by_sgd)}; its late level "
+    f"lies above a linear model's in {sum(j.to_linear[1] > 1 for j in by_next)} of {len(trained)}. Single pairs decide such a mean: "
+    "$S_{\\rm rel}$ is large wherever the prediction at the sample itself happens to stay, as it may by a step that the sample does not "
+    f"decide. By the median pair in place of the mean, {sum(j.two_phases for j in by_median)} of {len(trained)} have two phases, the range is "
+    f"{spread(by_median)}, and the late level lies above a linear model's in {sum(j.to_linear[1] > 1 for j in by_median)}."
+)
+
+# %% [markdown]
 # ## All settings
 
 
@@ -448,7 +530,7 @@ lines = [
     "| setting | $S_{\\rm rel}$: start → plateau (range) | break, step | late / early slope | drift | half / all | $p$ | plateau / linear | plateau / final kernel | verdict |",
     "|---|---|---|---|---|---|---|---|---|---|",
 ]
-for row in rows:
+for row in all_rows:
     v, fit = row.judgement, row.judgement.fit
     cells = ["—"] * 5
     if fit:
@@ -462,7 +544,7 @@ for row in rows:
         f"| {row.name} | {v.start:.2f} → {v.plateau:.2f} ({v.moved:.0%}) | {' | '.join(cells)} "
         f"| {estimate:.2f} [{low:.2f}, {high:.2f}] | {v.to_tangent:.2f} | {v.words} |"
     )
-Markdown(folded(f"All {len(rows)} cases", "\n".join(lines)))
+Markdown(folded(f"All {len(all_rows)} cases", "\n".join(lines)))
 
 # %% [markdown]
 # The columns are those of {prf:ref}`def-two-phases`: *range* and *drift* as shares of the largest value and
@@ -540,13 +622,13 @@ Markdown(
 # %% [markdown]
 # ### How far this depends on choices
 #
-# The rule judges the mean over pairs, after the SGD step of the training. The table repeats the judgement
+# The rule judges the mean over pairs, after an SGD step with the learning rate of the training. The table repeats the judgement
 # with the median over pairs, with the limit of small steps, and with weaker conditions for rest.
 
 # %% tags=["hide-input"]
 variants = {
     "as above": rows,
-    "median over pairs": judged_rows(results, average=np.median),
+    "median over pairs": [row for row in medians if not row.next_step],
     "limit of small steps": judged_rows(results, rule="tangent"),
     **{
         f"rests: {limit:.0%} for {rule.REST:.0%}": [

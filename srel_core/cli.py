@@ -94,6 +94,7 @@ def _seeds(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
     return seeds
 
 
+_device = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 _results_dir = click.option(
     "--results-dir",
     metavar="DIR",
@@ -141,7 +142,7 @@ def srel() -> None:
     help="Steps: sgd:LR, adam:LR, tangent (SGD as LR vanishes), optimizer (training's next).",
 )  # fmt: skip
 @click.option("--divergences", callback=_words, metavar="NAME,…", help="kl, l2_logits, …")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@_device
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @_results_dir
 def run(
@@ -175,7 +176,7 @@ _committed_dir = click.option(
 @click.argument("name")
 @click.option("--rows", metavar="A;B;…", help="Run these rows alone. Default: all.")
 @click.option("--kept", is_flag=True, help="Run nothing: write the file from what is kept.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@_device
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @_results_dir
 @_committed_dir
@@ -244,7 +245,7 @@ def summarise(
 
 @srel.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@_device
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @_committed_dir
 def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str | None) -> None:
@@ -275,16 +276,20 @@ def verify(files: tuple[Path, ...], device: str, quiet: bool, committed_dir: str
 
 @srel.command()
 @click.option("--profile", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @_results_dir
 @_committed_dir
-def regression(profile: str, results_dir: str | None, committed_dir: str | None) -> None:
+def regression(
+    profile: str, device: str, results_dir: str | None, committed_dir: str | None
+) -> None:
     """Run the regression experiments of a profile, and write the verdicts on all settings.
 
-    Experiments that are kept are not run again; the laptop profile takes some minutes.
+    Experiments that are kept are not run again; the laptop profile takes some minutes, on a CPU by
+    a process for each core.
     """
     from srel_core.book.committed.write_regression import write
 
-    click.echo(write(results_dir, committed_dir, profile))
+    click.echo(write(results_dir, committed_dir, profile, device=device))
 
 
 @srel.command("list")

@@ -48,6 +48,7 @@ MEASURED = {
 JUDGED = {
     "family": "network, line or other model of the row",
     "pairs": "which pairs of points S_rel is taken over",
+    "next_step": "whether S_rel is that of the step Adam takes next, not of an SGD step",
     "p_value": "of two lines against one; 1 if there is nothing to fit",
     "p_adjusted": "Holm's, over all rows",
     "moved": "range of the mean curve over its largest value",

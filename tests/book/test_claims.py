@@ -233,8 +233,12 @@ def test_regression_is_counted_by_setting(tmp_path):
     kept = regression_file.load(tmp_path)
     assert path.name == regression_file.FILE and kept is not None
     claim = of_the_paper.claims(tmp_path)[3]
-    phases, large, rises = claim.findings[""]
-    networks = [row for row in judged_rows(_smoke_results(tmp_path)) if row.setting.family == "mlp"]
+    phases, large, rises, following = claim.findings[""]
+    rows = [row for row in judged_rows(_smoke_results(tmp_path)) if row.setting.family == "mlp"]
+    networks = [row for row in rows if not row.next_step]
+    by_next = [row.judgement.two_phases for row in rows if row.next_step]
+    assert (following.within, following.of) == (sum(by_next), len(by_next))
+    assert len(by_next) == 10 and claim.parts[-1].reading == "by the step that Adam takes next"
     assert phases.of == large.of == len(networks) < len(kept.row)
     assert phases.within == sum(row.judgement.two_phases for row in networks)
     assert large.within == sum(row.judgement.checks["large"] for row in networks)

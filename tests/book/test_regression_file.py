@@ -80,7 +80,7 @@ def test_another_form_is_refused(file):
 def test_verify_runs_some_settings_again_and_stamps_the_file(file, monkeypatch):
     done = srel("verify", "--quiet", file)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "regression.nc: agrees (3 of 36 settings to 0.0e+00)" in done.stdout
+    assert "regression.nc: agrees (3 of 48 settings to 0.0e+00)" in done.stdout
     table = regression_file.load_file(file)
     assert table.attrs["verified_commit"] == COMMIT
     assert standing.standing(table) == "current"
@@ -93,7 +93,7 @@ def test_a_table_that_agrees_with_itself_but_not_with_the_code_is_refused(file):
     forged = table.assign(start=table.start * 1.01)
     result_files.save(forged, file)
     before = file.read_bytes()
-    with pytest.raises(ResultError, match=r"gives other numbers \(3 of 36 settings to 9.9e-03\)"):
+    with pytest.raises(ResultError, match=r"gives other numbers \(3 of 48 settings to 9.9e-03\)"):
         verify.verify(file)
     assert file.read_bytes() == before
 

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from srel_core.book.regression import two_phase_rule as rule
+from srel_core.experiments.regression.next_step import NEXT_STEP
 from srel_core.experiments.regression.settings import describe, regression_settings
 from tests.support.book import ROOT
 
@@ -17,7 +18,7 @@ def text(executed):
     assert kept >= {setting.file_name for setting in regression_settings("smoke")}
     cells = nbformat.read(executed / "regression_two_phase.ipynb", 4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
     return "\n\n".join(o.get("data", {}).get("text/markdown", o.get("text", "")) for o in outputs)
 
 
@@ -41,6 +42,8 @@ def test_every_setting_is_in_the_table_once_for_each_kind_of_pairs(table):
     for setting in regression_settings("smoke"):
         kinds = (" [within]", " [across]") if setting.inputs == "mixture" else ("",)
         expected |= {describe(setting) + kind for kind in kinds}
+        if NEXT_STEP in setting.more_rules:
+            expected.add(describe(setting) + ", next step")
     assert set(table) == expected
 
 
@@ -80,7 +83,7 @@ def test_the_linear_control_does_not_move(text, table):
 
 
 def test_the_closing_sentences_count_the_rows_of_the_table(text, table):
-    words = [row[-1] for row in table.values()]
+    words = [row[-1] for name, row in table.items() if not name.endswith("next step")]
     said = {
         "as claimed,**": "two phases, large",
         "that is not large,**": "two phases, not large",
@@ -99,10 +102,22 @@ def test_the_closing_sentences_count_the_rows_of_the_table(text, table):
     assert cells(first)[1:] == [*(str(words.count(w)) for w in order), "0"]
 
 
+def test_the_next_step_is_judged_in_words_that_count_its_rows(text, table):
+    words = [row[-1] for name, row in table.items() if name.endswith("next step")]
+    found = re.search(
+        r"Of (\d+) trainings by Adam, \d+ have two phases by the SGD step, and (\d+)", text
+    )
+    two = sum(w.startswith("two phases") for w in words)
+    assert list(map(int, found.groups())) == [len(words), two]
+    assert f"Adam trains, {two} of {len(words)} have two phases" in text
+
+
 def test_directions_are_those_of_the_levels(text, table):
     """Rises and falls of the networks that move add up, and agree with start → plateau."""
     rises, falls = map(int, re.search(r"rises in (\d+) .* falls in (\d+)", text).groups())
-    networks = {n: r for n, r in table.items() if n.startswith(("relu", "tanh"))}
+    networks = {
+        n: r for n, r in table.items() if n.startswith(("relu", "tanh")) and "next step" not in n
+    }
     moving = [row[0] for row in networks.values() if row[-1] != "does not move"]
     assert rises + falls == len(moving)
     levels = [list(map(float, re.findall(r"\d\.\d+", levels)[:2])) for levels in moving]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from srel_core.book.regression.two_phase_rule import case_of
 from srel_core.experiments import result_files
 from srel_core.experiments.networks import mlp
 from srel_core.experiments.regression import experiment as regression
+from srel_core.experiments.regression import side_by_side
 from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.regression.network_stack import Stack
+from srel_core.experiments.regression.next_step import NextStep
 from srel_core.experiments.regression.training import pairs_of, ratio
 from srel_core.experiments.training import stream
 from tests.support.regressions import GATE, LINEAR, TINY
@@ -57,27 +60,41 @@ def test_s_rel_of_pairs_is_that_of_the_oracle_on_each_seeds_own_network(name, ru
             np.testing.assert_allclose(got[r, j], want, rtol=1e-8, atol=1e-10)
 
 
-def test_the_result_holds_what_training_each_seed_alone_gives(tmp_path):
+BY_ADAM = replace(TINY, training="adam", lr=1e-3, more_rules=("tangent", "optimizer"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "optimizer_of"),
+    [
+        (TINY, partial(torch.optim.SGD, lr=TINY.lr)),
+        (BY_ADAM, partial(torch.optim.Adam, lr=1e-3)),
+        (replace(BY_ADAM, target="wine"), partial(torch.optim.Adam, lr=1e-3)),
+    ],
+    ids=["sgd", "adam", "wine"],
+)
+def test_the_result_holds_what_training_each_seed_alone_gives(tmp_path, setting, optimizer_of):
     """The oracle of the whole: plain modules, torch's optimizer, autograd, one seed at a time."""
-    dataset = TINY.run(tmp_path)
-    for r, (seed, d) in enumerate(zip(TINY.seeds, TINY.data(), strict=True)):
-        model = TINY.networks().model(r)
-        optimizer = torch.optim.SGD(model.parameters(), lr=TINY.lr)
+    dataset = setting.run(tmp_path)
+    for r, (seed, d) in enumerate(zip(setting.seeds, setting.data(), strict=True)):
+        model = setting.networks().model(r)
+        optimizer = optimizer_of(model.parameters())
         generator = torch.Generator().manual_seed(stream(seed, "batches"))
-        batches = torch.randint(TINY.n_train, (TINY.n_steps, 16), generator=generator)
+        batches = torch.randint(setting.n_train, (setting.n_steps, 16), generator=generator)
         x, y = torch.from_numpy(d.x), torch.from_numpy(d.y)
         for batch in batches:
             optimizer.zero_grad()
             half_square(model(x[batch]), y[batch]).mean().backward()
             optimizer.step()
-        ending = dataset.sel(seed=seed, step=TINY.n_steps)
+        ending = dataset.sel(seed=seed, step=setting.n_steps)
         with torch.no_grad():
             loss = half_square(model(x), y).mean()
         np.testing.assert_allclose(ending.train_loss, loss, rtol=1e-10)
         for j, (sample, probe) in enumerate(zip(d.sample, d.probe, strict=True)):
             pair = (torch.from_numpy(d.x_held[i]) for i in (sample, probe))
             x_j, probe_j = pair
-            for name, rule in TINY.rules.items():
+            for name, rule in setting.rules.items():
+                if isinstance(rule, NextStep):
+                    rule = sc.OptimizerStep(optimizer)
                 want = oracle(model, x_j, torch.tensor(d.y_held[sample]), probe_j, rule)
                 np.testing.assert_allclose(ending.s_rel.sel(rule=name)[j], want, rtol=1e-7)
 
@@ -97,7 +114,7 @@ def test_the_same_seeds_give_the_same_bits_and_others_do_not(tmp_path):
     assert not np.isclose(other.s_rel, first.s_rel).any()
 
 
-@pytest.mark.parametrize("target", ["teacher", "noisy_teacher", "smooth", "diabetes"])
+@pytest.mark.parametrize("target", regression.TARGETS)
 def test_a_linear_model_never_moves(tmp_path, target):
     """Also when it has learnt a linear teacher up to rounding, and its steps are 1e-15."""
     long = replace(LINEAR, target=target, n_steps=2000, more_rules=("tangent",), training="gd")
@@ -178,6 +195,29 @@ def test_a_damaged_result_is_set_aside_and_computed_anew(tmp_path):
         again = TINY.run(tmp_path)
     assert caught[0].filename == __file__
     assert again.drop_attrs().identical(whole.drop_attrs())
+
+
+@pytest.mark.parametrize("worth_it", [0, 10**9], ids=["processes", "here"])
+def test_settings_side_by_side_are_what_each_gives_alone(tmp_path, monkeypatch, worth_it):
+    monkeypatch.setattr(side_by_side, "_WORTH_IT", worth_it)
+    settings = [TINY, replace(TINY, lr=0.01), replace(TINY, depth=2)]
+    settings[1].run(tmp_path)
+    said = []
+    found = side_by_side.run_all(settings, tmp_path, report=said.append)
+    assert list(found) == settings and said == [1, 1, 1]
+    for setting in settings:
+        assert found[setting].drop_attrs().identical(setting.run(tmp_path / "alone").drop_attrs())
+        assert found[setting].attrs["threads"] == "1"
+
+
+def test_one_setting_that_fails_leaves_what_was_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_WORTH_IT", 0)
+    diverges = replace(LINEAR, lr=5.0, n_steps=2000)
+    with pytest.raises(ValueError, match="diverged by step"):
+        side_by_side.run_all([diverges, TINY], tmp_path)
+    with pytest.raises(ValueError, match=r"device 'cuda:7' is not to be had here"):
+        TINY.run(tmp_path, device="cuda:7")
+    assert {path.suffix for path in tmp_path.glob("[!.]*")} <= {".nc"}
 
 
 def test_a_folder_that_cannot_be_written():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from srel_core.experiments.profiles import PROFILES
 from srel_core.experiments.regression import experiment as regression
-from srel_core.experiments.regression.problems import DIMENSION, draw
+from srel_core.experiments.regression.problems import DIMENSION, REAL, dimension_of, draw
 from srel_core.experiments.regression.settings import bases, describe, regression_settings, varied
 from tests.support.regressions import LINEAR, TINY
 
@@ -29,7 +29,9 @@ BAD = {
     "lr": (dict(lr=-1.0), "SGD: lr must be a positive, finite number"),
     "gate": (dict(family="relu_gate", target="smooth"), "a relu_gate is never negative"),
     "few patients": (dict(target="diabetes", n_train=301), "diabetes has 300 points to train on"),
-    "its own inputs": (dict(target="diabetes", inputs="mixture"), "diabetes brings its own inputs"),
+    "few wines": (dict(target="wine", n_train=121), "wine has 120 points to train on, not 121"),
+    "its own inputs": (dict(target="nuclei", inputs="mixture"), "nuclei brings its own inputs"),
+    "next step": (dict(more_rules=("optimizer",)), "'optimizer' is for training='adam': sgd takes"),
 }  # fmt: skip
 
 
@@ -74,12 +76,24 @@ def test_noise_is_on_the_labels_alone():
     assert np.std(noisy.y_held - clean.y_held) == pytest.approx(0.3, rel=0.2)
 
 
-def test_diabetes_is_split_anew_by_each_seed():
-    first, second = (draw("gaussian", "diabetes", 300, 5, seed, None) for seed in (0, 1))
-    assert first.x_held.shape == (142, DIMENSION) and not np.allclose(first.y, second.y)
+@pytest.mark.parametrize("name", REAL)
+def test_real_data_are_split_anew_by_each_seed(name):
+    data = REAL[name]
+    x, y = data.load()
+    assert x.shape == (data.n, dimension_of(name)) and y.shape == (data.n,)
+    assert np.isfinite(x).all() and np.isfinite(y).all()
+    first, second = (draw("gaussian", name, data.n_train, 5, seed, None) for seed in (0, 1))
+    assert first.x_held.shape == (data.n_held, data.dimension)
+    assert not np.allclose(first.y, second.y)
     together = np.concatenate([first.y, first.y_held])
-    assert len(together) == 442
+    np.testing.assert_allclose(np.sort(together), np.sort((y - y.mean()) / y.std()), atol=0.3)
     np.testing.assert_allclose(first.x.std(0), 1)
+
+
+def test_what_is_predicted_is_not_among_what_it_is_predicted_from():
+    for data in REAL.values():
+        x, y = data.load()
+        assert np.abs(np.corrcoef(x.T, y)[-1, :-1]).max() < 0.95
 
 
 @pytest.mark.parametrize("profile", PROFILES)

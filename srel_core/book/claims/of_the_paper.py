@@ -1,6 +1,7 @@
 """The claims of the paper, and what the committed results say about each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,19 +57,27 @@ def _regression(folder: str | Path | None) -> Claim:
     table = regression_file.load(folder)
     if table is None:
         return Claim(title, "", "", {}, "no results of it are committed yet")
-    networks = table.isel(row=table.family.values == "mlp")
+    of_networks = table.isel(row=table.family.values == "mlp")
+    following = of_networks.isel(row=of_networks.next_step.values)
+    networks = of_networks.isel(row=~of_networks.next_step.values)
     passed = networks.passed.sum("row")
     moves = networks.isel(row=networks.passed.sel(check="moves").values)
-    readings = (
+    readings = [
         Count("a rapid phase, then rest", int(passed.sel(check="own scale")), len(networks.row)),
         Count("… and large in the second", int(passed.sel(check="large")), len(networks.row)),
         Count("S_rel rises", int((moves.plateau > moves.start).sum()), len(moves.row)),
-    )
-    parts = tuple(
+    ]
+    parts = [
         Count(f"with {_ACTIVATIONS[name]}", int(passed.sum()), len(passed))
         for name, passed in networks.passed.sel(check="own scale").groupby(_activation(networks))
-    )
-    return Claim(title, "regression_two_phase", "sec-two-phases", {"": readings}, parts=parts)
+    ]
+    if len(following.row):
+        two = int(following.passed.sel(check="own scale").sum())
+        by_next_step = Count("by the step that Adam takes next", two, len(following.row))
+        readings.append(replace(by_next_step, reading=f"rapid, then rest, {by_next_step.reading}"))
+        parts.append(by_next_step)
+    evidence: dict[str, tuple[Evidence, ...]] = {"": tuple(readings)}
+    return Claim(title, "regression_two_phase", "sec-two-phases", evidence, parts=tuple(parts))
 
 
 def _activation(networks: "xr.Dataset") -> "xr.DataArray":

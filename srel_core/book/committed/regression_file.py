@@ -1,8 +1,8 @@
 """The committed results on regression: one small file with what was found in every setting.
 
-Each row is one setting and kind of pairs, judged by `srel_core.book.regression.two_phase_rule`
-together with all others. The file holds the numbers that the rule asks for, and what follows from
-them: a file in which it does not follow is refused.
+Each row is one setting and kind of pairs, by the SGD step or the next of Adam, judged by
+`srel_core.book.regression.two_phase_rule` together with all others. The file holds the numbers that
+the rule asks for, and what follows from them: a file in which it does not follow is refused.
 """
 
 from pathlib import Path
@@ -27,12 +27,13 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "resolved": _ROW, "break_interval": ("bound", "row"), "to_linear": ("estimate", "row"),
 }  # fmt: skip
 VARIABLES = MEASURED | {
-    "family": _ROW, "pairs": _ROW, "p_adjusted": _ROW, "passed": ("row", "check"), "verdict": _ROW,
+    "family": _ROW, "pairs": _ROW, "next_step": _ROW, "p_adjusted": _ROW,
+    "passed": ("row", "check"), "verdict": _ROW,
 }  # fmt: skip
 """The schema: MEASURED is as in `Judgement`, with NaN in what hangs on a break where there is none;
 `passed` has the answers of `CHECKS` in their order, `verdict` them in words."""
 
-_TEXTS, _TRUTHS = ("family", "pairs", "verdict"), ("passed", "resolved")
+_TEXTS, _TRUTHS = ("family", "pairs", "verdict"), ("passed", "resolved", "next_step")
 _COORDINATES = {"bound": ("low", "high"), "estimate": ("mean", "low", "high"), "check": CHECKS}
 _OF_A_BREAK = ("break_step", "break_at", "slopes", "drift", "break_interval")
 _FINITE = ("moved", "start", "plateau", "to_tangent", "to_linear")

@@ -14,6 +14,7 @@ from srel_core.book.regression.rows import SettingRow, judged_rows
 from srel_core.book.regression.two_phase_rule import CHECKS
 from srel_core.experiments import provenance, result_files
 from srel_core.experiments.regression.settings import regression_settings
+from srel_core.experiments.regression.side_by_side import run_all
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,6 +36,7 @@ def table(rows: "Sequence[SettingRow]") -> "xr.Dataset":
     values = {name: [getattr(j, name) for j in judged] for name in _AS_THEY_ARE} | {
         "family": [row.setting.family for row in rows],
         "pairs": [row.kind for row in rows],
+        "next_step": [row.next_step for row in rows],
         "verdict": [j.words for j in judged],
         "passed": [[j.checks[check] for check in CHECKS] for j in judged],
         "to_linear": np.array([j.to_linear for j in judged]).T,
@@ -57,16 +59,18 @@ def write(
     folder: str | Path | None = None,
     profile: str = PROFILE,
     commit: str | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Run a profile's experiments, or find their results, and write the file; its path.
 
-    commit: that of the code which writes; None asks git. ResultError, before any work, if it has
-    changes that are not committed, and likewise for a run that was computed with some.
+    device: as for `run_all`. commit: that of the code which writes; None asks git. ResultError,
+    before any work, if it has changes that are not committed, and likewise for a run that was
+    computed with some.
     """
     here = commit or provenance.commit()
     refuse_changes([here])
     settings = regression_settings(profile)
-    found = {setting: setting.run(results_dir) for setting in settings}
+    found = run_all(settings, results_dir, device)
     runs = [result.attrs for result in found.values()]
     refuse_changes([run["commit"] for run in runs])
     digests = {run["code_digest"] for run in runs}

@@ -8,6 +8,7 @@ import numpy as np
 
 from srel_core.book.regression.two_phase_rule import Case, Judgement, case_of, judge
 from srel_core.experiments.regression.experiment import RegressionExperiment
+from srel_core.experiments.regression.next_step import NEXT_STEP
 from srel_core.experiments.regression.settings import describe
 from srel_core.statistics.hinge import Floats
 from srel_core.statistics.phases import TwoPhaseFit, fit_two_phase
@@ -21,7 +22,8 @@ LEARNT = 0.9  # of the fall of the loss
 
 @dataclass(frozen=True, eq=False)
 class SettingRow:
-    """One setting and kind of pairs.
+    """One setting and kind of pairs, measured by the SGD step of the training, or, with
+    `next_step`, by the step that Adam takes next.
 
     learnt_at   step by which 90 % of the fall of the training loss has happened, (R,), one per seed
     at_break    share of that fall by the break, (R,); NaN without a break
@@ -29,6 +31,7 @@ class SettingRow:
 
     setting: RegressionExperiment
     kind: str
+    next_step: bool
     case: Case
     judgement: Judgement
     learnt_at: Floats
@@ -40,21 +43,28 @@ class SettingRow:
 
     @property
     def name(self) -> str:
-        return describe(self.setting) + ("" if self.kind == "any" else f" [{self.kind}]")
+        kind = "" if self.kind == "any" else f" [{self.kind}]"
+        return describe(self.setting) + kind + (", next step" if self.next_step else "")
 
 
 def judged_rows(
     results: Results, rule: str | None = None, average: Callable[..., Floats] = np.mean
 ) -> list[SettingRow]:
-    """A row for each setting and kind of pairs, all judged together; `rule` and `average` as for
-    `case_of`."""
-    keys = [(setting, str(kind)) for setting, r in results.items() for kind in np.unique(r.kind)]
-    cases = {f"{describe(e)} {k}": case_of(results[e], k, rule, average) for e, k in keys}
+    """A row for each setting and kind of pairs, and another one by the next step where that is
+    measured, all judged together; `average` as for `case_of`. With a `rule` as there, one row each,
+    by that."""
+    keys = [
+        (setting, str(kind), by)
+        for setting, r in results.items()
+        for by in ((rule, NEXT_STEP) if rule is None and NEXT_STEP in r.rule else (rule,))
+        for kind in np.unique(r.kind)
+    ]
+    cases = {f"{describe(e)} {k} {by}": case_of(results[e], k, by, average) for e, k, by in keys}
     judgements = judge(cases)
     rows = zip(keys, cases.values(), judgements.values(), strict=True)
     return [
-        SettingRow(e, kind, case, judged, *_learning(results[e], judged.fit))
-        for (e, kind), case, judged in rows
+        SettingRow(e, kind, by == NEXT_STEP, case, judged, *_learning(results[e], judged.fit))
+        for (e, kind, by), case, judged in rows
     ]
 
 

@@ -9,6 +9,8 @@ import hashlib
 import json
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,11 +24,13 @@ from torch import nn
 from srel_core.choices import check_known
 from srel_core.experiments import result_files
 from srel_core.experiments.code_digest import Registry, Sources, code_digest
+from srel_core.experiments.device import choose_device
 from srel_core.experiments.expected import regression_result
 from srel_core.experiments.networks import mlp
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
 from srel_core.experiments.regression.network_stack import Stack
+from srel_core.experiments.regression.next_step import NEXT_STEP, NextStep
 from srel_core.experiments.regression.problems import DIMENSION, INPUTS, TARGETS, RegressionData
 from srel_core.experiments.regression.training import pairs_of, train
 from srel_core.experiments.training import stream
@@ -67,7 +71,8 @@ class RegressionExperiment:
     n_steps     training steps; `n_points` evenly spaced steps are measured, and the step 0, and
                 steps on a logarithmic scale before the first of them
     n_train     points to train on; `n_pairs`: held-out pairs of each kind
-    more_rules  measured beside the SGD step: "tangent", "adam:LR", "sgd:LR"
+    more_rules  measured beside the SGD step: "tangent", "adam:LR", "sgd:LR", and, where Adam
+                trains, "optimizer", the step that it would take next
     """
 
     family: str = "mlp"
@@ -113,16 +118,26 @@ class RegressionExperiment:
                 f"a relu_gate is never negative, so it cannot learn target {self.target!r}: "
                 "use 'teacher' or 'noisy_teacher'"
             )
-        if self.target == "diabetes":
-            if self.n_train > 300:
-                raise ValueError(f"diabetes has 300 points to train on, not {self.n_train}")
+        if NEXT_STEP in self.more_rules and self.training != "adam":
+            raise ValueError(
+                f"{NEXT_STEP!r} is for training='adam': {self.training} takes the step that is "
+                "measured first"
+            )
+        if real := problems.REAL.get(self.target):
+            if self.n_train > real.n_train:
+                raise ValueError(
+                    f"{self.target} has {real.n_train} points to train on, not {self.n_train}"
+                )
             if self.inputs != "gaussian":
-                raise ValueError("diabetes brings its own inputs: leave `inputs` as it is")
+                raise ValueError(f"{self.target} brings its own inputs: leave `inputs` as it is")
 
     @property
-    def rules(self) -> dict[str, Rule | Tangent]:
+    def rules(self) -> dict[str, Rule | Tangent | NextStep]:
         """What is measured, by name; the first is SGD with the learning rate of the training."""
-        return {name: parse_rule(name) for name in (f"sgd:{self.lr!r}", *self.more_rules)}
+        return {
+            name: NextStep() if name == NEXT_STEP else parse_rule(name)
+            for name in (f"sgd:{self.lr!r}", *self.more_rules)
+        }
 
     @property
     def measured_steps(self) -> NDArray[np.intp]:
@@ -177,7 +192,7 @@ class RegressionExperiment:
                     gate.weight /= gate.weight.norm()
                 return nn.Sequential(gate, nn.ReLU())
             widths = () if self.family == "linear" else (self.width,) * (self.depth - 1)
-            return mlp(DIMENSION, widths, 1, self.activation)
+            return mlp(problems.dimension_of(self.target), widths, 1, self.activation)
 
     def gate_flows(self) -> "list[ReluGateFlow]":
         """Each seed's gradient flow in closed form, for a gate on Gaussian inputs; the time of
@@ -190,17 +205,23 @@ class RegressionExperiment:
         pairs = zip(teachers.weights[0][:, 0], self.networks().weights[0][:, 0], strict=True)
         return [ReluGateFlow(w.numpy(), w0.numpy(), flow="gradient") for w, w0 in pairs]
 
-    def run(self, results_dir: str | Path | None = None) -> "xr.Dataset":
+    def is_kept(self, results_dir: str | Path | None = None) -> bool:
+        """Whether there is a result of this name, damaged or not."""
+        return (result_files.results_dir(results_dir) / self.file_name).is_file()
+
+    def run(self, results_dir: str | Path | None = None, device: str = "cpu") -> "xr.Dataset":
         """Load this experiment's result, or compute and keep it; if another process is computing
         it, wait for that one, with a warning.
 
         s_rel (rule, seed, step, pair), NaN where a step changes nothing at its own sample;
         s_rel_linear (seed, pair), that of a linear model (without bias, for a gate), which never
         moves; kind (seed, pair); train_loss, held_loss (seed, step), means of ½(f(x) − y)²;
-        even (step) marks the evenly spaced steps. Provenance is in the attributes.
+        even (step) marks the evenly spaced steps. Provenance is in the attributes. On a CPU it is
+        computed by one thread, so that the bits do not depend on how many there are.
 
-        ResultError for a results directory that cannot be written, ValueError if the training
-        diverges. A damaged file is set aside, with a warning.
+        device: "cpu", "cuda" or "auto". ResultError for a results directory that cannot be written,
+        ValueError if the training diverges, or for a device that is not to be had. A damaged file
+        is set aside, with a warning.
         """
         path = result_files.results_dir(results_dir) / self.file_name
         rules, steps = list(self.rules), self.measured_steps.tolist()
@@ -214,16 +235,20 @@ class RegressionExperiment:
             if kept is not None:
                 return kept
             result_files.require_writable(path.parent)
-            dataset = self._compute()
+            dataset = self._compute(choose_device(device))
             result_files.save(dataset, path, expected)
             return dataset
 
-    def _compute(self) -> "xr.Dataset":
+    def _compute(self, device: torch.device) -> "xr.Dataset":
         import xarray as xr
 
         begun = time.monotonic()
-        data = self.data()
-        measured, steps = train(self, data), self.measured_steps
+        data, steps = self.data(), self.measured_steps
+        with one_thread():
+            measured = train(self, data, device)
+            came_from = provenance(
+                "regression", self.config, self.code, time.monotonic() - begun, device.type
+            )
         sample, probe = pairs_of(data)
         bias = 0.0 if self.family == "relu_gate" else 1.0
         linear = ((sample * probe).sum(-1) + bias).abs() / ((sample**2).sum(-1) + bias)
@@ -241,7 +266,16 @@ class RegressionExperiment:
             },
         )  # fmt: skip
         everything = np.concatenate([np.c_[d.x, d.y].ravel() for d in data])
-        return dataset.assign_attrs(
-            provenance("regression", self.config, self.code, time.monotonic() - begun)
-            | {"data_checksum": hashlib.sha256(everything.tobytes()).hexdigest()}
-        )
+        checksum = hashlib.sha256(everything.tobytes()).hexdigest()
+        return dataset.assign_attrs(came_from | {"data_checksum": checksum})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it torch computes by one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

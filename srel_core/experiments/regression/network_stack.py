@@ -13,16 +13,24 @@ and no prediction is ever subtracted from another: so S_rel is as exact when the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from srel_core.engine.propagation import finite_differences
-from srel_core.rules import SGD, Rule, Tangent
+from srel_core.rules import SGD, Tangent
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class Step(Protocol):
+    """A step on each of P samples for each of R networks."""
+
+    def change(self, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
+        """What it adds to a weight (R, ...), from gradients (R, P, ...), which it may use up."""
+        ...
 
 
 class Pass(NamedTuple):
@@ -89,6 +97,11 @@ class Stack:
             layers += [linear, _ACTIVATIONS[self.activation]()]
         return nn.Sequential(*(layers if self.gated else layers[:-1]))
 
+    def to(self, device: torch.device) -> "Stack":
+        """The same networks on a device."""
+        weights, biases = ([t.to(device) for t in of] for of in (self.weights, self.biases))
+        return replace(self, weights=tuple(weights), biases=tuple(biases))
+
     def parameters(self) -> list[Tensor]:
         return [*self.weights, *self.biases]
 
@@ -123,7 +136,7 @@ class Stack:
         return by_weight + [g.sum(1) for g in loss_gradients[: len(self.biases)]]
 
     def pair_changes(
-        self, x: Tensor, y: Tensor, probes: Tensor, rule: Rule | Tangent
+        self, x: Tensor, y: Tensor, probes: Tensor, rule: Step | Tangent
     ) -> tuple[Tensor, Tensor]:
         """|Δf| at each probe after a step on its sample alone, and at the sample: (R, P) each.
 
@@ -153,7 +166,7 @@ class Stack:
         ).sum(0)
 
     def _change_by_a_step(
-        self, at: Pass, at_x: Pass, loss_gradients: list[Tensor], rule: Rule
+        self, at: Pass, at_x: Pass, loss_gradients: list[Tensor], rule: Step
     ) -> Tensor:
         """Δf (R, P) at inputs paired with the samples x that the step is taken on, from the
         gradients of the loss at z_l for each layer l."""

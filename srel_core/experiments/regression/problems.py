@@ -1,13 +1,13 @@
 """Regression problems: inputs, scalar targets, and held-out pairs, all drawn from one seed.
 
-Inputs, ℝ^10:
+Inputs, in ten dimensions:
     gaussian  x ~ N(0, I)
     mixture   one half N(0, I) ("near"), one half N(μ, I/4) ("far"), ‖μ‖ = 4, μ along the diagonal
 Targets:
     teacher   a network of the student's own kind with other weights: realisable
     noisy_teacher  the same, with noise added to the labels
     smooth    sin(2 u·x) + ½ (v·x)², u and v random unit vectors
-    diabetes  the 442 patients, 10 measurements and disease progression, that ship with scikit-learn
+    diabetes, nuclei, wine  real data that ship with scikit-learn, with inputs of their own (`REAL`)
 """
 
 from collections.abc import Callable
@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from srel_core.experiments.training import stream
 
 INPUTS = ("gaussian", "mixture")
-TARGETS = ("teacher", "noisy_teacher", "smooth", "diabetes")
-DIMENSION = 10  # of the diabetes data, and so of the others
+DIMENSION = 10  # of inputs that are drawn
 NOISE = 0.3  # standard deviation of the label noise; targets have 1
-N_HELD = 142  # held-out points, enough for all 442 patients with 300 to train on
+N_HELD = 142  # held-out points
 _FAR_DISTANCE, _FAR_SD = 4.0, 0.5
 Floats = NDArray[np.float64]
 Predictor = Callable[[Floats], Floats]
@@ -32,8 +31,8 @@ Predictor = Callable[[Floats], Floats]
 class RegressionData:
     """One seed's problem.
 
-    x, y            (N, 10), (N,): to train on
-    x_held, y_held  (M, 10), (M,): of the same law, never trained on
+    x, y            (N, D), (N,): to train on, D = 10 but for some real data
+    x_held, y_held  (M, D), (M,): of the same law, never trained on
     sample, probe   (P,): the pairs, x and x' of S_rel(x', x), as rows of x_held, always different
     kind            (P,): "within" or "across" clusters; "any" where inputs have none
     """
@@ -45,6 +44,61 @@ class RegressionData:
     sample: NDArray[np.intp]
     probe: NDArray[np.intp]
     kind: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class RealData:
+    """N points that a package ships: `load` gives (N, dimension) and (N,); `n_held` of them are
+    never trained on."""
+
+    load: Callable[[], tuple[Floats, Floats]]
+    n: int
+    dimension: int
+    n_held: int = N_HELD
+
+    @property
+    def n_train(self) -> int:
+        """How many there are to train on, at most."""
+        return self.n - self.n_held
+
+
+def _diabetes() -> tuple[Floats, Floats]:
+    """Ten measurements on each patient, and how far the disease had gone a year later."""
+    from sklearn.datasets import load_diabetes
+
+    return load_diabetes(return_X_y=True)
+
+
+def _nuclei() -> tuple[Floats, Floats]:
+    """Ten properties of the cell nuclei of a breast mass, averaged over the nuclei of an image, and
+    the compactness of those in which it is largest."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer()
+    names = bunch.feature_names.tolist()
+    return bunch.data[:, :10], bunch.data[:, names.index("worst compactness")]
+
+
+def _wine() -> tuple[Floats, Floats]:
+    """The twelve other measurements on each wine, and its alcohol."""
+    from sklearn.datasets import load_wine
+
+    bunch = load_wine()
+    alcohol = bunch.feature_names.index("alcohol")
+    return np.delete(bunch.data, alcohol, axis=1), bunch.data[:, alcohol]
+
+
+REAL = {
+    "diabetes": RealData(_diabetes, 442, 10),
+    "nuclei": RealData(_nuclei, 569, 10),
+    "wine": RealData(_wine, 178, 12, n_held=58),
+}
+TARGETS = ("teacher", "noisy_teacher", "smooth", *REAL)
+
+
+def dimension_of(target: str) -> int:
+    """Of the inputs that come with a target."""
+    return REAL[target].dimension if target in REAL else DIMENSION
 
 
 def draw(
@@ -62,24 +116,25 @@ def draw(
     standardise  shift and scale a synthetic target to mean 0 and variance 1 on the training inputs,
                  which a last layer with a bias can make up for
 
-    The diabetes inputs and target are always standardised; `inputs` does not matter there.
+    Real inputs and targets are always standardised; `inputs` does not matter there.
     """
-    n = n_train + N_HELD
+    n = n_train + (REAL[target].n_held if target in REAL else N_HELD)
     rng = np.random.default_rng(stream(seed, "inputs"))
-    if target == "diabetes":
-        x, y = _diabetes()
+    if target in REAL:
+        x, y = REAL[target].load()
         order = rng.permutation(len(x))[:n]
         x, y, far = x[order], y[order], np.zeros(n, dtype=bool)
         x = _standardised(x, n_train)
     else:
         x, far = _inputs(inputs, n, rng)
         y = _smooth(x, stream(seed, "target")) if target == "smooth" else teacher(x)
-    if target == "diabetes" or standardise:
+    if target in REAL or standardise:
         y = _standardised(y, n_train)
     if target == "noisy_teacher":
         y = y + NOISE * np.random.default_rng(stream(seed, "noise")).standard_normal(n)
-    clusters = far[n_train:] if inputs == "mixture" and target != "diabetes" else None
-    sample, probe, kind = _pairs(clusters, n_pairs, np.random.default_rng(stream(seed, "pairs")))
+    clusters = far[n_train:] if inputs == "mixture" and target not in REAL else None
+    pairs_rng = np.random.default_rng(stream(seed, "pairs"))
+    sample, probe, kind = _pairs(n - n_train, clusters, n_pairs, pairs_rng)
     return RegressionData(x[:n_train], y[:n_train], x[n_train:], y[n_train:], sample, probe, kind)
 
 
@@ -100,13 +155,6 @@ def _smooth(x: Floats, seed: int) -> Floats:
     return y
 
 
-def _diabetes() -> tuple[Floats, Floats]:
-    from sklearn.datasets import load_diabetes
-
-    bunch = load_diabetes()
-    return bunch.data, bunch.target
-
-
 def _standardised(values: Floats, n_train: int) -> Floats:
     train = values[:n_train]
     result: Floats = (values - train.mean(0)) / train.std(0)
@@ -114,10 +162,10 @@ def _standardised(values: Floats, n_train: int) -> Floats:
 
 
 def _pairs(
-    clusters: NDArray[np.bool_] | None, n_pairs: int, rng: np.random.Generator
+    n_held: int, clusters: NDArray[np.bool_] | None, n_pairs: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.str_]]:
     """n_pairs different ordered pairs of different held-out points, of each kind there is."""
-    sample, probe = (~np.eye(N_HELD, dtype=bool)).nonzero()
+    sample, probe = (~np.eye(n_held, dtype=bool)).nonzero()
     if clusters is None:
         kinds = np.full(len(sample), "any")
     else:

@@ -1,0 +1,51 @@
+"""Many regression settings: on a CPU a process for each core, on a GPU one after another."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from joblib import Parallel, cpu_count, delayed
+
+from srel_core.experiments.device import choose_device
+from srel_core.experiments.regression.experiment import RegressionExperiment
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Of training steps, so many that they take longer than starting the processes.
+_WORTH_IT = 20_000
+
+
+def run_all(
+    settings: Sequence[RegressionExperiment],
+    results_dir: str | Path | None = None,
+    device: str = "cpu",
+    report: Callable[[int], object] = lambda n: None,
+) -> "dict[RegressionExperiment, xr.Dataset]":
+    """The result of each setting, loaded or computed and kept, as by its `run`.
+
+    report is called with 1 whenever another is there. Errors are those of `run`; what was finished
+    before one is kept.
+    """
+    wanted = [setting for setting in settings if not setting.is_kept(results_dir)]
+    jobs = min(cpu_count(), len(wanted))
+    steps = sum(setting.n_steps for setting in wanted)
+    done = set[RegressionExperiment]()
+    if jobs > 1 and steps > _WORTH_IT and choose_device(device).type == "cpu":
+        # The largest first, so that none is left to be waited for.
+        largest_first = sorted(wanted, key=lambda s: s.n_steps * s.depth * s.width, reverse=True)
+        work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)
+        for setting in work(delayed(_run)(setting, results_dir) for setting in largest_first):
+            done.add(setting)
+            report(1)
+    found = {}
+    for setting in settings:
+        found[setting] = setting.run(results_dir, device)
+        if setting not in done:
+            report(1)
+    return found
+
+
+def _run(setting: RegressionExperiment, results_dir: str | Path | None) -> RegressionExperiment:
+    setting.run(results_dir)
+    return setting
