@@ -25,14 +25,19 @@ committed_dir: str = ""  # where the committed results are; empty: results/ of t
 device: str = "auto"  # cpu, cuda; auto: a GPU if there is one
 
 # %% tags=["remove-cell"]
+import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from IPython.display import Markdown
 
 from srel_core.book.claims.of_the_paper import claims
 from srel_core.book.figures.explorer import Divergence, Explorer, Rule
 from srel_core.book.figures.explorer_data import Explored
 from srel_core.book.figures.probe_images import probe_images
+from srel_core.book.figures.spirals import after_one_step
+from srel_core.book.figures.style import style
 from srel_core.book.figures.verdict_grid import VerdictGrid
+from srel_core.book.spirals import Spirals
 from srel_core.book.text.findings import findings
 from srel_core.book.text.sources import Sources
 from srel_core.experiments.profiles import class_experiments
@@ -125,6 +130,25 @@ Markdown(
     f"median image by {length[-1, 3]:.2g}, the longer gradient step by {length[-1, 1]:.2g}. {{doc}}`paper_scale` has "
     "both on the paper's images."
 )
+
+# %% [markdown]
+# ## Where one can see it
+#
+# Two arms of a spiral are two classes, and a dense network has learnt to tell them apart. One short gradient
+# step on the point with the ring moves the prediction most near that point, and less farther away:
+# that is *local elasticity* {cite:p}`he2020local`. Which distance counts, along the arm or straight across, is
+# measured in {doc}`similarity`.
+
+# %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "Three times the same two spiral arms, coloured by how far one step on the point with a ring moved the prediction: brightest near the ring."}, "figure": {"name": "fig-spirals-first", "caption": "$S_{\\rm rel}$ at the points of two spiral arms after one step on the point with the ring: near the centre, in the middle, at the end of an arm. Yellow: 1, as at the point itself, or more."}}
+spirals = Spirals()
+rings = [spirals.n // 10, spirals.n // 2, 9 * spirals.n // 10]
+values = spirals.s_rel(spirals.trained(seed=0), torch.tensor(rings))
+with style():
+    figure, panels = plt.subplots(1, len(rings), figsize=(11, 3.6), layout="constrained")
+    for axes, ring, of_step in zip(panels, rings, values.T, strict=True):
+        colours = after_one_step(axes, spirals, of_step, ring, most=1)
+    figure.colorbar(colours, ax=panels, label="$S_{\\rm rel}$")
+plt.show()
 
 # %% [markdown]
 # ## The verdicts

@@ -35,6 +35,7 @@ from IPython.display import Markdown
 from srel_core.book.claims.comparison import accuracy_rows, curve_rows
 from srel_core.book.claims.evidence import digits, spans
 from srel_core.book.claims.of_the_paper import finding
+from srel_core.book.committed import regression_file, study_file
 from srel_core.book.committed.files import ladder_in, load_all
 from srel_core.book.committed.schema import AGGREGATES
 from srel_core.book.committed.write import paper_summaries
@@ -423,6 +424,23 @@ for dataset, summary in shown.items():
         f"{listed(precise) if precise else 'none'} of the steps."
     )
 Markdown("\n\n".join(sentences))
+
+# %% [markdown]
+# (sec-times)=
+# ## What every experiment takes
+#
+# The committed results of this book, each with the one command that computes it again from nothing. Times are
+# those of the runs behind the files, some of them beside other work; the settings of a regression are
+# computed by a process for each core, and their times are added up.
+
+# %% tags=["hide-input"]
+Markdown(
+    result_tables.times_table(
+        shown,
+        study_file.load_all(committed_dir or None),
+        regression_file.load(committed_dir or None),
+    )
+)
 
 # %% [markdown]
 # ## Where these numbers come from

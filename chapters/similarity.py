@@ -37,18 +37,18 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 
 import srel_core as sc
+from srel_core.book.figures.spirals import after_one_step
 from srel_core.book.figures.style import OTHERS, SAME, style
-from srel_core.book.similarity import WAYS, compared, spirals
+from srel_core.book.similarity import WAYS, compared
+from srel_core.book.spirals import Spirals
 from srel_core.book.text.costs import benchmark, table
 from srel_core.choices import check_known
-from srel_core.experiments.networks import mlp
 from srel_core.experiments.profiles import PROFILES
 from srel_core.statistics.intervals import mean_interval
 
 check_known("profile", profile, PROFILES)
 results = Path(benchmarks_dir or Path(sc.__file__).parents[1] / "benchmarks" / "results")
 SEEDS = range(seed, seed + (2 if profile == "smoke" else 5))
-POINTS = 150
 
 
 def mean_of(values):
@@ -65,34 +65,11 @@ def mean_of(values):
 # gradient step is taken on a point of one arm, and the picture shows how far it moves the prediction everywhere on both.
 
 # %%
-arm, along = spirals(POINTS)
-points = torch.cat([arm, -arm])
-targets = torch.cat([torch.ones(POINTS, 1), -torch.ones(POINTS, 1)])
-
-
-def trained(seed, steps=600):
-    """A network that has learnt the arms, as far as the loss can tell."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = mlp(2, (128, 128), 1, activation="tanh")
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        ((model(points) - targets) ** 2).mean().backward()
-        optimizer.step()
-    return model
-
-
-def srel(model):
-    """S_rel at all points, after steps on the points of the first arm: (2 POINTS, POINTS)."""
-    found = sc.influence(
-        model, arm, targets[:POINTS], points, rule=sc.SGD(1e-4), loss="mse", divergences=("abs",)
-    )  # fmt: skip
-    return found.s_rel("abs").numpy()
-
-
-models = [trained(each) for each in SEEDS]
-matrices = [srel(model) for model in models]
+spirals = Spirals()
+POINTS = spirals.n
+models = [spirals.trained(each) for each in SEEDS]
+matrices = [spirals.s_rel(model) for model in models]
+arm, along, points = spirals.arm, spirals.along, spirals.points
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "Two arms of a spiral; the points are coloured by how far a step on the marked point moved the prediction there, and beside it the same against the distance along the arm and straight across."}, "figure": {"name": "fig-spirals", "caption": "Left: $S_{\\rm rel}$ at the points of two spiral arms after a step on the point with the ring. Middle and right: the same against the distance from that point, along its arm and straight across. Where two turns of the spiral come close to each other, points that are far along the arm are near all the same."}}
 chosen = POINTS // 2
@@ -101,10 +78,7 @@ straight = (points - arm[chosen]).norm(dim=1).numpy()
 on_arm = np.arange(2 * POINTS) < POINTS
 with style():
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
-    colours = left.scatter(*points.T.numpy(), c=shown, cmap="viridis", s=14)
-    left.plot(*arm[chosen].numpy(), "o", markersize=14, markerfacecolor="none", color=OTHERS[0])
-    left.set_aspect("equal")
-    left.grid(visible=False)
+    colours = after_one_step(left, spirals, shown, chosen, most=shown.max())
     figure.colorbar(colours, ax=left, label="$S_{\\rm rel}$")
     middle.plot((along - along[chosen]).abs(), shown[:POINTS], ".", color=SAME)
     middle.set(xlabel="distance along the arm", ylabel="$S_{\\rm rel}$")

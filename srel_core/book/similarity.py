@@ -107,13 +107,3 @@ def agreement(found: NDArray[np.int64], classes: NDArray[np.int64]) -> float:
     """The share of a two-class problem that two clusters get right, whichever is which."""
     share = float((found == classes).mean())
     return max(share, 1 - share)
-
-
-def spirals(n: int, turns: float = 1.5) -> tuple[Tensor, Tensor]:
-    """The points (n, 2) of one arm of two spirals, from the inside, and how far along the arm each
-    is, (n,); the other arm is the negative of it."""
-    radius = torch.linspace(0.25, 1, n)
-    angle = 2 * torch.pi * turns * radius
-    arm = torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
-    along = (arm[1:] - arm[:-1]).norm(dim=1).cumsum(0)
-    return arm, torch.cat([torch.zeros(1), along])

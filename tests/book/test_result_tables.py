@@ -8,6 +8,7 @@ import xarray as xr
 from srel_core.book.committed import standing
 from srel_core.book.published.numbers import DATASETS
 from srel_core.book.text import result_tables
+from srel_core.experiments.studies import STUDIES
 
 
 def summary(**attributes):
@@ -57,6 +58,22 @@ def test_a_data_set_without_results_has_its_row_and_its_command():
         "a, b | all | 25 | 7 | 2 | 20 | 1 | 1 h 02 min (CPU, threads: 2) | not printed" in rows[1]
     )
     assert result_tables.missing(dict.fromkeys(DATASETS)) == ""
+
+
+def test_every_experiment_has_its_command_and_its_time():
+    regression = xr.Dataset(attrs={"wall_seconds": 90.0, "device": "CPU", "threads": "1"})
+    studies = {"seeds": summary(), "networks": summary()}
+    lines = result_tables.times_table({"cifar10": summary()}, studies, regression).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    rows = {row.split("`")[1]: row for row in lines[2:]}
+    assert list(rows) == [
+        *(f"srel run --profile paper --dataset {name}" for name in DATASETS),
+        *(f"srel study {name}" for name in STUDIES),
+        "srel regression",
+    ]
+    assert rows["srel study seeds"].endswith("| 1 | 1 h 02 min | 1 h 02 min | CPU, threads: 2 |")
+    assert "not run" in rows["srel study classes"]
+    assert rows["srel regression"].endswith("| 1 | 1 min 30 s | 1 min 30 s | CPU, threads: 1 |")
 
 
 def test_the_provenance_of_every_run_is_shown():

@@ -13,7 +13,6 @@ from srel_core.book.similarity import (
     agreement,
     compared,
     embedded,
-    spirals,
 )
 
 
@@ -57,12 +56,3 @@ def test_classes_that_are_far_apart_are_told_apart_by_every_way():
     found = compared(torch.cat(blobs[:2]), classes, blobs[2], 0, training)
     assert found == dict.fromkeys(WAYS, 1.0)
     assert found == compared(torch.cat(blobs[:2]), classes, blobs[2], 0, training)
-
-
-def test_an_arm_is_as_long_as_its_pieces():
-    arm, along = spirals(400)
-    t = np.linspace(0.25, 1, 100_001)
-    # |d/dt t e^{iat}| = √(1 + a² t²)
-    length = np.trapezoid(np.sqrt(1 + (3 * np.pi * t) ** 2), t)
-    np.testing.assert_allclose(float(along[-1]), length, rtol=1e-3)
-    assert arm.shape == (400, 2) and (along.diff() > 0).all()

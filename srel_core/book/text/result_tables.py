@@ -1,12 +1,14 @@
 """What chapters say about committed results, in Markdown: where they come from, what is missing."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from srel_core.book.committed.files import runs_of
 from srel_core.book.committed.standing import standing
 from srel_core.book.published.numbers import DATASETS, NOT_RUN, PUBLISHED, title_of, with_published
 from srel_core.book.text.markup import code, plain
+from srel_core.experiments.studies import STUDIES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -101,6 +103,32 @@ def settings_table(summaries: Summaries) -> str:
             f"| {' and '.join(map(hours, published)) or 'not printed'} |"
         )
     return "\n".join(lines)
+
+
+def times_table(summaries: Summaries, studies: Summaries, regression: "xr.Dataset | None") -> str:
+    """For each experiment whose results are committed, or could be: the command that makes them
+    again, how many runs that is, and how long they took."""
+    found = [
+        *((f"srel run --profile paper --dataset {n}", n, summaries) for n in DATASETS),
+        *((f"srel study {n}", n, studies) for n in STUDIES),
+    ]
+    lines = ["| command | runs | median run | in all | on |", "|---|---|---|---|---|"]
+    for command, name, there in found:
+        runs = runs_of(there[name]) if name in there else []
+        lines.append(_time_of(command, runs))
+    lines.append(_time_of("srel regression", [regression.attrs] if regression is not None else []))
+    return "\n".join(lines)
+
+
+def _time_of(command: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return f"| {code(command)} | {NOT_RUN} | | | |"
+    seconds = [float(run["wall_seconds"]) for run in runs]
+    places = sorted({f"{run['device']}, threads: {run['threads']}" for run in runs})
+    return (
+        f"| {code(command)} | {len(runs)} | {hours(statistics.median(seconds))} "
+        f"| {hours(sum(seconds))} | {plain('; '.join(places))} |"
+    )
 
 
 def hours(seconds: float) -> str:
