@@ -1,4 +1,4 @@
-# make book | pdf | check-reproducible | sweep | results | verify-results | test | test-lowest |
+# make book | pdf | publish | check-reproducible | sweep | results | verify-results | test | test-lowest |
 # test-newest | random-models | cluster-test | bench | gpu-check | faults | lint | package | provenance |
 # lock: each sets up the environment that it needs. make system: programs that the tests need, where
 # apt-get is.
@@ -12,7 +12,7 @@ READY   := $(VENV)/.ready
 # Threads that wait for work leave their core to other processes, such as the other tests.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book pdf check-reproducible sweep results verify-results test test-lowest test-newest \
+.PHONY: book pdf publish check-reproducible sweep results verify-results test test-lowest test-newest \
 	random-models cluster-test bench gpu-check faults lint package provenance lock system
 .DELETE_ON_ERROR:
 
@@ -46,6 +46,10 @@ pdf: $(READY)
 	@$(ALONE) $(SNAKEMAKE) -- pdf \
 		|| { echo "make pdf: failed; the first line with 'error' above says why" >&2; exit 1; }
 	@echo "The book ($(PROFILE) profile): $(CURDIR)/_build/pdf/$(PROFILE)/book.pdf"
+
+# The built book beside its other versions, on the origin's branch `pages`.
+publish:
+	$(PYTHON) tools/versions.py --push
 
 # Execute every chapter once more, with results of its own, and compare the pages.
 check-reproducible: book
