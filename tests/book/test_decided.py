@@ -111,10 +111,11 @@ def test_the_sentences_are_those_of_the_committed_results():
     found = claims()
     classification, regression, theory = findings(found)
     by_label = {claim.label: claim for claim in found}
-    two_phases, large, _ = by_label["sec-two-phases"].findings[""]
+    two_phases, large, *_ = by_label["sec-two-phases"].findings[""]
     assert f"{two_phases.within} of {two_phases.of} networks" in regression
     assert f"in {large.within} it" in regression
-    parts = by_label["sec-two-phases"].parts
+    *parts, by_next_step = by_label["sec-two-phases"].parts
+    assert by_next_step.reading == "by the step that Adam takes next"
     assert sum(part.within for part in parts) == two_phases.within
     assert sum(part.of for part in parts) == two_phases.of
     assert f"{len(by_label['sec-flows-claim'].readings)} closed forms" in theory

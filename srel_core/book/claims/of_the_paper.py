@@ -74,7 +74,7 @@ def _regression(folder: str | Path | None) -> Claim:
     if len(following.row):
         two = int(following.passed.sel(check="own scale").sum())
         by_next_step = Count("by the step that Adam takes next", two, len(following.row))
-        readings.append(replace(by_next_step, reading=f"rapid, then rest, {by_next_step.reading}"))
+        readings.append(replace(by_next_step, reading="phases by Adam's next step"))
         parts.append(by_next_step)
     evidence: dict[str, tuple[Evidence, ...]] = {"": tuple(readings)}
     return Claim(title, "regression_two_phase", "sec-two-phases", evidence, parts=tuple(parts))
