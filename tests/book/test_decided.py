@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from srel_core.book.claims.decided import changes, decided_by, in_one_line
 from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding
 from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, THE_STEP, claims
+from srel_core.book.committed import study_file
+from srel_core.book.published.numbers import title_of
 from srel_core.book.text.findings import findings
 
 SIDES = {"above": (2.0, 3.0), "below": (0.1, 0.5), "undecided": (0.5, 2.0)}
@@ -122,6 +124,16 @@ def test_the_sentences_are_those_of_the_committed_results():
     for f in by_label["sec-preference"].findings["cifar10"]:
         if f.choices.get(THE_STEP) == GRADIENT_STEP and f.unit == "AUC ":
             assert f"{f.values[-1]:.0%}" in classification
+
+
+def test_the_first_claim_is_read_from_as_many_seeds_as_there_are():
+    seeds = study_file.load("seeds")
+    (claim,) = (claim for claim in claims() if claim.label == "sec-preference")
+    for dataset, found in claim.findings.items():
+        (reading,) = (f for f in found if f.reading == f"KL, {GRADIENT_STEP} (AUC)")
+        at = seeds.sel(row=title_of(dataset), rule="sgd:1e-4", divergence="kl")
+        assert reading.values == tuple(at.auc.values.tolist())
+        assert reading.intervals == tuple(map(tuple, at.auc_interval.values.T.tolist()))
 
 
 def test_without_results_it_says_so(tmp_path):

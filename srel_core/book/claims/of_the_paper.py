@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,23 +26,17 @@ NEXT_STEP, OPTIMIZER = "training's next step", "optimizer"
 
 def claims(folder: str | Path | None = None) -> list[Claim]:
     """Every claim with what the committed results in `folder` (default: the book's) say."""
-    summaries = load_all(folder)
+    summaries, seeds = load_all(folder), study_file.load("seeds", folder)
     classification = (
         ("Class-based S_rel prefers the sample's own class, through training",
-         "sec-preference", _preference),
+         "sec-preference", partial(_preference, seeds)),
         ("… and does so more sharply than the original S_rel", "sec-sharper", _sharper),
         ("The published curves can be reproduced", "sec-published", _agreement),
     )  # fmt: skip
     missing = "" if summaries else "no results of the paper profile yet"
-    seeds = study_file.load("seeds", folder)
     found = []
     for title, label, look in classification:
         of_each = _of_each(summaries, look)
-        if look is _preference and seeds is not None:
-            of_each = {
-                name: f if OPTIMIZER in summaries[name].rule else (*f, *_by_next_step(seeds, name))
-                for name, f in of_each.items()
-            }
         found.append(Claim(title, "paper_scale", label, of_each, missing, _over_data_sets(of_each)))
     found.append(_regression(folder))
     errors = flow_errors()
@@ -119,15 +114,6 @@ def finding(
     return Finding(reading, values, bounds, threshold, unit, choices or {})
 
 
-def _by_next_step(seeds: "xr.Dataset", dataset: str) -> list[Finding]:
-    """Readings by the step that training takes next from the study of many seeds, for a data set
-    whose summary has none."""
-    row = title_of(dataset)
-    if row not in seeds.row.values:
-        return []
-    return _by_definition(seeds.sel(row=row, rule=OPTIMIZER, divergence="kl"), NEXT_STEP, "")
-
-
 def _by_definition(at: "xr.Dataset", step: str, of_epoch: str) -> list[Finding]:
     """Readings by each aggregate and by the AUC; `of_epoch` is what the names of variables begin
     with: "epoch_" in a summary, nothing in a study."""
@@ -151,7 +137,10 @@ def _choices(code: str, step: str, aggregate: str = "") -> dict[str, str]:
     return {name: chosen for name, chosen in found.items() if chosen}
 
 
-def _preference(summary: "xr.Dataset", _: str) -> list[Evidence]:
+def _preference(seeds: "xr.Dataset | None", summary: "xr.Dataset", dataset: str) -> list[Evidence]:
+    """By the definition from the study of many seeds, where it has more of them."""
+    row = title_of(dataset)
+    n_seeds = 0 if seeds is None else int((seeds.row_of_run == row).sum())
     first = ladder_in(summary, "class-based").sel(rung="as published")
     published = _choices("as published", FRESH_ADAM, "mean of ratios")
     found: list[Evidence] = [
@@ -162,7 +151,10 @@ def _preference(summary: "xr.Dataset", _: str) -> list[Evidence]:
     ]  # fmt: skip
     steps = {"sgd:1e-4": GRADIENT_STEP, "adam:1e-4": FRESH_ADAM, OPTIMIZER: NEXT_STEP}
     for rule, step in steps.items():
-        if rule in summary.rule.values:
+        if seeds is not None and n_seeds > summary.sizes["seed"]:
+            at = seeds.sel(row=row, rule=rule, divergence="kl")
+            found += _by_definition(at, step, "")
+        elif rule in summary.rule.values:
             found += _by_definition(summary.sel(rule=rule, divergence="kl"), step, "epoch_")
     return found
 
