@@ -442,7 +442,7 @@ for activation in base:
         f"{'lower' if [*starts.values()] == sorted(starts.values(), reverse=True) else 'at'} "
         f"({', '.join(f'×{g}: {v:.2f}' for g, v in starts.items())}) and moves "
         f"by {', '.join(f'{v:.0%}' for v in moved.values())} of its largest value. "
-        f"With depth its start goes {', '.join(f'{d}: {v:.2f}' for d, v in deep.items())}. "
+        f"At depths {', '.join(deep)} it starts at {', '.join(f'{v:.2f}' for v in deep.values())}. "
         f"From width {narrow} to width {widest}, the range of the curve goes from {wide[narrow]:.0%} to {wide[widest]:.0%} of its largest value. "
         f"The same training measured with the first step of a fresh Adam gives {adam.start:.2f} → {adam.plateau:.2f} "
         f"({adam.words}), where the SGD step gives {sgd.start:.2f} → {sgd.plateau:.2f} ({sgd.words})."

@@ -103,7 +103,9 @@ def test_without_results_the_chapters_say_so_plainly(folder, tmp_path):
         text, figures = execute(name, tmp_path, committed_dir=folder / "none")
         assert figures == n_figures
         assert "no results of the" in text
-        assert text.count("srel run --profile paper") == text.count("SVHN: not run") * 3
+        in_times = 3 * (name == "paper_scale")
+        commands = text.count("srel run --profile paper") - in_times
+        assert commands == text.count("SVHN: not run") * 3
     assert "| **not examined** | no results of the paper profile yet |" in text
 
 
