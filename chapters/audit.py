@@ -112,7 +112,7 @@ Markdown(
 )
 
 # %% [markdown]
-# What the notebooks do is stated from reading them; the code here is our own. Whether a difference was
+# What we say about the notebooks comes from reading them; the code here is our own. Whether a difference was
 # intended we do not know, and it does not matter for what the numbers can show.
 
 # %% [markdown]
@@ -209,8 +209,8 @@ print(f"of these inside that range:              {inside} of {len(values)}")
 
 # %% [markdown]
 # That they could come from no step at all does not mean that they do. Averaged over both orders of a
-# pair, a ratio and its inverse, the first part alone is never below 1: where *other* is, the
-# step has brought it there.
+# pair, that is, over a ratio and its inverse, the first part alone is never below 1: where *other* lies
+# below 1, the step has brought it there.
 #
 # **The step's.** The second part has a *sign*. It is positive where the step makes the prediction
 # surer of what it says already, and negative where it takes the prediction away from that. Once a
@@ -228,8 +228,8 @@ for sure in (0.98, 0.96, 0.9, 0.7, 0.4):
     print(f"{sure:>20.2f} {divergence:>12.4f} {published:>17.4f}")
 
 # %% [markdown]
-# In the experiment, the lines are what was published, and the crosses the same quantity of a step that
-# changes nothing: the same network evaluated twice.
+# In the experiment, the lines show the quantity as published, and the crosses the same quantity for a step
+# that changes nothing: the same network evaluated twice.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set the published class-based curves against the epoch, same class and other classes, and crosses for the same quantity of a step that changes nothing."}, "figure": {"name": "fig-still", "caption": "The class-based quantity as published (lines, with 95 % bands), and the same quantity where no step is taken at all (crosses)."}}
 with style():
@@ -248,10 +248,10 @@ with style():
 plt.show()
 
 # %% [markdown]
-# For the same steps of the fresh Adam, at the last epoch: what was published, the step's part of it, and
-# a true KL, at probes of the sample's class and of the others; and over the probes of a sample, the
-# rank correlation between the published quantity and the KL. If the published quantity measured the
-# size of the change, that would be near 1.
+# For the same steps of the fresh Adam, the table shows at the last epoch the quantity as published, the step's
+# part of it, and a true KL, at probes of the sample's class and of the others. It also shows the rank
+# correlation, over the probes of a sample, between the published quantity and the KL. If the published
+# quantity measured the size of the change, that correlation would be near 1.
 
 # %% tags=["hide-input"]
 lines = [
@@ -304,7 +304,7 @@ for title, summary in everything.items():
 Markdown("\n".join(lines) + "\n\n" + "\n\n".join(sentences))
 
 # %% [markdown]
-# So the published quantity answers another question than the one that is asked of it: whether a step
+# So the published quantity answers a different question from the one that is asked of it: whether a step
 # *confirms or weakens* the predictions elsewhere. Where the step's part is positive for the same class
 # and negative for the others, a step on a ship makes other ships surer to be ships, and airplanes less
 # sure to be airplanes. That is worth knowing; but it says nothing on which of the two predictions
@@ -325,10 +325,10 @@ print(f"{n_classes} classes, x' = x:    {ratio.min():.3f} to {ratio.max():.3f}")
 print(f"bounds for 3 classes:  √(2/3) = {(2 / 3) ** 0.5:.3f} to √8/3 = {8**0.5 / 3:.3f}")
 
 # %% [markdown]
-# The norms differ by a bounded factor, so this cannot turn a curve around; it lowers all of them
+# The norms differ by a bounded factor, so this cannot turn a curve around. It lowers every curve
 # a little; {ref}`sec-ladder` shows by how much. There is a second difference, of kind rather than of size:
-# the original definition is one for a scalar prediction, and the notebooks take class probabilities,
-# which are not the network's outputs any more.
+# the original definition is for a scalar prediction, whereas the notebooks take class probabilities,
+# which are no longer the network's outputs.
 
 # %% [markdown]
 # (sec-epsilon)=
@@ -410,7 +410,7 @@ for scale, fitted in ((0.0, "badly"), (12.0, "well")):
 # %% [markdown]
 # The gradient step shrinks with the loss. Adam's does not. Hence a trained network is disturbed
 # as much by a step on a sample that it knows as by one on a sample that it does not, while the
-# change *at* the known sample, on the side to which it is already sure, is small.
+# change *at* the known sample, towards the class of which the network is already sure, is small.
 
 # %% [markdown]
 # (sec-mean)=

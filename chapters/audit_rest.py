@@ -139,7 +139,7 @@ plt.show()
 # %% [markdown]
 # A factor near 1 says that the learning rate plays no part in $S_{\rm rel}$, and that the tangent
 # kernel {cite:p}`jacot2018ntk` describes it. A factor far from 1 says that the step is a large
-# one for this network, whatever the learning rate looks like; its $S_{\rm rel}$ is then a property of
+# one for this network, however small the learning rate may look; its $S_{\rm rel}$ then depends on
 # the step's length too.
 
 # %% [markdown]
@@ -250,7 +250,7 @@ Markdown("\n".join(lines))
 #
 # For each step on a sample the notebooks construct a new network and copy the weights into it. Its
 # first, random weights are thrown away, but drawing them moves PyTorch's global generator, from
-# which the next epoch's batches come. So a training with measurements is another training than one
+# which the next epoch's batches come. So a training with measurements is not the same training as one
 # without:
 
 

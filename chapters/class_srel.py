@@ -211,14 +211,14 @@ header = "| change of the outputs | $\\lVert\\delta z\\rVert_2$ | KL of the prob
 Markdown(header + "\n".join(rows))
 
 # %% [markdown]
-# The last two rows change the outputs as much as the first, or more, and the prediction hardly or
-# not at all. Once a network is sure of its classes, a measure on the outputs mostly sees changes
+# In the last two rows the outputs change as much as in the first, or more, yet the prediction changes
+# hardly or not at all. Once a network is sure of its classes, a measure on the outputs mostly sees changes
 # that decide nothing; {prf:ref}`def-class` weighs each change by what it does to the prediction.
 #
-# There is a price. KL is of second order in the change, so in single precision the subtraction of
-# two predictions has lost everything long before the change is really zero. `srel_core` therefore
-# computes each divergence from the *change* of the outputs in double precision, by formulas without
-# cancellation, and computes the change itself again in double precision wherever the rounding of the
+# There is a price. KL is of second order in the change, so in single precision, subtracting two
+# predictions loses everything long before the change is really zero. `srel_core` therefore computes
+# each divergence from the *change* of the outputs in double precision, by formulas without
+# cancellation. It recomputes the change itself in double precision wherever the rounding of the
 # network's predictions, measured on that network, would drown it.
 
 # %% [markdown]
@@ -280,9 +280,9 @@ Markdown(
     f"{', '.join(map(plain, names))}; {images}) for {config.schedule.epochs} epochs in batches of "
     f"{config.schedule.batch_size} by Adam with learning rate {config.schedule.lr:g} and weight decay "
     f"{config.schedule.weight_decay:g}, from {len(runs)} seeds. At {summary.sizes['step']} checkpoints "
-    f"we take {config.probes_per_class} training images of each class, and take one step on each of "
+    f"we pick {config.probes_per_class} training images of each class, take one step on each of "
     f"the {first.sizes['sample']} from the same weights, under each rule, and observe the change at all "
-    f"{first.sizes['probe']}: {first.sizes['probe'] * first.sizes['sample']:,} pairs a checkpoint, rule and seed."
+    f"{first.sizes['probe']}: {first.sizes['probe'] * first.sizes['sample']:,} pairs per checkpoint, rule and seed."
 )
 
 # %% [markdown]
@@ -386,8 +386,8 @@ Markdown("\n".join(lines))
 
 # %% [markdown]
 # The table is about these images, this network and these steps only. Intervals are over seeds, samples
-# and probes ({ref}`sec-coverage`): wide, with as few seeds as a profile takes, and they cannot speak for other
-# networks; {doc}`other_choices` tries some. Where the step
+# and probes ({ref}`sec-coverage`). They are wide, because a profile takes so few seeds, and they cannot speak
+# for other networks; {doc}`other_choices` tries some. Where the step
 # rules disagree, the claim *a step prefers its own class* depends on which step is meant: the
 # gradient step of the definition, or the first step of a fresh Adam, whose length does not depend on
 # how well the sample is fitted already.

@@ -158,9 +158,9 @@ Markdown(
 #   the kernel one of few coordinates, which raises $S_{\rm rel}$ between random inputs: here the
 #   claim has a mechanism. The rise is a property of the target, not of gradient flow as such: the
 #   row with an even target, all $\beta^*_i$ equal, has the same flow and the same starts.
-# - **Radial.** $S_{\rm rel}$ follows the direction of $w$ and rests when that has been learnt. A
-#   random start has as special a direction as the target has, so the end is not larger on the whole.
+# - **Radial.** $S_{\rm rel}$ follows the direction of $w$ and rests when that has been learnt. The direction
+#   of a random start is as special as that of the target, so $S_{\rm rel}$ does not end larger on the whole.
 #
-# That these flows rest is the same fact as that they converge. *Where* they rest, and whether that is
+# That these flows come to rest is just the fact that they converge. *Where* they rest, and whether that is
 # large, depends on data, penalty and target. None of this says what a deep network does: there
 # $S_{\rm rel}$ has to be measured.

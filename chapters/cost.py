@@ -91,9 +91,9 @@ plt.show()
 # - $S m$ for the *steps*, the gradients of its weights;
 # - $S I m$ for the *predictions*, in single precision, after each step.
 #
-# Change propagation, the way of computing SGD steps, pushes changes in place of predictions: $S I m$
-# for the same, and in place of the $S m$ the effect of the step within the layer, by its factors of low
-# rank or by the step in full, whichever is less. The tangent limit needs no prediction, only
+# Change propagation, which is how SGD steps are computed, pushes changes through the network in place of
+# predictions, again for $S I m$. In place of the $S m$ it has the effect of the step within the layer, by its
+# factors of low rank or by the step in full, whichever is less. The tangent limit needs no prediction, only
 # gradients of every output at every input, and products of gradients.
 # :::
 #
@@ -193,7 +193,7 @@ Markdown(
 
 # %% [markdown]
 # The floor holds for these multiply-adds at these precisions. Schemes with fewer multiplications for a 3×3
-# kernel, or numbers with fewer digits, would have another floor, and other rounding errors.
+# kernel, or numbers with fewer digits, would have a different floor, and different rounding errors.
 
 # %% tags=["hide-input"]
 slow = sorted(model_of_cost["layers"], key=lambda row: -row["seconds_for_all_inputs"])
@@ -362,9 +362,9 @@ Markdown(
 # %% [markdown]
 # ## Models of the size that people use
 #
-# The ways above are for small networks, and none of them is taken for a large one: there, as for any
+# The ways above are for small networks, and none of them is used for a large one: there, as for any
 # module that they do not know, the user's own model takes each step and predicts. The table compares this,
-# with no option set, with the *obvious way*: for one sample after another copy the model, step it by a
+# with no options set, to the *obvious way*: for one sample after another, copy the model, step it with a
 # `torch.optim` optimizer and predict (for the limit: one forward derivative). The obvious way predicts
 # nothing before the step and does not ask whether rounding drowns the change; where it does, `srel_core`
 # computes a derivative along the step, or in float64, which takes longer.
@@ -398,8 +398,8 @@ Markdown(
         rows,
     )
     + "\n\nTime over that of the obvious way, and time; below 1 is faster. Off: the relative error of the "
-    "obvious way's KL at the median probe, which comes of the rounding of two predictions that are subtracted; where more "
-    "than 1e-3 was to be feared, the time went into derivatives along the step. "
+    "obvious way's KL at the median probe, which comes from the rounding of two predictions that are subtracted; "
+    "where it might have exceeded 1e-3, the time went into derivatives along the step. "
     f"{real['environment']['device'].replace('(R)', '')}, {real['threads']} threads."
     if rows
     else "No measurement is among the results: `python benchmarks/real_models.py` makes one."
@@ -409,8 +409,8 @@ Markdown(
 # ## On a GPU
 #
 # There `influence` takes all samples at once (`method="stacked"`): each layer is one batched product of
-# matrices. A test holds the number of operations that it launches for the published measurement to 600,
-# for any number of samples, and their multiply-adds to 1.25 times those that no way can save.
+# matrices. A test limits the number of operations that it launches for the published measurement to 600,
+# whatever the number of samples, and their multiply-adds to 1.25 times those that no way can avoid.
 
 # %% tags=["hide-input"]
 on_gpus = {

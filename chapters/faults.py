@@ -22,8 +22,8 @@
 #
 # - A result carries a digest (SHA-256) of all that it holds, values, names and attributes, which is
 #   compared at every load. So does the state that an interrupted run goes on from.
-# - At the end of a file stands the SHA-256 of all its bytes. Where it is another, nothing of the file is
-#   handed to the library that reads it: this campaign has found a single bit on which that library reads
+# - At the end of a file stands the SHA-256 of all its bytes. Where the two differ, nothing of the file is
+#   handed to the library that reads it: this campaign has found a single bit that makes that library read
 #   without end.
 # - A result is taken for the one that was asked for only if its settings, the digest of the code that
 #   made it, its steps and its variables are those of the experiment.

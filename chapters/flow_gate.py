@@ -234,8 +234,8 @@ plt.show()
 
 # %% [markdown]
 # Bands are the 10 % and 90 % quantiles over initialisations, around their median. A mean would not do:
-# where $\operatorname{own}(x)$ happens to be close to zero at some moment, the ratio has a spike, and one
-# spike rules a mean.
+# where $\operatorname{own}(x)$ happens to be close to zero at some moment, the ratio has a spike, and a
+# single spike dominates a mean.
 
 # %% [markdown]
 # {prf:ref}`prop-glm` is Lemma 4.3 of {cite:t}`dan2021dynamics`. The proofs are our own, and what is marked

@@ -66,8 +66,8 @@ plt.show()
 
 # %% [markdown]
 # Bands are the 10 % and 90 % quantiles over initialisations, around their median. A mean would not do:
-# where $\operatorname{own}(x)$ happens to be close to zero at some moment, the ratio has a spike, and one
-# spike rules a mean.
+# where $\operatorname{own}(x)$ happens to be close to zero at some moment, the ratio has a spike, and a
+# single spike dominates a mean.
 
 # %% [markdown]
 # ## Homogeneous coefficients
@@ -122,8 +122,8 @@ plt.show()
 # :::
 #
 # These are the dynamics of deep linear networks studied by {cite:t}`saxe2014exact`. By
-# {eq}`eq-homogeneous`, $S_{\rm rel}$ weighs coordinate $i$ with $|\beta_i|^{2-2/d}$: at the start with
-# the accidents of $\beta(0)$, at the end with $\beta^*$. Coordinate $i$ arrives with the rate
+# {eq}`eq-homogeneous`, $S_{\rm rel}$ weights coordinate $i$ by $|\beta_i|^{2-2/d}$: at the start by
+# the accidents of $\beta(0)$, at the end by $\beta^*$. Coordinate $i$ arrives at the rate
 # $d^2|\beta^*_i|^{2-2/d}$, the large ones first. Where $\beta^*_i = 0$ there is no rate: such a
 # coordinate falls like a power of $t$, and as long as it counts, so does the rest of the change of
 # $S_{\rm rel}$.

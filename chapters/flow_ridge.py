@@ -100,8 +100,8 @@ plt.show()
 
 # %% [markdown]
 # Bands are the 10 % and 90 % quantiles over initialisations, around their median. A mean would not do:
-# where $\operatorname{own}(x)$ happens to be close to zero at some moment, the ratio has a spike, and one
-# spike rules a mean.
+# where $\operatorname{own}(x)$ happens to be close to zero at some moment, the ratio has a spike, and a
+# single spike dominates a mean.
 
 # %% [markdown]
 # ## The flow
@@ -205,8 +205,8 @@ plt.show()
 # Inputs in $\mathbb{R}^{100}$ come from two Gaussians (mean 1 and deviation 2 on every axis for class
 # 0, mean 9 and deviation 1 for class 1), 1000 per class. The features are
 # $h = \max(Gx, 0)$ with a random Gaussian $G \in \mathbb{R}^{p \times 100}$; $\lambda = 1$,
-# $W(0)$ is standard normal, and 8001 iterations last $10^{-6}$ each. Of 20 pairs the sample is in
-# class 1, and the probe in class 0 (between) or in class 1 too (within).
+# $W(0)$ is standard normal, and there are 8001 iterations, each of length $10^{-6}$. In each of 20 pairs the
+# sample is in class 1, and the probe is in class 0 (between) or also in class 1 (within).
 #
 # The published notebooks depart from the definitions above in four ways. The trajectory and
 # $S_{\rm rel}$ have $N\lambda/K$ in place of $\lambda/K$, while the loss that is plotted has
@@ -276,9 +276,9 @@ display(
 
 # %% [markdown]
 # The formula shows why. With the stray factor the numerator has $(W^{\sf T}h)/N - e_k$ where the
-# denominator has $W^{\sf T}h - e_k$. As the sample is fitted the denominator's residual goes to
-# zero; the numerator's does not, it comes to about $-e_k$. So the ratio rises as the loss falls: what
-# is seen is mostly the loss, upside down. Its knees are the time scales of
+# denominator has $W^{\sf T}h - e_k$. As the sample is fitted, the denominator's residual goes to
+# zero; the numerator's does not, but amounts to about $-e_k$. So the ratio rises as the loss falls: what
+# one sees is mostly the loss, upside down. Its knees are the time scales of
 # {eq}`eq-ridge-flow`. The first is that of the few large eigenvalues of $H$; with $N\lambda/K = 1000$
 # no rate is below 1000, so that the last one ends after a few times $10^{-3}$, a few thousand
 # iterations.

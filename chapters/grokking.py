@@ -14,10 +14,11 @@
 # %% [markdown]
 # # Beyond images: learning by heart, and then not
 #
-# A small transformer that is to add modulo a prime learns the pairs it is shown by heart at once, and much later, within
-# few steps, gets the others right as well {cite:p}`power2022grokking`. Its training loss says nothing of that. Does local
-# elasticity? If the network has found what pairs with the same answer have in common, a step on one of them should move the others
-# in another way than before. And does it show earlier than in the accuracy on held-out pairs?
+# A small transformer that is to add modulo a prime learns by heart, at once, the pairs it is shown; much later,
+# within a few steps, it gets the others right as well {cite:p}`power2022grokking`. Its training loss gives no sign of
+# that. Does local elasticity? If the network has found what pairs with the same answer have in common, a step on one
+# of them should move the others in a different way from before. And does this show earlier than in the accuracy on
+# held-out pairs?
 
 # %% tags=["parameters"]
 profile: str = "laptop"  # smoke: two short trainings; laptop, paper: five
@@ -77,9 +78,10 @@ plt.show()
 
 
 # %% [markdown]
-# When does each of them move? The *rest* of a curve is its median from the step at which the trained pairs are fitted until
-# one held-out pair in ten is right. It has moved when, from there on, it first goes half of the way to where it is
-# farthest from its rest. The accuracy is taken likewise, so that all are asked the same.
+# When does each curve move? Its *resting value* is its median from the step at which the trained pairs are fitted
+# until one held-out pair in ten is right. The curve has moved when, from the first of these steps on, it first goes
+# half of the way to where it is farthest from its resting value. The accuracy is treated in the same way, so that
+# all curves are asked the same.
 
 
 # %% tags=["hide-input"]

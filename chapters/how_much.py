@@ -345,14 +345,17 @@ def most(of):
 
 
 Markdown(
-    f"In the worst case the plain percentiles hold the truth {least('samples'):.0%} of times, with probes {least('samples and probes'):.0%}, "
-    f"and stretched {least('corrected'):.0%} ({covered['trials']} trials in each case). The price is width: with three runs "
+    f"In the worst case the plain percentiles hold the truth {least('samples'):.0%} of the time, "
+    f"with probes {least('samples and probes'):.0%}, and stretched {least('corrected'):.0%} "
+    f"({covered['trials']} trials in each case). The price is width: with three runs "
     f"{width(3)} that of an interval that knew the variance, with ten {width(10)}. So a verdict from three runs is careful, and ten "
     "runs are worth more than their number.\n\n"
     f"A verdict *holds* only if the intervals of all {covered['epochs']} epochs lie on one side. That is {covered['epochs']} chances to miss, "
-    f"and not to be fooled: where there is no preference at all, it was read at every epoch in {most('every'):.1%} of cases at most "
-    f"({covered['null_trials']} trials each, epochs that are independent of each other or go together). At *some* epoch it was read in up to "
-    f"{most('some'):.0%}: that a claim holds at some epochs alone is weak evidence, and *depends* must not be read as more."
+    "and as many not to be fooled: where there is no preference at all, one was read at every epoch in "
+    f"{most('every'):.1%} of cases at most "
+    f"({covered['null_trials']} trials each, epochs that are independent of each other or go together). "
+    f"At *some* epoch one was read in up to {most('some'):.0%}: that a claim holds at only some epochs is weak "
+    "evidence, and *depends* must not be read as more."
 )
 
 # %% [markdown]

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Local elasticity during training
 #
-# One step on an image also moves a network's predictions for *other* images. How far, relative to the
-# image itself, is $S_{\rm rel}$; {cite:t}`dan2021dynamics` claim that it is largest within the image's
-# own class. This book repeats their work and finds:
+# One step on an image also moves a network's predictions for *other* images. How far it moves them, relative
+# to the prediction for the image itself, is what $S_{\rm rel}$ measures; {cite:t}`dan2021dynamics` claim that
+# it is largest within the image's own class. This book repeats their work and finds:
 
 # %% tags=["parameters", "remove-cell"]
 profile: str = "laptop"  # smoke: a quick test of this page; laptop and paper show the same
@@ -84,10 +84,10 @@ Explorer(
 # ## What the figure shows
 #
 # Each bar is a value of $S_{\rm rel}$ ({prf:ref}`def-srel`): how far one step on the picked image $x$
-# moves the prediction for another image $x'$ (a {term}`probe`), divided by how far it moves that for $x$ itself. A
-# *comparison* takes one image of the class of $x$ and one of another class, and asks which moved
-# farther. The share in which the own class did is the *same-class AUC* ({prf:ref}`def-auc`): one half
-# if classes do not matter.
+# moves the prediction for another image $x'$ (a {term}`probe`), divided by how far it moves the prediction
+# for $x$ itself. A *comparison* takes one image of the class of $x$ and one of another class, and asks which
+# moved farther. The share of comparisons in which the image of the own class did is the *same-class AUC*
+# ({prf:ref}`def-auc`): one half if classes do not matter.
 
 # %% tags=["remove-input"]
 moment = explored.start[0]
@@ -109,9 +109,10 @@ Markdown(
 )
 
 # %% [markdown]
-# **The length of the step decides.** A short step, of a gradient or of Adam, moves most what resembles the
-# picked image. A long one pushes the predictions of *all* images towards its class: images of that class are
-# there already and hardly change, the others do.
+# **The length of the step decides.** A short step, whether a gradient step or one of Adam, moves most the
+# predictions for images that resemble the picked one. A long step pushes the predictions for *all* images
+# towards the picked image's class: those for images of that class are there already and hardly change; the
+# others do.
 
 # %% tags=["remove-input"]
 gap = np.abs(shares[:, 0] - shares[:, 1])
@@ -126,9 +127,9 @@ end = (
 Markdown(
     f"A gradient step becomes shorter as its image is fitted. {end}Adam's first step does not become shorter: it moves "
     "every weight by its full learning rate, however small the gradient. The published code takes it at the learning "
-    f"rate of the training, and so a long step to the end: at step {explored.steps[-1]} it moves the raw outputs of the "
-    f"median image by {length[-1, 3]:.2g}, the longer gradient step by {length[-1, 1]:.2g}. {{doc}}`paper_scale` has "
-    "both on the paper's images."
+    f"rate of the training, so its step is long to the end: at step {explored.steps[-1]} it moves the raw outputs "
+    f"of the median image by {length[-1, 3]:.2g}, the longer gradient step by {length[-1, 1]:.2g}. "
+    "{doc}`paper_scale` has both on the paper's images."
 )
 
 # %% [markdown]

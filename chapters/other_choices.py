@@ -128,9 +128,10 @@ Markdown(summary_of_all())
 #
 # Seven classes of CIFAR-10 are at hand, four vehicles (airplane, automobile, ship, truck) and three
 # animals (bird, deer, horse). The triples were chosen before any was run: all four triples of vehicles, of which
-# the published one is the first; the one of animals; and of the mixed ones, two vehicles and an animal or one and two,
-# four each at even distances in alphabetical order. Pictures of vehicles and of animals are easy to tell apart, those
-# of three animals are not. Each is trained and measured as published with one {term}`seed`, at two
+# the published one is the first; the one of animals; and eight mixed ones, four of two vehicles and an animal and
+# four of one vehicle and two animals, each four taken at even distances in alphabetical order. Pictures of vehicles
+# are easy to tell from pictures of animals; those of three different animals are not easy to tell apart. Each
+# triple is trained and measured as published with one {term}`seed`, at two
 # {term}`checkpoints <checkpoint>` of each epoch in place of seven. All seven classes at once are the last row.
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each step rule the same-class AUC of every triple of classes in the last epoch, with its interval, and in the first epoch; the published triple has another colour."}, "figure": {"name": "fig-classes", "caption": "Same-class AUC (KL) for every choice of classes, ordered by the gradient step. Filled: last epoch, with its 95 % interval over samples and probes of the one run; hollow: first epoch. In the other colour: the published triple. Dotted: classes do not matter."}}
@@ -166,7 +167,7 @@ Markdown(
 # %% [markdown]
 # What should be expected of classes that are not among these? If other triples are like those above, the AUC of
 # the next one lies in the following intervals 95 times in 100: those of Student's distribution for one more value.
-# They can be wrong, and whoever has the other three classes, or other data, can try.
+# They can be wrong, and anyone who has the other three classes, or other data, can put them to the test.
 
 
 # %% tags=["hide-input"]
@@ -196,8 +197,8 @@ Markdown(predicted)
 # ## Which seeds
 #
 # With three {term}`seeds <seed>`, as published, an interval has to be wide ({ref}`sec-coverage`). The published classes
-# with ten seeds say more, and what the next seed should give: in 95 of 100 cases an AUC within the last column,
-# which another seed can contradict.
+# with ten seeds say more. They also say what the next seed should give: in 95 of 100 cases an AUC in the range in
+# the last column, which another seed can contradict.
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each data set a panel: the same-class AUC of each of ten seeds against the epoch, as thin lines, and their mean with its interval, for each step rule."}, "figure": {"name": "fig-seeds", "caption": "Same-class AUC (KL) with ten seeds: each seed a thin line, their mean with its 95 % interval over seeds, samples and probes."}}
 if "seeds" in found:
@@ -254,12 +255,12 @@ Markdown(
 # (sec-networks)=
 # ## Which network, which training
 #
-# The published network has no normalisation, and Adam trains it. Others: the same with GroupNorm, or with
-# BatchNorm; a vision transformer of about the same size; and a dense network with two hidden layers. Each is trained by
-# Adam as published, and by stochastic gradient descent with momentum 0.9, learning rate 0.01 that falls
-# to zero along a cosine, and weight decay 5e-4. A network with BatchNorm is measured in evaluation mode, in which it uses
-# the means that it has kept: in training mode the prediction at one image depends on the others of its batch, so that a
-# step on one sample alone is not defined.
+# The published network has no normalisation and is trained by Adam. The others are the same network with GroupNorm
+# or with BatchNorm; a vision transformer of about the same size; and a dense network with two hidden layers. Each
+# is trained by Adam as published, and by stochastic gradient descent with momentum 0.9, a learning rate of 0.01
+# that falls to zero along a cosine, and weight decay 5e-4. A network with BatchNorm is measured in evaluation
+# mode, in which it uses the means that it has kept: in training mode the prediction at one image depends on
+# the others of its batch, so that a step on one sample alone is not defined.
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each step rule the same-class AUC of every network and training in the last epoch, with its interval, and in the first epoch."}, "figure": {"name": "fig-networks", "caption": "Same-class AUC (KL) by network and training on the published classes of CIFAR-10, as in {ref}`sec-classes`; intervals over three seeds, samples and probes. In the other colour: as published."}}
 if "networks" in found:

@@ -78,7 +78,7 @@ print(f"{len(inputs)} images of the classes {', '.join(train.classes)}")
 # %% [markdown]
 # ## A network
 #
-# Any `torch.nn.Module` will do that maps a batch to one row of outputs for each input, and treats
+# Any `torch.nn.Module` will do, as long as it maps a batch to one row of outputs for each input, and treats
 # the inputs of a batch one by one. (Batch normalisation in training mode does not; the library says
 # so, and names the module.) This one returns its outputs from a `forward` of its own:
 

@@ -15,9 +15,9 @@
 # # The published experiment at full scale
 #
 # {cite:t}`dan2021dynamics` follow $S_{\rm rel}$ while a ResNet-18 learns three classes of SVHN, of
-# CIFAR-10 and of CIFAR-100, once by the class-based definition and once by the original one. They read off the
-# curves that the class-based one shows what the other does not: that a step prefers the class of its sample. This
-# chapter runs the experiment again at the published size.
+# CIFAR-10 and of CIFAR-100, once by the class-based definition and once by the original one. They read
+# from the curves that the class-based definition shows what the original does not: that a step prefers the class
+# of its sample. This chapter runs the experiment again at the published size.
 
 # %% tags=["parameters"]
 profile: str = (
@@ -147,7 +147,7 @@ Markdown(
 #
 # The network is torchvision's ResNet-18 {cite:p}`he2016resnet` with every normalisation layer replaced
 # by the identity, trained from scratch by Adam {cite:p}`kingma2015adam`. Our runs follow the
-# published settings; what we changed is in how the measurement is made, not in the training: every
+# published settings; we changed how the measurement is made, not the training: every
 # definition is measured along the *same* training, under several {term}`step rules <step rule>`, at the same checkpoints,
 # with probes that each seed draws for itself.
 
@@ -181,9 +181,9 @@ if shown:
 
 # %% [markdown]
 # A published value is a mean of other runs, with a spread of its own. If that spread is like ours, the
-# difference of the two means has √2 times the spread of one of them. So *within ×√2*, whether the published value lies
-# in our interval stretched by that factor on a logarithmic scale, is a fairer question than *within*, whether it lies in
-# the interval itself.
+# difference of the two means has √2 times the spread of one of them. *Within* says whether the published value
+# lies in our interval; *within ×√2* says whether it lies in that interval stretched by √2 on a logarithmic
+# scale, and is therefore the fairer question.
 
 
 # %% tags=["hide-input"]
@@ -249,8 +249,8 @@ for dataset, summary in shown.items():
 Markdown("\n\n".join(sentences))
 
 # %% [markdown]
-# Where the curves are reproduced, we compute what was computed. That does not mean that they measure
-# what they are meant to: {ref}`sec-kl` looks at what the published class-based
+# Where the curves are reproduced, we compute what the notebooks compute. That does not mean that the curves
+# measure what they are meant to: {ref}`sec-kl` looks at what the published class-based
 # quantity responds to.
 
 # %% [markdown]
@@ -327,12 +327,13 @@ Markdown("\n\n".join(sentences))
 # Why should the step matter? A gradient step is as long as the sample's gradient: on a sample that the
 # network fits already, it hardly moves anything. The first step of a fresh Adam moves every weight by
 # nearly its learning rate whatever the gradient, and so it moves the network everywhere as much for
-# a sample that is fitted well as for another. But at that sample itself the prediction is certain,
-# and there KL sees little. So own can be tiny while the change elsewhere is not, and a mean of ratios is
-# then a mean of such samples. The median and the ratio of means guard against that, each in its way;
-# they do not make the step another one. The table, of how own goes through the training, has a long gradient
-# step as well, of learning rate 1e-2; the explorer of the {doc}`first page <intro>` has short steps of Adam, and
-# shows that the length of a step decides and not its rule.
+# a sample that is fitted well as for any other. But at that sample itself the prediction is certain,
+# and there KL sees little. So the sample's own change can be tiny while the change elsewhere is not, and a mean
+# of ratios is then a mean over such samples. The median and the ratio of means guard against that,
+# each in its way, but they do not change the step. The table, which shows how own changes through the
+# training, has a long gradient step as well, of learning rate 1e-2; the explorer of the
+# {doc}`first page <intro>` has short steps of Adam, and shows that what decides is the length of a step, not
+# its rule.
 
 # %% tags=["hide-input"]
 lines = [
@@ -360,8 +361,8 @@ Markdown("\n".join(lines) if shown else "")
 # Ratios cannot be compared between the two definitions as they stand. KL is of second order in the
 # change and a norm of first order, so a norm's ratio of 2 corresponds to about 4 in KL with no more
 # structure behind it. The AUC is free of this: it does not change under any increasing function of
-# the change. The difference of the two AUC is taken pair by pair on the same resamples, which
-# is sharper than to compare two intervals.
+# the change. The difference of the two AUCs is taken pair by pair on the same resamples, which
+# is sharper than comparing two intervals.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each data set two panels: the AUC of class-based minus original against the epoch under each rule, and the same-class AUC at the last epoch of every divergence and rule as a heat map."}, "figure": {"name": "fig-sharper", "caption": "Left: AUC of the class-based definition less that of the original, with 95 % bands; above the dotted line the class-based one is sharper. Right: same-class AUC in the last epoch, for every divergence and rule."}}
 if shown:
@@ -419,9 +420,9 @@ for dataset, summary in shown.items():
     none = "No sample at any checkpoint was without a change of its own"
     some = f"At most {undefined:.1%} of the samples of a checkpoint had no change of their own, and no ratio"
     sentences.append(
-        f"**{plain(title_of(dataset))}.** {none if undefined == 0 else some}. Single precision would have "
-        f"drowned a change in rounding, so that double precision was used, for "
-        f"{listed(precise) if precise else 'none'} of the steps."
+        f"**{plain(title_of(dataset))}.** {none if undefined == 0 else some}. Of the steps, "
+        f"{listed(precise) if precise else 'none'} were computed in double precision, because single "
+        f"precision would have drowned a change in rounding."
     )
 Markdown("\n\n".join(sentences))
 
@@ -429,9 +430,9 @@ Markdown("\n\n".join(sentences))
 # (sec-times)=
 # ## What every experiment takes
 #
-# The committed results of this book, each with the one command that computes it again from nothing. Times are
-# those of the runs behind the files, some of them beside other work; the settings of a regression are
-# computed by a process for each core, and their times are added up.
+# The committed results of this book, each with the one command that computes it again from scratch. Times are
+# those of the runs behind the files, some of which shared the machine with other work; the settings of a
+# regression are computed by one process per core, and their times are added up.
 
 # %% tags=["hide-input"]
 Markdown(

@@ -112,8 +112,8 @@ with style():
 plt.show()
 
 # %% [markdown]
-# A plot can always be read that way. Any quantity comes to rest in a training that converges, if one waits,
-# and any curve has a place where it bends most. So this chapter first says what would count for the claim and
+# A plot can always be read as showing two phases. In a training that converges, any quantity comes to rest if one
+# waits, and any curve has a place where it bends most. So this chapter first says what would count for the claim and
 # against it, as five questions with numbers in them. They were fixed, as code with tests, before the result
 # of any network was seen (`srel_core.book.regression.two_phase_rule`). Then it puts them to networks of
 # several kinds, depths and widths, on synthetic and on real data, and to two predictors for which the answer
@@ -159,8 +159,8 @@ plt.show()
 #
 # The pairs of a setting are averaged to one curve per seed. Two straight lines that meet at a break
 # are fitted to the mean over seeds, with a bootstrap interval of the break and a test against one
-# line (`fit_two_phase`; several curves, so that neither noise that is correlated along the steps nor
-# seeds that differ spoil the test). The fit is against the step itself, at evenly spaced steps,
+# line (`fit_two_phase`; it takes several curves, so that neither noise correlated along the steps nor
+# differences between seeds spoil the test). The fit is against the step itself, at evenly spaced steps,
 # because *rapidly* means per step. Against the logarithm of the step nearly every curve would have a
 # break at its first motion, which is not the claim.
 
@@ -212,9 +212,10 @@ trainings = {s.n_steps for s in settings}
 Markdown(
     f"{len(settings)} settings, each from {len(first.seeds)} seeds, which share nothing: a seed draws "
     f"the data, the target, the first weights, the batches and the pairs ({first.n_pairs} of each kind). "
-    f"Around a ReLU and a tanh network of depth {first.depth} (layers of weights) and width {first.width}, "
-    f"with torch's own initialisation, which learn from {first.n_train} points by SGD in batches of {BATCH_SIZE} with "
-    f"$\\eta = {first.lr:g}$ for {first.n_steps:,} steps, one thing is changed at a time: depth, width (at "
+    f"The starting points are a ReLU and a tanh network of depth {first.depth} (layers of weights) and width "
+    f"{first.width}, with torch's own initialisation, which learn from {first.n_train} points by SGD in batches of "
+    f"{BATCH_SIZE} with $\\eta = {first.lr:g}$ for {first.n_steps:,} steps. "
+    "From there, one thing is changed at a time: depth, width (at "
     "depth 2), learning rate, size of the initial weights (×2 means twice as large), the way of training "
     "(gd: all points at every step; adam), target and inputs. Single gates and linear models learn for "
     f"{min(trainings):,} steps. Weights and measurements are in double precision, and changes are "
@@ -457,9 +458,9 @@ display(Markdown("\n\n".join(sentences)))
 # %% [markdown]
 # ## By the step that Adam takes next
 #
-# A network that is trained by SGD takes the very step that is measured here. One that Adam trains does not: of the
-# step that Adam takes next, moments and all, a sample's own gradient is a tenth of the numerator; the rest comes
-# from earlier batches, and moves every prediction whatever the sample. So the same trainings are measured twice.
+# A network trained by SGD takes the very step that is measured here. One trained by Adam does not: in the step that
+# Adam takes next, moments and all, a sample's own gradient makes up a tenth of the numerator; the rest comes from
+# earlier batches, and moves every prediction, whatever the sample. So the same trainings are measured twice.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel of the median pair against the step for networks trained by Adam on five targets, ReLU above and tanh below: by an SGD step, and by Adam's next step, which moves up and down."}, "figure": {"name": "fig-next-step", "caption": "$S_{\\rm rel}$ of the median pair, averaged over seeds, in networks that Adam trains, by an SGD step (blue) and by the step that Adam takes next (orange). Dotted: the linear model on the same pairs."}}
 medians = judged_rows(results, average=np.median)
@@ -511,9 +512,11 @@ Markdown(
     f"{sum(j.two_phases for j in by_next)} by the step that is taken "
     f"({', '.join(f'{w}: {n}' for w, n in Counter(j.words for j in by_next).most_common())}). "
     f"By that step the range of the mean curve is {spread(by_next)} of its largest value, where it was {spread(by_sgd)}; its late level "
-    f"lies above a linear model's in {sum(j.to_linear[1] > 1 for j in by_next)} of {len(trained)}. Single pairs decide such a mean: "
-    "$S_{\\rm rel}$ is large wherever the prediction at the sample itself happens to stay, as it may by a step that the sample does not "
-    f"decide. By the median pair in place of the mean, {sum(j.two_phases for j in by_median)} of {len(trained)} have two phases, the range is "
+    f"lies above a linear model's in {sum(j.to_linear[1] > 1 for j in by_next)} of {len(trained)}. "
+    "Single pairs dominate such a mean: "
+    "$S_{\\rm rel}$ is large wherever the prediction at the sample itself happens to stay put, as it may under a "
+    "step that the sample does not decide. By the median pair in place of the mean, "
+    f"{sum(j.two_phases for j in by_median)} of {len(trained)} have two phases, the range is "
     f"{spread(by_median)}, and the late level lies above a linear model's in {sum(j.to_linear[1] > 1 for j in by_median)}."
 )
 
@@ -550,8 +553,8 @@ Markdown(folded(f"All {len(all_rows)} cases", "\n".join(lines)))
 # The columns are those of {prf:ref}`def-two-phases`: *range* and *drift* as shares of the largest value and
 # of the plateau, $p$ adjusted for all rows, the ratio to the linear model with its 95 % interval over seeds.
 # Where there is no fit, the curve is constant up to rounding. Most $p$ are equal: the bootstrap cannot give a
-# value below one over its number of curves, and that is multiplied by the number of rows. Rows share seeds,
-# and so data; Holm's method allows any dependence.
+# value below one over its number of curves, and this smallest value is multiplied by the number of rows. Rows
+# share seeds, and therefore data; Holm's method allows for any dependence.
 
 # %% [markdown]
 # (sec-two-phases)=
@@ -613,8 +616,8 @@ Markdown(
     f"{': it is the lowest that the curve gets to, not a height that it keeps' if ratio.max() < 1 else ''}. "
     f"In {nearer.sum()} of {len(moving)} rows the plateau is nearer to the linear model's level, in ratio, than the start was. "
     + (
-        f"In the {len(still)} rows whose mean does not move, single pairs end "
-        f"{min(pairs_move):.1%} to {max(pairs_move):.0%} of the mean level away from where they began."
+        f"In the {len(still)} rows whose mean does not move, single pairs end away from where they began, "
+        f"by {min(pairs_move):.1%} to {max(pairs_move):.0%} of the mean level."
         if still else ""
     )
 )  # fmt: skip
@@ -711,7 +714,7 @@ display(
     Markdown(
         f"The break that the closed form predicts lies in the interval of the measured one in {agree} of {len(motions)} trainings. "
         "The time scale of $e^{-t/2}$ is 2; two lines put the break at "
-        f"{min(found) / 2:.1f} to {max(found) / 2:.1f} of it, at every learning rate. "
+        f"{min(found) / 2:.1f} to {max(found) / 2:.1f} times that, at every learning rate. "
         "The linear control has no break to predict: by {prf:ref}`prop-linear-control` its time scales, "
         "those of the loss, do not touch $S_{\\rm rel}$."
     )

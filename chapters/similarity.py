@@ -15,9 +15,9 @@
 # # Local elasticity as a similarity
 #
 # {cite:t}`he2020local`, who named local elasticity, made two uses of it before anything was said about its course
-# through training. On shapes in the plane or in space, a step on one point moves the prediction less the farther
-# away the other point is *along the shape*. And as a similarity of images it tells classes apart without their labels. Both
-# are tried here, beside the plain alternatives.
+# through training. On shapes in the plane or in space, a step on one point moves the prediction at another point
+# less, the farther away that point is *along the shape*. And used as a similarity of images, local elasticity
+# tells classes apart without their labels. Both are tried here, beside the plain alternatives.
 
 # %% tags=["parameters"]
 profile: str = "laptop"  # smoke: few seeds and pairs; laptop, paper: all of them
@@ -137,9 +137,10 @@ Markdown(
 # ## Telling classes apart
 #
 # A network learns to tell the images of two classes, taken together, from those of other classes. While it
-# trains, $S_{\rm rel}$ between the images of the two is measured, made symmetric and averaged, and kernel K-means on it
-# makes two clusters: without having seen which image is of which of the two. Two alternatives ask what that gains: K-means on the pixels, and on the last
-# hidden layer of the same network. `srel_core.book.similarity` has the details.
+# trains, $S_{\rm rel}$ between the images of the two classes is measured, made symmetric and averaged. Kernel
+# K-means on the result then makes two clusters, without having seen which image is of which class. Two
+# alternatives show what this gains: K-means on the pixels, and on the last hidden layer of the same network.
+# `srel_core.book.similarity` has the details.
 
 # %%
 digits = load_digits()
@@ -195,7 +196,7 @@ Markdown(
 )  # fmt: skip
 
 # %% [markdown]
-# Means over pairs of classes, with intervals of the mean over pairs; pairs share classes, so these are somewhat too
-# short. Digits are those that ship with scikit-learn {cite:p}`pedregosa2011sklearn`, 8×8 pixels, on which
-# K-means alone does well: there is less to gain than on the pictures that {cite:t}`he2020local` used. The pairs
+# The numbers are means over pairs of classes, with intervals for these means; as pairs share classes, the intervals
+# are somewhat too short. Digits are those that ship with scikit-learn {cite:p}`pedregosa2011sklearn`, 8×8 pixels, on
+# which K-means alone does well: there is less to gain than on the pictures that {cite:t}`he2020local` used. The pairs
 # of CIFAR-10 are of the seven classes of {doc}`other_choices`, with a dense network and 200 images of each class.

@@ -107,9 +107,9 @@ Markdown(" ".join(sentences) or NO_RESULTS)
 # (sec-stiffness)=
 # ## Stiffness: which way it goes
 #
-# {cite:t}`fort2019stiffness` look at the *sign*: does a step that lowers the loss of one input lower that of another? $S_{\rm rel}$ takes
-# sizes, and a step that moves the prediction at another input of its class far *the wrong way* counts for a preference of
-# the class. How often does that happen?
+# {cite:t}`fort2019stiffness` look at the *sign*: does a step that lowers the loss of one
+# input lower that of another? $S_{\rm rel}$ takes sizes, so a step that moves the prediction at another input of its
+# class far *the wrong way* still counts towards a preference for the class. How often does that happen?
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "The share of pairs at which a step raises the loss of the probe, against the epoch, for probes of the sample's class and of others, a panel for each step rule."}, "figure": {"name": "fig-stiffness", "caption": "Share of the pairs at which a step on a sample raises the loss of the probe: of the sample's class, and of another one. Thin: each run of the study of classes ({doc}`other_choices`); thick: their mean."}}
 pairs_study = studies.get("seeds", studies.get("classes"))
@@ -155,8 +155,8 @@ else:
 Markdown(said)
 
 # %% [markdown]
-# Where the second share is near one half a step says nothing about the direction elsewhere; where it is near one, learning
-# one image means to forget a little of the images of other classes.
+# Where the second share is near one half, a step says nothing about the direction elsewhere; where it is near one,
+# learning one image means forgetting a little of the images of other classes.
 
 # %% [markdown]
 # (sec-sde)=
@@ -211,8 +211,9 @@ Markdown(" ".join(sentences) or NO_RESULTS)
 # $$
 #
 # with $A = I - \mathbf 1 p^\top$ of the probe alone, $K$ the empirical tangent kernel of both, and $G = p(x) - e_y$ of the sample
-# alone. $S_{\rm rel}$ is what remains when sizes are taken and that of $x$ itself is divided by. Here is the published network
-# after some steps on digits, in double precision, with $K$ from gradients by hand, against the change that `influence` measures.
+# alone. $S_{\rm rel}$ is what remains when one takes the size of this change and divides it by that at $x$ itself.
+# Here the formula, with $K$ from gradients by hand, is compared with the change that `influence` measures, for the
+# published network after some steps on digits, in double precision.
 
 # %%
 data = datasets.load_images("digits", None, "train", 60)
@@ -269,7 +270,8 @@ Markdown(
 # of these numbers depends on where the training ended, to the last digit of its weights.
 #
 # The same works describe a *squeezing effect*: a step that makes an unlikely answer even less likely raises, above all, the
-# answer that is most likely already. On every digit of the data that is tried as follows: one short step *up* the loss of its least likely class.
+# answer that is most likely already. Here this is tried on digits of the data, each with one short step *up* the loss
+# of its least likely class.
 
 # %% tags=["hide-input"]
 count = 20 if profile == "smoke" else 60
@@ -287,8 +289,9 @@ gained = ((p * moved.exp()) - p).numpy()
 middle = (3 - least - most).numpy()
 rows = np.arange(len(tried))
 Markdown(
-    f"Of {len(tried)} digits the probability of the least likely class falls at {(gained[rows, least] < 0).mean():.0%}, as it must; that of the most "
-    f"likely class rises at {(gained[rows, most] > 0).mean():.0%}, and that of the one between at {(gained[rows, middle] > 0).mean():.0%}. The most likely one takes "
+    f"The probability of the least likely class falls for {(gained[rows, least] < 0).mean():.0%} of {len(tried)} "
+    f"digits, as it must; that of the most likely class rises for {(gained[rows, most] > 0).mean():.0%}, and that of "
+    f"the one between for {(gained[rows, middle] > 0).mean():.0%}. The most likely one takes "
     f"{np.median(gained[rows, most] / -gained[rows, least]):.0%} of what the least likely one loses (median)."
 )
 
@@ -298,7 +301,8 @@ Markdown(
 #
 # {cite:t}`lee2025influence` argue that what one input does to another changes with the stages of training, sign included, most of all at
 # transitions. {ref}`sec-stiffness` has the signs of the published experiment: the share with a higher loss at probes of other
-# classes moves through one half if such a change of sign happens to most pairs. A training with a sharp transition is in {doc}`grokking`.
+# classes crosses one half if most pairs change sign in this way. A training with a sharp transition is in
+# {doc}`grokking`.
 
 # %% tags=["hide-input"]
 if pairs_study is None:

@@ -64,8 +64,8 @@ VerdictGrid(found)
 #   epoch, and we count how often their intervals lie on different sides.
 # - What was **published as class-based** is not a divergence, and does not measure the size of a change
 #   ({ref}`sec-kl`). It is listed for completeness.
-# - The first claim is read, by the definition, from the study of many seeds ({ref}`sec-seeds`) where there is
-#   one; all else from the runs of {doc}`paper_scale`.
+# - For the first claim, the readings by the definition come from the study of many seeds ({ref}`sec-seeds`)
+#   where there is one; everything else comes from the runs of {doc}`paper_scale`.
 # - **The published curves are reproduced** where a published value lies in the interval for the mean of
 #   as many other runs ({ref}`sec-published`).
 # - On **regression**, one rule is applied to every setting, and the finding is how many pass it

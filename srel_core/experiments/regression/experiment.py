@@ -223,6 +223,7 @@ class RegressionExperiment:
         ValueError if the training diverges, or for a device that is not to be had. A damaged file
         is set aside, with a warning.
         """
+        place = choose_device(device)
         path = result_files.results_dir(results_dir) / self.file_name
         rules, steps = list(self.rules), self.measured_steps.tolist()
         expected = regression_result(self.config, self.code, rules, self.seeds, steps)
@@ -235,7 +236,7 @@ class RegressionExperiment:
             if kept is not None:
                 return kept
             result_files.require_writable(path.parent)
-            dataset = self._compute(choose_device(device))
+            dataset = self._compute(place)
             result_files.save(dataset, path, expected)
             return dataset
 
