@@ -38,7 +38,8 @@ def check(pages: Path, version: str) -> None:
 def deposit(pages: Path, site: Path, version: str) -> None:
     """Put the pages into a site as this version, and those of its newest version to its top."""
     kept = site / VERSIONS
-    replace(kept / version, pages, version, "../")
+    shutil.rmtree(kept / version, ignore_errors=True)
+    put(pages, kept / version, version, "../")
     found = versions_of(site)
     listed = [{"name": name, "pages": pages_of(kept / name)} for name in found]
     template = (HERE / "versions.js").read_text("utf8")
@@ -47,15 +48,12 @@ def deposit(pages: Path, site: Path, version: str) -> None:
     for old in site.iterdir():
         if old != kept and not old.name.startswith(".git"):
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-    replace(site, kept / found[0], found[0], f"{VERSIONS}/")
+    put(kept / found[0], site, found[0], f"{VERSIONS}/")
     (site / ".nojekyll").touch()  # or GitHub leaves out folders such as _static
 
 
-def replace(folder: Path, pages: Path, version: str, way: str) -> None:
-    """Pages with the script of versions, which is that way from the folder, in the folder: beside
-    what is there at the top of the site, in the place of it below."""
-    if way == "../":
-        shutil.rmtree(folder, ignore_errors=True)
+def put(pages: Path, folder: Path, version: str, way: str) -> None:
+    """Copy pages into a folder, with the script of versions, which is that way from there."""
     shutil.copytree(pages, folder, dirs_exist_ok=True)
     for place in pages_of(pages):
         page, up = folder / place, "../" * place.count("/")
