@@ -7,11 +7,8 @@ pairs to held-out ones, and the same-class AUC says whether a step on a pair mov
 more at those with the same answer than at others.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srel_core.experiments.processes import one_a_core
 from srel_core.measurement import influence
 from srel_core.rules import SGD
 from srel_core.statistics.by_class import same_class_auc
@@ -139,8 +137,5 @@ def _auc(model: nn.Module, x: Tensor, y: Tensor, probes: Tensor, of_probes: Tens
 
 def run_all(experiment: ModularAddition, seeds: Sequence[int]) -> list[Course]:
     """One course for each seed, on as many cores as there are, each on one thread."""
-    workers = ProcessPoolExecutor(
-        min(len(seeds), os.cpu_count() or 1), get_context("spawn"), torch.set_num_threads, (1,)
-    )
-    with workers:
-        return list(workers.map(experiment.run, seeds))
+    courses = dict(one_a_core(experiment.run, seeds))
+    return [courses[seed] for seed in seeds]

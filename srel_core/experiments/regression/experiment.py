@@ -9,8 +9,6 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +25,7 @@ from srel_core.experiments.code_digest import Registry, Sources, code_digest
 from srel_core.experiments.device import choose_device
 from srel_core.experiments.expected import regression_result
 from srel_core.experiments.networks import mlp
+from srel_core.experiments.processes import one_thread
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
 from srel_core.experiments.regression.network_stack import Stack
@@ -269,14 +268,3 @@ class RegressionExperiment:
         everything = np.concatenate([np.c_[d.x, d.y].ravel() for d in data])
         checksum = hashlib.sha256(everything.tobytes()).hexdigest()
         return dataset.assign_attrs(came_from | {"data_checksum": checksum})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it torch computes by one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

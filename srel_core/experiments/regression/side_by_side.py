@@ -1,12 +1,12 @@
 """Many regression settings: on a CPU a process for each core, on a GPU one after another."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joblib import Parallel, cpu_count, delayed
-
 from srel_core.experiments.device import choose_device
+from srel_core.experiments.processes import one_a_core
 from srel_core.experiments.regression.experiment import RegressionExperiment
 
 if TYPE_CHECKING:
@@ -28,14 +28,12 @@ def run_all(
     before one is kept.
     """
     wanted = [setting for setting in settings if not setting.is_kept(results_dir)]
-    jobs = min(cpu_count(), len(wanted))
     steps = sum(setting.n_steps for setting in wanted)
     done = set[RegressionExperiment]()
-    if jobs > 1 and steps > _WORTH_IT and choose_device(device).type == "cpu":
+    if len(wanted) > 1 and steps > _WORTH_IT and choose_device(device).type == "cpu":
         # The largest first, so that none is left to be waited for.
         largest_first = sorted(wanted, key=lambda s: s.n_steps * s.depth * s.width, reverse=True)
-        work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)
-        for setting in work(delayed(_run)(setting, results_dir) for setting in largest_first):
+        for setting, _ in one_a_core(partial(_keep, results_dir), largest_first):
             done.add(setting)
             report(1)
     found = {}
@@ -46,6 +44,5 @@ def run_all(
     return found
 
 
-def _run(setting: RegressionExperiment, results_dir: str | Path | None) -> RegressionExperiment:
+def _keep(results_dir: str | Path | None, setting: RegressionExperiment) -> None:
     setting.run(results_dir)
-    return setting
