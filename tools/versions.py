@@ -27,12 +27,15 @@ VERSIONS = "versions"
 SCRIPT = re.compile(r'<script defer src="[./a-z]*versions\.js" .*?</script>\n')
 
 
-def check(pages: Path, version: str) -> None:
-    """ValueError for a name that is no folder's, or without pages."""
+def check(pages: Path, site: Path, version: str) -> None:
+    """ValueError for a name that is no folder's, without pages, or for a folder of other things,
+    which would be removed."""
     if not NAME.fullmatch(version):
         raise ValueError(f"no name for a version: {version!r}; give one, such as --version v1.0")
     if not (pages / "index.html").is_file():
         raise ValueError(f"no book in {pages}: `make book` first")
+    if site.exists() and not (site / VERSIONS).is_dir() and any(site.iterdir()):
+        raise ValueError(f"{site} holds something else than versions of the book: name another")
 
 
 def deposit(pages: Path, site: Path, version: str) -> None:
@@ -134,7 +137,7 @@ def main() -> None:
     options = parser.parse_args()
     version = options.version or checked_out()
     try:
-        check(options.pages, version)
+        check(options.pages, options.site, version)
         before = fetch(options.site) if options.push else ""
         deposit(options.pages, options.site, version)
         if options.push:

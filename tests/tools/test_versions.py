@@ -111,6 +111,8 @@ def test_it_is_pushed_beside_what_was_pushed_before(tmp_path):
         ([], "no name for a version: ''"),
         (["--version", "v1", "--pages", "nowhere"], "no book in nowhere: `make book` first"),
         (["--version", "v1", "--push"], "git ls-remote: "),
+        (["--version", "v1", "--site", "_build"], "_build holds something else than versions"),
+        (["--version", "v1", "--site", "_build", "--push"], "_build holds something else than"),
     ],
 )
 def test_what_cannot_be_gets_a_line(tmp_path, arguments, said):
