@@ -183,6 +183,7 @@ VerdictGrid(found)
 # | see the published experiment at its full size | {doc}`paper_scale` |
 # | know which line of the published code changes what | {doc}`audit` |
 # | know whether training has two phases | {doc}`regression_two_phase` |
+# | know what moves $S_{\rm rel}$ in regression | {doc}`regression_why` |
 # | see local elasticity in closed form | {doc}`closed_form_flows` |
 # | measure a network of your own | {doc}`own_loop` |
 # | look up a symbol or a word | {doc}`notation` |

@@ -1,4 +1,4 @@
-"""The chapter on regression runs, and its words follow from its numbers."""
+"""The chapters on regression run, and their words follow from their numbers."""
 
 import re
 
@@ -13,12 +13,15 @@ from tests.support.book import ROOT
 
 @pytest.fixture(scope="module")
 def text(executed):
-    """All that the executed chapter prints."""
+    """All that the two executed chapters print."""
     kept = {path.name for path in (ROOT / "_build/results").iterdir()}
     assert kept >= {setting.file_name for setting in regression_settings("smoke")}
-    cells = nbformat.read(executed / "regression_two_phase.ipynb", 4).cells
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
+    outputs = []
+    for name, figures in {"regression_two_phase": 2, "regression_why": 4}.items():
+        cells = nbformat.read(executed / f"{name}.ipynb", 4).cells
+        found = [output for cell in cells for output in cell.get("outputs", [])]
+        assert sum("image/png" in o.get("data", {}) for o in found) == figures
+        outputs += found
     return "\n\n".join(o.get("data", {}).get("text/markdown", o.get("text", "")) for o in outputs)
 
 
