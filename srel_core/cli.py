@@ -186,8 +186,8 @@ def study(
 ) -> None:  # fmt: skip
     """Run a study, and write its committed file: classes, seeds or networks.
 
-    Hours on two cores; what is kept is not run again. Rows that lack some of their runs are named,
-    and not in the file.
+    Hours on two cores; what is kept is not run again. A row that lacks some of its runs stays as
+    the file has it; if the file does not, it is named.
     """
     from srel_core.book.committed.write_study import write
     from srel_core.choices import check_known

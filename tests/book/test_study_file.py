@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch.nn.functional import cross_entropy
 
 from srel_core.book.committed import standing, study_file, verify, write_study
@@ -152,6 +154,54 @@ def test_a_row_that_lacks_a_run_is_named(written, tmp_path):
     done = srel("study", "small", "--kept", "--results-dir", tmp_path, "--committed-dir", tmp_path)
     assert done.exit_code == 1
     assert "no row of the study 'small' has all its runs: srel study small" in done.stderr
+
+
+def test_a_row_is_added_to_those_that_are_there(written, path, tmp_path):
+    """Those that lack their runs here stay as they are; the file is the one of all at once."""
+    whole = study_file.load("small", path.parent)
+    runs, committed = tmp_path / "runs", tmp_path / "committed"
+    for row, others in (("a line", "the network"), ("the network", None)):
+        shutil.rmtree(runs, ignore_errors=True)
+        runs.mkdir()
+        for experiment in _rows()[row]:
+            shutil.copy(written / "runs" / experiment.file_name, runs)
+        done = srel(
+            "study", "small", "--rows", row, "--quiet", "--device", "cpu",
+            "--results-dir", runs, "--committed-dir", committed,
+        )  # fmt: skip
+        assert done.exit_code == 0
+        assert ("not in study-small.nc" in done.stderr) == bool(others)
+    whole.attrs = {n: v for n, v in whole.attrs.items() if not n.startswith("verified")}
+    xr.testing.assert_identical(study_file.load("small", committed), whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.isel(rule=slice(1)), "the rows the network have other rules"),
+        (
+            lambda d: d.assign_attrs(
+                code_digest=study_file.joint_digest(["0"]),
+                runs=json.dumps(
+                    [run | {"code_digest": "0"} for run in json.loads(d.attrs["runs"])]
+                ),
+            ),
+            "the rows the network stand in a file that other code has made: srel verify it first",
+        ),
+    ],
+)
+def test_rows_of_another_kind_are_not_added_to(written, path, tmp_path, change, said):
+    result_files.save(change(study_file.load("small", path.parent)), tmp_path / path.name)
+    before = (tmp_path / path.name).read_bytes()
+    (tmp_path / "runs").mkdir()
+    for experiment in _rows()["a line"]:
+        shutil.copy(written / "runs" / experiment.file_name, tmp_path / "runs")
+    done = srel(
+        "study", "small", "--kept",
+        "--results-dir", tmp_path / "runs", "--committed-dir", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 1 and said in done.stderr and done.stderr.count("\n") == 1
+    assert (tmp_path / path.name).read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """From the kept runs of an experiment, one for each seed, to its committed file."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def summary_of(runs: "Sequence[xr.Dataset]", n_resamples: int = 500) -> "xr.Data
     whole = xr.Dataset(
         {name: as_kept(merged, name, VARIABLES) for name in map(str, merged.data_vars)},
         merged.coords,
-        attributes_of(runs),
+        attributes_of([run.attrs for run in runs]),
     )
     schema.check(whole)
     return whole
@@ -142,17 +142,17 @@ def check_alike(runs: "Sequence[xr.Dataset]") -> None:
                 raise ValueError(f"these runs differ in their {name}: compute them anew, together")
 
 
-def attributes_of(runs: "Sequence[xr.Dataset]", level: float = 0.95) -> dict[str, Any]:
-    """Of a committed file that is made from these runs."""
-    first = runs[0].attrs
-    of_each = [{n: getattr(v, "item", lambda v=v: v)() for n, v in r.attrs.items()} for r in runs]
+def attributes_of(runs: Sequence[Mapping[str, Any]], level: float = 0.95) -> dict[str, Any]:
+    """Of a committed file that is made from runs with these attributes."""
+    first = runs[0]
+    of_each = [{n: getattr(v, "item", lambda v=v: v)() for n, v in run.items()} for run in runs]
     return {
         "schema": result_files.SCHEMA,
         "kind": schema.KIND,
         "config": json.dumps(_without_seed(first["config"]), sort_keys=True),
         "code_digest": first["code_digest"],
         "commit": first["commit"],
-        "created": max(run.attrs["created"] for run in runs),
+        "created": max(run["created"] for run in runs),
         "level": level,
         "intervals": "runs, samples and probes",
         "runs": json.dumps(of_each, sort_keys=True),

@@ -13,7 +13,7 @@ from srel_core.book.committed import study_file
 from srel_core.book.committed.files import refuse_changes, runs_of
 from srel_core.book.committed.first_epoch import shortened
 from srel_core.book.committed.schema import AGGREGATES, CLASS_DIMS, as_kept
-from srel_core.book.committed.standing import experiment_of
+from srel_core.book.committed.standing import experiment_of, standing
 from srel_core.book.committed.study_file import KIND, PAIRS, VARIABLES
 from srel_core.book.committed.write import attributes_of, check_alike, kept_runs, run_at
 from srel_core.experiments import provenance, result_files
@@ -59,7 +59,7 @@ def study_of(
     dataset = xr.Dataset(
         {n: as_kept(whole, n, VARIABLES) for n in map(str, whole.data_vars)},
         whole.drop_vars(CLASS_DIMS, errors="ignore").coords,
-        _attributes(name, runs),
+        _attributes(name, [run.attrs for run in runs]),
     ).assign_coords(
         row_of_run=("run", [row for row, of_row in rows.items() for _ in of_row]),
         seed=("run", [int(json.loads(run.attrs["config"])["seed"]) for run in runs]),
@@ -105,8 +105,8 @@ def _aucs(run: "xr.Dataset") -> Array:
     return found
 
 
-def _attributes(name: str, runs: "Sequence[xr.Dataset]") -> dict[str, Any]:
-    joint = study_file.joint_digest(run.attrs["code_digest"] for run in runs)
+def _attributes(name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    joint = study_file.joint_digest(run["code_digest"] for run in runs)
     config = json.dumps({"study": name})
     return attributes_of(runs, LEVEL) | {"kind": KIND, "config": config, "code_digest": joint}
 
@@ -118,23 +118,68 @@ def write(
     commit: str | None = None,
 ) -> tuple[Path, list[str]]:
     """Write the committed file of a study from its kept runs: its path, and which rows it lacks
-    because some of their runs are not kept, each with its seeds.
+    because some of their runs are not kept, each with its seeds. A row that is in the file already
+    and lacks its runs here stays as it is there.
 
-    commit: as for `srel_core.book.committed.write.write_summary`. ResultError if no row is whole.
+    commit: as for `srel_core.book.committed.write.write_summary`. ResultError if no row is
+    whole, or if rows cannot be added to those that are there.
     """
-    rows, missing = {}, []
-    for row, experiments in study(name).rows.items():
+    rows, missing = {}, {}
+    of_study = study(name).rows
+    for row, experiments in of_study.items():
         try:
             rows[row] = [run_at(path) for path in kept_runs(experiments, results_dir)]
         except ResultError as error:
-            missing.append(f"{row} ({error})")
+            missing[row] = f"{row} ({error})"
     if not rows:
         raise ResultError(f"no row of the study {name!r} has all its runs: srel study {name}")
     commits = [run.attrs["commit"] for runs in rows.values() for run in runs]
     refuse_changes([commit or provenance.commit(), *commits])
-    path = study_file.path_of(name, folder)
-    result_files.save(study_of(name, rows), path)
-    return path, missing
+    found, path = study_of(name, rows), study_file.path_of(name, folder)
+    there = study_file.load(name, folder)
+    stay = [] if there is None else [row for row in there.row.values.tolist() if row in missing]
+    if there is not None and stay:
+        found = _joined(name, _only(there, stay), found, [*of_study])
+    result_files.save(found, path)
+    return path, [said for row, said in missing.items() if row not in stay]
+
+
+def _only(committed: "xr.Dataset", rows: list[str]) -> "xr.Dataset":
+    """Some rows of a file, with their runs. ResultError unless the present code gives it."""
+    if standing(committed) == "stale":
+        raise ResultError(
+            f"the rows {', '.join(rows)} stand in a file that other code has made: srel verify it "
+            "first, or compute them anew"
+        )
+    at = np.flatnonzero(np.isin(committed.row_of_run.values, rows))
+    runs = json.loads(committed.attrs["runs"])
+    kept = committed.sel(row=rows).isel(run=at)
+    return kept.assign_attrs(runs=json.dumps([runs[i] for i in at]))
+
+
+def _joined(name: str, there: "xr.Dataset", found: "xr.Dataset", order: list[str]) -> "xr.Dataset":
+    """Two files of one study, with no row in common, as one whose rows come in this order."""
+    import xarray as xr
+
+    both = there, found
+    try:
+        of_rows = xr.concat([part.drop_dims("run") for part in both], "row", join="exact")
+        of_runs = xr.concat([part.drop_dims("row") for part in both], "run", join="exact")
+    except ValueError as error:
+        raise ResultError(
+            f"the rows {', '.join(there.row.values)} have other rules, divergences or epochs than "
+            "those added to them: compute them anew"
+        ) from error
+    place = [order.index(row) for row in of_runs.row_of_run.values]
+    sequence = np.argsort(place, kind="stable")
+    runs = [run for part in both for run in json.loads(part.attrs["runs"])]
+    whole = xr.merge([of_rows, of_runs], join="exact")
+    whole = whole.sel(row=[row for row in order if row in whole.row.values]).isel(run=sequence)
+    # Read from a file, names keep the length that they had there, which others may exceed.
+    whole = whole.drop_encoding()
+    whole.attrs = _attributes(name, [runs[i] for i in sequence])
+    study_file.check(whole, name)
+    return whole
 
 
 # Largest difference of own and of the loss, relative, and of the AUC: see `first_epoch`.
