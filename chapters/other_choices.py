@@ -40,7 +40,8 @@ from srel_core.book.text.costs import duration, table
 from srel_core.book.text.markup import code, folded, plain
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
-from srel_core.experiments.studies import OPTIMIZER, PUBLISHED_TRIPLE, STUDIES, study
+from srel_core.experiments.studies import PUBLISHED_TRIPLE, STUDIES, study
+from srel_core.rules import OPTIMIZER
 
 check_known("profile", profile, PROFILES)
 found = study_file.load_all(committed_dir or None)

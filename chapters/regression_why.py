@@ -38,9 +38,9 @@ from srel_core.book.figures import regression
 from srel_core.book.figures.style import OTHERS, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
-from srel_core.experiments.regression.next_step import NEXT_STEP
 from srel_core.experiments.regression.settings import bases, regression_settings, varied
 from srel_core.experiments.regression.side_by_side import run_all
+from srel_core.rules import OPTIMIZER
 
 settings = regression_settings(profile, tuple(seeds) or None)
 with tqdm(total=len(settings), desc="settings", unit="setting") as bar:
@@ -210,7 +210,7 @@ Markdown(text)
 # %% tags=["hide-input"] mystnb={"image": {"alt": "S_rel of the median pair against the step for networks trained by Adam on five targets, ReLU above and tanh below: by an SGD step, and by Adam's next step, which moves up and down."}, "figure": {"name": "fig-next-step", "caption": "$S_{\\rm rel}$ of the median pair, averaged over seeds, in networks that Adam trains, by an SGD step (blue) and by the step that Adam takes next (orange). Dotted: the linear model on the same pairs."}}
 medians = judged_rows(results, average=np.median)
 by_step, median_by_step = (
-    {(row.setting, row.next_step): row for row in some if NEXT_STEP in row.setting.more_rules}
+    {(row.setting, row.next_step): row for row in some if OPTIMIZER in row.setting.more_rules}
     for some in (all_rows, medians)
 )
 trained = [row.setting for row in following]
@@ -224,7 +224,7 @@ with style():
             (s,) = (s for s in trained if (s.activation, s.target) == (activation, target))
             for rule_at, colour, label in (
                 (0, SAME, "SGD step"),
-                (list(s.rules).index(NEXT_STEP), OTHERS[0], "Adam's next"),
+                (list(s.rules).index(OPTIMIZER), OTHERS[0], "Adam's next"),
             ):
                 median = results[s].s_rel.isel(rule=rule_at).median("pair").mean("seed")[1:]
                 axes.plot(median.step, median, color=colour, label=label)

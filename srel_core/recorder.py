@@ -20,7 +20,7 @@ from srel_core.engine.setup.inputs import Given, Inputs
 from srel_core.engine.setup.losses import Loss
 from srel_core.engine.setup.outputs import Pick
 from srel_core.measurement import Influence, influence
-from srel_core.rules import OptimizerStep, Rule, Tangent
+from srel_core.rules import OPTIMIZER, OptimizerStep, Rule, Tangent
 from srel_core.tangent import tangent_influence
 
 if TYPE_CHECKING:
@@ -73,11 +73,13 @@ class SrelRecorder:
     ) -> None:
         if check not in ("once", True, False):
             raise ValueError(f"check must be 'once', True or False, not {check!r}")
-        if optimizer is not None and "optimizer" in rules:
-            raise ValueError("rules names 'optimizer', which is the name of the step of optimizer=")
+        if optimizer is not None and OPTIMIZER in rules:
+            raise ValueError(
+                f"rules names {OPTIMIZER!r}, which is the name of the step of optimizer="
+            )
         self.rules = dict(rules)
         if optimizer is not None:
-            self.rules["optimizer"] = OptimizerStep(optimizer)
+            self.rules[OPTIMIZER] = OptimizerStep(optimizer)
         if not self.rules:
             raise ValueError("rules is empty: name at least one, such as {'sgd': SGD(lr=1e-4)}")
         find_divergences(divergences)

@@ -236,6 +236,10 @@ class Tangent:
     """In place of a step rule: the limit of SGD as its learning rate vanishes."""
 
 
+OPTIMIZER = "optimizer"
+"""Where rules are named: the step that the training's own optimizer would take next."""
+
+
 def parse_rule(text: str) -> Rule | Tangent:
     """ "sgd:1e-4" → SGD(lr=1e-4), "adam:1e-4" → Adam(lr=1e-4), "tangent" → Tangent()."""
     name, colon, number = text.partition(":")

@@ -28,7 +28,7 @@ from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
 from srel_core.recorder import SrelRecorder
-from srel_core.rules import OptimizerStep, parse_rule
+from srel_core.rules import OPTIMIZER, OptimizerStep, parse_rule
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +39,6 @@ _NO_NUMBERS = (
     "experiments.expected", "experiments.files", "experiments.netcdf", "experiments.provenance",
     "experiments.result_files", "experiments.terminal",
 )  # fmt: skip
-OPTIMIZER = "optimizer"
 _SAVE_EVERY = 20.0  # seconds of work that an interruption may cost
 
 

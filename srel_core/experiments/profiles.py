@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from srel_core.choices import check_known
-from srel_core.experiments.class_experiment import OPTIMIZER, ClassExperiment
+from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.datasets.by_name import at_hand
 from srel_core.experiments.datasets.catalogue import DATA_SETS
 from srel_core.experiments.training import Schedule
+from srel_core.rules import OPTIMIZER
 
 PROFILES = ("smoke", "laptop", "paper")
 

@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from srel_core.choices import check_known
-from srel_core.experiments.class_experiment import OPTIMIZER, ClassExperiment
+from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.profiles import class_experiments
+from srel_core.rules import OPTIMIZER
 
 VEHICLES = ("airplane", "automobile", "ship", "truck")
 ANIMALS = ("bird", "deer", "horse")

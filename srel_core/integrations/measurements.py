@@ -4,7 +4,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from srel_core.recorder import SrelRecorder
-from srel_core.rules import OptimizerStep
+from srel_core.rules import OPTIMIZER, OptimizerStep
 
 
 class Measuring:
@@ -26,7 +26,7 @@ class Measuring:
 
     def _watch(self, optimizer: Optimizer) -> None:
         """Measure the step that this optimizer would take next too, as "optimizer"."""
-        self.recorder.rules["optimizer"] = OptimizerStep(optimizer)
+        self.recorder.rules[OPTIMIZER] = OptimizerStep(optimizer)
 
     def _measure_after(self, step: int) -> None:
         """After so many steps of the optimizer: measure if it is time."""

@@ -6,8 +6,8 @@ import nbformat
 import pytest
 
 from srel_core.book.regression import two_phase_rule as rule
-from srel_core.experiments.regression.next_step import NEXT_STEP
 from srel_core.experiments.regression.settings import describe, regression_settings
+from srel_core.rules import OPTIMIZER
 from tests.support.book import ROOT
 
 
@@ -45,7 +45,7 @@ def test_every_setting_is_in_the_table_once_for_each_kind_of_pairs(table):
     for setting in regression_settings("smoke"):
         kinds = (" [within]", " [across]") if setting.inputs == "mixture" else ("",)
         expected |= {describe(setting) + kind for kind in kinds}
-        if NEXT_STEP in setting.more_rules:
+        if OPTIMIZER in setting.more_rules:
             expected.add(describe(setting) + ", next step")
     assert set(table) == expected
 

@@ -21,7 +21,7 @@ PUBLISHED_OR_DEFINED = "computing as published or by the definition"
 THE_STEP = "the step"
 _ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh"}
 GRADIENT_STEP, FRESH_ADAM = "gradient step", "fresh Adam"
-NEXT_STEP, OPTIMIZER = "training's next step", "optimizer"
+NEXT_STEP = "training's next step"
 
 
 def claims(folder: str | Path | None = None) -> list[Claim]:
@@ -149,7 +149,7 @@ def _preference(seeds: "xr.Dataset | None", summary: "xr.Dataset", dataset: str)
             choices=published,
         )
     ]  # fmt: skip
-    steps = {"sgd:1e-4": GRADIENT_STEP, "adam:1e-4": FRESH_ADAM, OPTIMIZER: NEXT_STEP}
+    steps = {"sgd:1e-4": GRADIENT_STEP, "adam:1e-4": FRESH_ADAM, "optimizer": NEXT_STEP}
     for rule, step in steps.items():
         if seeds is not None and n_seeds > summary.sizes["seed"]:
             at = seeds.sel(row=row, rule=rule, divergence="kl")

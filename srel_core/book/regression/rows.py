@@ -8,8 +8,8 @@ import numpy as np
 
 from srel_core.book.regression.two_phase_rule import Case, Judgement, case_of, judge
 from srel_core.experiments.regression.experiment import RegressionExperiment
-from srel_core.experiments.regression.next_step import NEXT_STEP
 from srel_core.experiments.regression.settings import describe
+from srel_core.rules import OPTIMIZER
 from srel_core.statistics.hinge import Floats
 from srel_core.statistics.phases import TwoPhaseFit, fit_two_phase
 
@@ -56,14 +56,14 @@ def judged_rows(
     keys = [
         (setting, str(kind), by)
         for setting, r in results.items()
-        for by in ((rule, NEXT_STEP) if rule is None and NEXT_STEP in r.rule else (rule,))
+        for by in ((rule, OPTIMIZER) if rule is None and OPTIMIZER in r.rule else (rule,))
         for kind in np.unique(r.kind)
     ]
     cases = {f"{describe(e)} {k} {by}": case_of(results[e], k, by, average) for e, k, by in keys}
     judgements = judge(cases)
     rows = zip(keys, cases.values(), judgements.values(), strict=True)
     return [
-        SettingRow(e, kind, by == NEXT_STEP, case, judged, *_learning(results[e], judged.fit))
+        SettingRow(e, kind, by == OPTIMIZER, case, judged, *_learning(results[e], judged.fit))
         for (e, kind, by), case, judged in rows
     ]
 

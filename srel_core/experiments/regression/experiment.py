@@ -29,11 +29,11 @@ from srel_core.experiments.processes import one_thread
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.regression import problems
 from srel_core.experiments.regression.network_stack import Stack
-from srel_core.experiments.regression.next_step import NEXT_STEP, NextStep
+from srel_core.experiments.regression.next_step import NextStep
 from srel_core.experiments.regression.problems import DIMENSION, INPUTS, TARGETS, RegressionData
 from srel_core.experiments.regression.training import pairs_of, train
 from srel_core.experiments.training import stream
-from srel_core.rules import Rule, Tangent, parse_rule
+from srel_core.rules import OPTIMIZER, Rule, Tangent, parse_rule
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -117,9 +117,9 @@ class RegressionExperiment:
                 f"a relu_gate is never negative, so it cannot learn target {self.target!r}: "
                 "use 'teacher' or 'noisy_teacher'"
             )
-        if NEXT_STEP in self.more_rules and self.training != "adam":
+        if OPTIMIZER in self.more_rules and self.training != "adam":
             raise ValueError(
-                f"{NEXT_STEP!r} is for training='adam': {self.training} takes the step that is "
+                f"{OPTIMIZER!r} is for training='adam': {self.training} takes the step that is "
                 "measured first"
             )
         if real := problems.REAL.get(self.target):
@@ -134,7 +134,7 @@ class RegressionExperiment:
     def rules(self) -> dict[str, Rule | Tangent | NextStep]:
         """What is measured, by name; the first is SGD with the learning rate of the training."""
         return {
-            name: NextStep() if name == NEXT_STEP else parse_rule(name)
+            name: NextStep() if name == OPTIMIZER else parse_rule(name)
             for name in (f"sgd:{self.lr!r}", *self.more_rules)
         }
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NEXT_STEP = "optimizer"  # its name among the rules, as in the class-based experiment
-
 
 @dataclass(frozen=True)
 class NextStep:

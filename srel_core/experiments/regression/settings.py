@@ -7,8 +7,8 @@ from typing import Any
 from srel_core.choices import check_known
 from srel_core.experiments.profiles import PROFILES
 from srel_core.experiments.regression.experiment import RegressionExperiment
-from srel_core.experiments.regression.next_step import NEXT_STEP
 from srel_core.experiments.regression.problems import REAL
+from srel_core.rules import OPTIMIZER
 
 ADAM_LR = 1e-3  # of Adam, in training and as a step rule
 _SEEDS = {"smoke": 3, "laptop": 10, "paper": 20}
@@ -79,7 +79,7 @@ def _networks(base: RegressionExperiment, profile: str) -> Iterator[RegressionEx
     yield from (replace(base, lr=lr) for lr in _RATES[profile])
     yield from (replace(base, gain=gain) for gain in _GAINS[profile])
     yield replace(base, training="gd")
-    by_adam = replace(base, training="adam", lr=ADAM_LR, more_rules=("tangent", NEXT_STEP))
+    by_adam = replace(base, training="adam", lr=ADAM_LR, more_rules=("tangent", OPTIMIZER))
     yield by_adam
     for target in ("teacher", "noisy_teacher", "smooth"):
         yield replace(base, target=target, inputs="mixture")

@@ -47,7 +47,7 @@ def train(
                 raise ValueError(
                     f"training has diverged by step {step}: take a smaller lr than {setting.lr:g}"
                 )
-            pairs = [network.pair_changes(sample, y_sample, probe, step) for step in measured]
+            pairs = [network.pair_changes(sample, y_sample, probe, by) for by in measured]
             s_rel.append(torch.stack([ratio(*changes) for changes in pairs]))
         if step < setting.n_steps:
             at = slice(None) if setting.training == "gd" else (each, batches[:, step])
