@@ -175,6 +175,28 @@ def test_a_row_is_added_to_those_that_are_there(written, path, tmp_path):
     xr.testing.assert_identical(study_file.load("small", committed), whole)
 
 
+def test_a_stamp_stays_where_the_present_code_adds_rows(written, path, tmp_path):
+    """The rows that were there count as verified, those added as made by it."""
+    whole = study_file.load("small", path.parent)
+    runs = json.loads(whole.attrs["runs"])
+    old = [run | {"code_digest": "0"} for run in runs[:3]]
+    there = whole.sel(row=["the network"]).isel(run=slice(3)).assign_attrs(
+        runs=json.dumps(old), code_digest=study_file.joint_digest(["0"]),
+        verified_code_digest=study_file.joint_digest([runs[0]["code_digest"]]),
+        verified_on="2026-01-01", verified_commit="0",
+    )  # fmt: skip
+    result_files.save(there, tmp_path / path.name)
+    (tmp_path / "runs").mkdir()
+    for experiment in _rows()["a line"]:
+        shutil.copy(written / "runs" / experiment.file_name, tmp_path / "runs")
+    where = ("--results-dir", tmp_path / "runs", "--committed-dir", tmp_path)
+    assert srel("study", "small", "--kept", *where).exit_code == 0
+    both = study_file.load("small", tmp_path)
+    assert both.row.values.tolist() == ["the network", "a line"]
+    assert standing.standing(both) == "verified"
+    assert both.attrs["code_digest"] == study_file.joint_digest(["0", runs[3]["code_digest"]])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -13,7 +13,7 @@ from srel_core.book.committed import study_file
 from srel_core.book.committed.files import refuse_changes, runs_of
 from srel_core.book.committed.first_epoch import shortened
 from srel_core.book.committed.schema import AGGREGATES, CLASS_DIMS, as_kept
-from srel_core.book.committed.standing import experiment_of, standing
+from srel_core.book.committed.standing import experiment_of, present_code, standing
 from srel_core.book.committed.study_file import KIND, PAIRS, VARIABLES
 from srel_core.book.committed.write import attributes_of, check_alike, kept_runs, run_at
 from srel_core.experiments import provenance, result_files
@@ -178,6 +178,10 @@ def _joined(name: str, there: "xr.Dataset", found: "xr.Dataset", order: list[str
     # Read from a file, names keep the length that they had there, which others may exceed.
     whole = whole.drop_encoding()
     whole.attrs = _attributes(name, [runs[i] for i in sequence])
+    stamp = {n: v for n, v in there.attrs.items() if n.startswith("verified_")}
+    if stamp and standing(found) == "current":
+        # Of what it has verified, and of what it has made: for both the present code vouches.
+        whole.attrs |= stamp | {"verified_code_digest": present_code(whole)}
     study_file.check(whole, name)
     return whole
 
