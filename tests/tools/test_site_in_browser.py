@@ -1,6 +1,7 @@
 """The built pages of this book as a reader's browser shows them, without a network."""
 
 import csv
+import os
 import re
 
 import nbformat
@@ -13,7 +14,7 @@ from tests.support.class_experiments import EXPLORED
 
 FIRST = "chapters/intro.html"
 ADDED = ["search.html", "genindex.html"]
-SHOTS = ROOT / "_build" / "screenshots"
+SHOTS = ROOT / "_build" / "screenshots" if os.environ.get("SREL_SCREENSHOTS") else None
 # TeX that is seen as such counts too, as in the contents beside the page.
 BROKEN_FORMULAS = r"""() => [
     ...[...document.querySelectorAll("a, p, h1, h2, h3, figcaption")]
@@ -53,6 +54,9 @@ def address(site):
 
 
 def shot(visited, name, kind):
+    """For whoever wants to look at the pages: SREL_SCREENSHOTS=1."""
+    if SHOTS is None:
+        return
     path = SHOTS / f"{name.removesuffix('.html').replace('/', '-')}-{kind}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(visited.picture())
