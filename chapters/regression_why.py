@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Regression: what moves $S_{\rm rel}$
+# # Regression: what moves S_rel
 #
 # {doc}`regression_two_phase` judges whether the original $S_{\rm rel}$ has two phases. Here the same trainings are
 # asked what its motion depends on: the network and its first weights, the loss, the step that is

@@ -16,6 +16,7 @@ from srel_core.book.text.verdict_tables import details, table
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
 from tests.support.book import ROOT, call
+from tests.support.class_experiments import kept_for_the_pages
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,8 @@ def folder(tmp_path_factory):
     """Runs of a small experiment, and their summary in the place of CIFAR-10's."""
     place = tmp_path_factory.mktemp("results")
     experiments = class_experiments("smoke", "digits")
-    runs = [e.run(place / "runs", "cpu", progress=False) for e in experiments]
+    kept = kept_for_the_pages(place / "runs", experiments)
+    runs = [e.run(kept, "cpu", progress=False) for e in experiments]
     result_files.save(summary_of(runs, n_resamples=50), place / files.file_name("cifar10"))
     (place / "none").mkdir()
     return place

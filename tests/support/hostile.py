@@ -9,7 +9,7 @@ from srel_core.book.committed import study_file
 from srel_core.experiments import result_files
 from srel_core.experiments.profiles import class_experiments
 from tests.support.book import ROOT
-from tests.support.class_experiments import EXPLORED
+from tests.support.class_experiments import EXPLORED, kept_for_the_pages
 
 TEXTS = (
     "<svg onload=\"window.harmed='svg'\">",
@@ -39,7 +39,9 @@ def attributes(of: dict) -> dict:
 
 def kept_runs(folder: Path) -> Path:
     """A folder with the results that the smoke profile asks for, as they would be kept."""
-    for experiment in (*class_experiments("smoke"), EXPLORED):
+    experiments = *class_experiments("smoke"), EXPLORED
+    kept_for_the_pages(folder, experiments)
+    for experiment in experiments:
         run = experiment.run(folder, "cpu", progress=False)
         harmful = run.assign_attrs(attributes(run.attrs)).assign_coords(
             class_name=("class", [*NAMES])
