@@ -109,7 +109,7 @@ Markdown(
 )
 
 # %% [markdown]
-# **The length of the step decides.** A short step, whether a gradient step or one of Adam, moves most the
+# **Here the length of the step decides.** A short step, whether a gradient step or one of Adam, moves most the
 # predictions for images that resemble the picked one. A long step pushes the predictions for *all* images
 # towards the picked image's class: those for images of that class are there already and hardly change; the
 # others do.
@@ -155,8 +155,11 @@ plt.show()
 # ## The verdicts
 #
 # Five claims of the paper in our words, each read in every way that the text and the published code admit:
-# by data set, and epoch by epoch. {doc}`verdicts` says what the words mean and has all numbers in a
-# table.
+# by data set, and epoch by epoch. *As published* is what the published code computes. It calls it a KL divergence
+# and it is none ({ref}`sec-kl`), which is why it can say the opposite of the definition for the same step. *Fresh
+# Adam* is the published step: at each checkpoint, the first step of an Adam without a past. *Training's next step*
+# is the one that the training's own Adam, with its past, takes there. {doc}`verdicts` says what the other words
+# mean and has all numbers in a table.
 
 # %% tags=["hide-input", "code-below"]
 VerdictGrid(found)

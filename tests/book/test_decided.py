@@ -36,7 +36,7 @@ def test_only_what_differs_in_one_choice_is_compared():
     assert changes(found) == {"mean": (2, 2), "step": (1, 2)}
     assert decided_by(found) == (
         "By mean: x **for it** (3 of 4 epochs), y neither for nor against it. "
-        "The answer turns on **mean** (2 of 2 comparisons that differ in nothing else), "
+        "The answer turns on **mean** (2 of 2 pairs of readings that differ in nothing else), "
         "step (1 of 2)."
     )
 
@@ -115,7 +115,7 @@ def test_the_sentences_are_those_of_the_committed_results():
     by_label = {claim.label: claim for claim in found}
     two_phases, large, *_ = by_label["sec-two-phases"].findings[""]
     assert f"{two_phases.within} of {two_phases.of} networks" in regression
-    assert f"in {large.within} it" in regression
+    assert f"In {large.within} it also stays large" in regression
     *parts, by_next_step = by_label["sec-two-phases"].parts
     assert by_next_step.reading == "by the step that Adam takes next"
     assert sum(part.within for part in parts) == two_phases.within

@@ -48,7 +48,7 @@ def decided_by(claim: Claim) -> str:
     ]
     if not shares:
         return ""
-    first = shares[0].replace(")", " comparisons that differ in nothing else)")
+    first = shares[0].replace(")", " pairs of readings that differ in nothing else)")
     turns = f"The answer turns on {', '.join([first, *shares[1:]])}."
     return " ".join(filter(None, [in_one_line(claim), turns]))
 

@@ -62,10 +62,13 @@ def _moves(claim: Claim, step: str, unit: str = "") -> str:
 
 def _regression(claim: Claim) -> str:
     two_phases, large = (f for f in claim.findings[""][:2] if isinstance(f, Count))
-    parts = ", ".join(f"{part.within} of {part.of} {part.reading}" for part in claim.parts)
+    networks = [part for part in claim.parts if part.reading.startswith("with ")]
+    parts = ", ".join(f"{part.within} of {part.of} {part.reading}" for part in networks)
+    others = [f"; {p.reading}, in {p.within} of {p.of}" for p in claim.parts if p not in networks]
     return (
         f"In {two_phases.within} of {two_phases.of} networks, $S_{{\\rm rel}}$ moves fast and then "
-        f"rests ({parts}); in {large.within} it also stays large, as claimed."
+        f"rests ({parts}{''.join(others)}). In {large.within} it also stays large, above that of a "
+        "linear model, as claimed."
     )
 
 
