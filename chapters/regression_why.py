@@ -78,9 +78,10 @@ narrow, *_, widest = ranges["relu"]
 Markdown(
     f"From width {narrow} to width {widest}, the range of $S_{{\\rm rel}}$ during training goes from "
     + ", and from ".join(
-        f"{of[narrow]:.0%} to {of[widest]:.0%} with {a}" for a, of in ranges.items()
+        f"{of[narrow]:.0%} to {of[widest]:.0%} of its largest value with {a}"
+        for a, of in ranges.items()
     )
-    + " of its largest value. Trained by Adam, "
+    + ". Trained by Adam, "
     f"{sum(row.judgement.two_phases for row in following)} of {len(following)} networks have two phases by the step that "
     "Adam takes next."
 )
