@@ -204,6 +204,7 @@ def test_a_stamp_stays_where_the_present_code_adds_rows(written, path, tmp_path)
         (
             lambda d: d.assign_attrs(
                 code_digest=study_file.joint_digest(["0"]),
+                verified_code_digest="0",
                 runs=json.dumps(
                     [run | {"code_digest": "0"} for run in json.loads(d.attrs["runs"])]
                 ),

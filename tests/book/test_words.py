@@ -1,6 +1,5 @@
 """Words of others are drawn as they are."""
 
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
