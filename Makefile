@@ -29,7 +29,8 @@ $(READY): requirements.lock pyproject.toml
 # Snakemake does what has changed, and says what. Its own lock would stay after a kill, until
 # somebody removed it; this one goes with the process.
 ALONE     = $(BIN)/python tools/one_at_a_time.py _build/.lock
-SNAKEMAKE = PYTHONPATH="tools/plugins$${PYTHONPATH:+:$$PYTHONPATH}" \
+# `env`: what waits for the lock is a program.
+SNAKEMAKE = env PYTHONPATH="tools/plugins$${PYTHONPATH:+:$$PYTHONPATH}" \
 	$(BIN)/snakemake --nolock --rerun-incomplete --cores all \
 	--logger progress --quiet host reason rules progress --config profile=$(PROFILE)
 
