@@ -47,6 +47,7 @@ from srel_core.choices import check_known
 from srel_core.divergence import log_prob_changes
 from srel_core.experiments import datasets
 from srel_core.experiments.networks import build_model
+from srel_core.experiments.processes import one_thread
 from srel_core.experiments.profiles import PROFILES
 
 check_known("profile", profile, PROFILES)
@@ -221,11 +222,12 @@ images = datasets.normalise(data.images)
 network = build_model("resnet18", len(data.classes), seed)
 optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 generator = torch.Generator().manual_seed(seed)
-for _ in range(20):
-    batch = torch.randperm(len(images), generator=generator)[:32]
-    optimizer.zero_grad()
-    F.cross_entropy(network(images[batch]), data.labels[batch]).backward()
-    optimizer.step()
+with one_thread():  # the same weights to the bit, however many threads there are
+    for _ in range(20):
+        batch = torch.randperm(len(images), generator=generator)[:32]
+        optimizer.zero_grad()
+        F.cross_entropy(network(images[batch]), data.labels[batch]).backward()
+        optimizer.step()
 
 x, y = images[:2], data.labels[:2]
 probes = images[[80, 130]]
