@@ -194,7 +194,7 @@ def study(
     from srel_core.experiments.studies import study as study_of
 
     of_rows = study_of(name).rows
-    wanted = [row.strip() for row in rows.split(";")] if rows else list(of_rows)
+    wanted = list(of_rows) if rows is None else [row.strip() for row in rows.split(";")]
     for row in wanted:
         check_known("row", row, of_rows)
         for experiment in () if kept else of_rows[row]:
