@@ -63,6 +63,13 @@ def _runs(written, row):
     return [e.run(written / "runs", "cpu", progress=False) for e in _rows()[row]]
 
 
+def _runs_alone(written, row, folder):
+    """Fill `folder` with the runs of this row, as if the others had not been kept."""
+    folder.mkdir()
+    for experiment in _rows()[row]:
+        shutil.copy(written / "runs" / experiment.file_name, folder)
+
+
 def test_each_row_is_the_summary_of_its_runs(written):
     found = study_file.load_all(written / "committed")["small"]
     assert standing.standing(found) == "current"
@@ -142,10 +149,7 @@ def test_other_numbers_are_not_stamped(path, tmp_path, name):
 
 
 def test_a_row_that_lacks_a_run_is_named(written, tmp_path):
-    keeps = [e.file_name for e in _rows()["a line"]]
-    (tmp_path / "runs").mkdir()
-    for name in keeps:
-        (tmp_path / "runs" / name).write_bytes((written / "runs" / name).read_bytes())
+    _runs_alone(written, "a line", tmp_path / "runs")
     where = ("--results-dir", tmp_path / "runs", "--committed-dir", tmp_path)
     done = srel("study", "small", "--kept", *where)
     assert done.exit_code == 0
@@ -162,9 +166,7 @@ def test_a_row_is_added_to_those_that_are_there(written, path, tmp_path):
     runs, committed = tmp_path / "runs", tmp_path / "committed"
     for row, others in (("a line", "the network"), ("the network", None)):
         shutil.rmtree(runs, ignore_errors=True)
-        runs.mkdir()
-        for experiment in _rows()[row]:
-            shutil.copy(written / "runs" / experiment.file_name, runs)
+        _runs_alone(written, row, runs)
         done = srel(
             "study", "small", "--rows", row, "--quiet", "--device", "cpu",
             "--results-dir", runs, "--committed-dir", committed,
@@ -186,9 +188,7 @@ def test_a_stamp_stays_where_the_present_code_adds_rows(written, path, tmp_path)
         verified_on="2026-01-01", verified_commit="0",
     )  # fmt: skip
     result_files.save(there, tmp_path / path.name)
-    (tmp_path / "runs").mkdir()
-    for experiment in _rows()["a line"]:
-        shutil.copy(written / "runs" / experiment.file_name, tmp_path / "runs")
+    _runs_alone(written, "a line", tmp_path / "runs")
     where = ("--results-dir", tmp_path / "runs", "--committed-dir", tmp_path)
     assert srel("study", "small", "--kept", *where).exit_code == 0
     both = study_file.load("small", tmp_path)
@@ -216,9 +216,7 @@ def test_a_stamp_stays_where_the_present_code_adds_rows(written, path, tmp_path)
 def test_rows_of_another_kind_are_not_added_to(written, path, tmp_path, change, said):
     result_files.save(change(study_file.load("small", path.parent)), tmp_path / path.name)
     before = (tmp_path / path.name).read_bytes()
-    (tmp_path / "runs").mkdir()
-    for experiment in _rows()["a line"]:
-        shutil.copy(written / "runs" / experiment.file_name, tmp_path / "runs")
+    _runs_alone(written, "a line", tmp_path / "runs")
     done = srel(
         "study", "small", "--kept",
         "--results-dir", tmp_path / "runs", "--committed-dir", tmp_path,

@@ -139,45 +139,40 @@ def write(
     there = study_file.load(name, folder)
     stay = [] if there is None else [row for row in there.row.values.tolist() if row in missing]
     if there is not None and stay:
-        found = _joined(name, _only(there, stay), found, [*of_study])
+        if standing(there) == "stale":
+            raise ResultError(
+                f"the rows {', '.join(stay)} stand in a file that other code has made: srel verify "
+                "it first, or compute them anew"
+            )
+        place = {row: there if row in stay else found for row in of_study if row in {*stay, *rows}}
+        found = _joined(name, place, there, found)
     result_files.save(found, path)
     return path, [said for row, said in missing.items() if row not in stay]
 
 
-def _only(committed: "xr.Dataset", rows: list[str]) -> "xr.Dataset":
-    """Some rows of a file, with their runs. ResultError unless the present code gives it."""
-    if standing(committed) == "stale":
-        raise ResultError(
-            f"the rows {', '.join(rows)} stand in a file that other code has made: srel verify it "
-            "first, or compute them anew"
-        )
-    at = np.flatnonzero(np.isin(committed.row_of_run.values, rows))
-    runs = json.loads(committed.attrs["runs"])
-    kept = committed.sel(row=rows).isel(run=at)
-    return kept.assign_attrs(runs=json.dumps([runs[i] for i in at]))
-
-
-def _joined(name: str, there: "xr.Dataset", found: "xr.Dataset", order: list[str]) -> "xr.Dataset":
-    """Two files of one study, with no row in common, as one whose rows come in this order."""
+def _joined(
+    name: str, place: "Mapping[str, xr.Dataset]", there: "xr.Dataset", found: "xr.Dataset"
+) -> "xr.Dataset":
+    """One file of these rows, each out of its `place`: the file that is there, or what is found."""
     import xarray as xr
 
-    both = there, found
+    of_rows, of_runs, runs = [], [], []
+    for row, file in place.items():
+        at = np.flatnonzero(file.row_of_run.values == row)
+        of_rows.append(file.sel(row=[row]).drop_dims("run"))
+        of_runs.append(file.isel(run=at).drop_dims("row"))
+        runs += [run for i, run in enumerate(json.loads(file.attrs["runs"])) if i in at]
     try:
-        of_rows = xr.concat([part.drop_dims("run") for part in both], "row", join="exact")
-        of_runs = xr.concat([part.drop_dims("row") for part in both], "run", join="exact")
+        parts = xr.concat(of_rows, "row", join="exact"), xr.concat(of_runs, "run", join="exact")
     except ValueError as error:
+        stay = [row for row, file in place.items() if file is there]
         raise ResultError(
-            f"the rows {', '.join(there.row.values)} have other rules, divergences or epochs than "
+            f"the rows {', '.join(stay)} have other rules, divergences or epochs than "
             "those added to them: compute them anew"
         ) from error
-    place = [order.index(row) for row in of_runs.row_of_run.values]
-    sequence = np.argsort(place, kind="stable")
-    runs = [run for part in both for run in json.loads(part.attrs["runs"])]
-    whole = xr.merge([of_rows, of_runs], join="exact")
-    whole = whole.sel(row=[row for row in order if row in whole.row.values]).isel(run=sequence)
     # Read from a file, names keep the length that they had there, which others may exceed.
-    whole = whole.drop_encoding()
-    whole.attrs = _attributes(name, [runs[i] for i in sequence])
+    whole = xr.merge(parts, join="exact").drop_encoding()
+    whole.attrs = _attributes(name, runs)
     stamp = {n: v for n, v in there.attrs.items() if n.startswith("verified_")}
     if stamp and standing(found) == "current":
         # Of what it has verified, and of what it has made: for both the present code vouches.
