@@ -197,6 +197,7 @@ def study(
     wanted = list(of_rows) if rows is None else [row.strip() for row in rows.split(";")]
     for row in wanted:
         check_known("row", row, of_rows)
+    for row in wanted:
         for experiment in () if kept else of_rows[row]:
             experiment.run(results_dir, device, progress=not quiet)
     path, missing = write(name, results_dir, committed_dir)

@@ -231,6 +231,7 @@ def test_rows_of_another_kind_are_not_added_to(written, path, tmp_path, change, 
         (["smal"], "unknown study 'smal': the nearest is 'small'"),
         (["small", "--rows", "a lin"], "unknown row 'a lin': the nearest is 'a line'"),
         (["small", "--rows", ""], "unknown row ''"),
+        (["small", "--rows", "a line; the netwrk"], "unknown row 'the netwrk'"),
     ],
 )
 def test_what_is_no_study_is_refused(tmp_path, arguments, said):
