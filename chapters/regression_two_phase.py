@@ -31,7 +31,6 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
-from tqdm import tqdm
 
 from srel_core.book.committed import regression_file
 from srel_core.book.figures import regression
@@ -41,14 +40,13 @@ from srel_core.book.regression.rows import judged_rows
 from srel_core.book.text.markup import folded, plain, varying
 from srel_core.book.text.result_tables import badge
 from srel_core.experiments.regression.problems import DIMENSION, NOISE, REAL
-from srel_core.experiments.regression.settings import bases, regression_settings
-from srel_core.experiments.regression.side_by_side import run_all
+from srel_core.experiments.regression.settings import bases
+from srel_core.experiments.regression.side_by_side import run_profile
 from srel_core.experiments.regression.training import BATCH_SIZE
 from srel_core.statistics.phases import NoBreakError, fit_two_phase
 
-settings = regression_settings(profile, tuple(seeds) or None)
-with tqdm(total=len(settings), desc="settings", unit="setting") as bar:
-    results = run_all(settings, results_dir or None, device, bar.update)
+results = run_profile(profile, seeds, results_dir or None, device)
+settings = list(results)
 all_rows = judged_rows(results)
 rows = [row for row in all_rows if not row.next_step]
 following = [row for row in all_rows if row.next_step]

@@ -32,19 +32,17 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
-from tqdm import tqdm
 
 from srel_core.book.figures import regression
 from srel_core.book.figures.style import OTHERS, SAME, style
 from srel_core.book.regression import two_phase_rule as rule
 from srel_core.book.regression.rows import LEARNT, gate_movement, judged_rows
-from srel_core.experiments.regression.settings import bases, regression_settings, varied
-from srel_core.experiments.regression.side_by_side import run_all
+from srel_core.experiments.regression.settings import bases, varied
+from srel_core.experiments.regression.side_by_side import run_profile
 from srel_core.rules import OPTIMIZER
 
-settings = regression_settings(profile, tuple(seeds) or None)
-with tqdm(total=len(settings), desc="settings", unit="setting") as bar:
-    results = run_all(settings, results_dir or None, device, bar.update)
+results = run_profile(profile, seeds, results_dir or None, device)
+settings = list(results)
 all_rows = judged_rows(results)
 following = [row for row in all_rows if row.next_step]
 by_setting = {(row.setting, row.kind): row for row in all_rows if not row.next_step}

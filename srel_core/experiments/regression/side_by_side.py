@@ -5,9 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from srel_core.experiments.device import choose_device
 from srel_core.experiments.processes import one_a_core
 from srel_core.experiments.regression.experiment import RegressionExperiment
+from srel_core.experiments.regression.settings import regression_settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,6 +45,18 @@ def run_all(
         if setting not in done:
             report(1)
     return found
+
+
+def run_profile(
+    profile: str,
+    seeds: Sequence[int] = (),
+    results_dir: str | Path | None = None,
+    device: str = "cpu",
+) -> "dict[RegressionExperiment, xr.Dataset]":
+    """`run_all` of a profile's settings, with a progress bar; `seeds` in place of the profile's."""
+    settings = regression_settings(profile, tuple(seeds) or None)
+    with tqdm(total=len(settings), desc="settings", unit="setting") as bar:
+        return run_all(settings, results_dir, device, bar.update)
 
 
 def _keep(results_dir: str | Path | None, setting: RegressionExperiment) -> None:
