@@ -69,6 +69,11 @@ def is_by_number(rule: object) -> bool:
     return type(rule) in (SGD, Adam)
 
 
+def is_by_weight(rule: object) -> bool:
+    """Whether a rule is known to step each weight as if it were the only one."""
+    return is_by_number(rule) or (type(rule) is BoundStep and type(rule.of) in _BY_WEIGHT)
+
+
 def change_of(rule: Rule, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
     """What the step of any rule adds to a weight, which it leaves as it is: one that is not of this
     package is handed a copy, which it may write to. ValueError unless it gives a tensor of the
@@ -167,6 +172,13 @@ class OptimizerStep:
             raise ValueError("the optimizer holds none of the weights of this model that can move")
         return BoundStep(self.of, names, held)
 
+
+# Those of torch that step each weight by itself.
+_BY_WEIGHT = (
+    torch.optim.ASGD, torch.optim.Adadelta, torch.optim.Adagrad, torch.optim.Adam,
+    torch.optim.AdamW, torch.optim.Adamax, torch.optim.NAdam, torch.optim.RAdam,
+    torch.optim.RMSprop, torch.optim.Rprop, torch.optim.SGD,
+)  # fmt: skip
 
 # Those whose fused step on a CPU is faster than their plain one.
 _PASS_ONCE = (torch.optim.Adam, torch.optim.AdamW)

@@ -31,6 +31,8 @@ OPTIMIZERS = {
     "adagrad": lambda p: torch.optim.Adagrad(p, 1e-2),
     "adadelta": lambda p: torch.optim.Adadelta(p),
     "nadam": lambda p: torch.optim.NAdam(p, 1e-3),
+    "radam": lambda p: torch.optim.RAdam(p, 1e-3),
+    "adamax": lambda p: torch.optim.Adamax(p, 1e-3),
     "asgd": lambda p: torch.optim.ASGD(p, 1e-2),
     "rprop": lambda p: torch.optim.Rprop(p, 1e-3),
 }

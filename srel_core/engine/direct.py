@@ -20,7 +20,7 @@ from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, Task
 from srel_core.engine.stepping import Step, Stepping, moves, signs, stepping
-from srel_core.rules import Rule, is_by_number
+from srel_core.rules import Rule, is_by_weight
 
 # A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
 # which is of second order, asks for 5e-4 of the change, and two predictions round.
@@ -73,7 +73,8 @@ def measure_steps(
     in float64.
 
     With `one_by_one` as the definition reads: the step by the rule's own optimizer, and each input
-    predicted by itself. A rule of which no more is known steps by its optimizer here too.
+    predicted by itself. A rule that may step one weight by another's gradient steps by its
+    optimizer here too.
     """
     with stepping(task, wide) as own:
         predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
@@ -81,7 +82,7 @@ def measure_steps(
         rounding = rounding_of(own, own.inputs, before)
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
-        by_optimizer = one_by_one or not is_by_number(rule)
+        by_optimizer = one_by_one or not is_by_weight(rule)
         for sample in range(len(task.x)) if samples is None else samples:
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)
