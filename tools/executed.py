@@ -18,6 +18,8 @@ HARMLESS = re.compile(
     r'|.*UserWarning: Creating legend with loc="best" can be slow with large amounts of data\.'
     r"|fig\.canvas\.print_figure\(bytes_io, \*\*kw\))?"
 )
+# Another chapter, or another user, computes what this one needs; the second line is the cell's.
+WAITED = re.compile(r".*UserWarning: waiting for another process that computes .*\n.*\n?")
 CURSOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -53,7 +55,8 @@ def is_stderr(output: Any) -> bool:
 
 def complaint(output: Any) -> str:
     """What is left of the text of a stderr output without the harmless lines."""
-    lines = map(str.strip, re.split(r"[\r\n]", CURSOR.sub("", output.text)))
+    text = WAITED.sub("", CURSOR.sub("", output.text))
+    lines = map(str.strip, re.split(r"[\r\n]", text))
     return " ".join(line for line in lines if not HARMLESS.fullmatch(line))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -119,6 +120,15 @@ def test_what_a_cell_wrote_in_pieces_is_one_output():
     tool("executed").join_streams(cut)
     whole = notebook(("stdout", "one line\n"), ("stderr", "bar"), ("stdout", "two\n"))
     assert cut == whole
+
+
+def test_a_chapter_that_waits_for_another_process_is_published_without_a_word_of_it():
+    said = "waiting for another process that computes a.nc"
+    warned = warnings.formatwarning(said, UserWarning, "/tmp/cell.py", 3, "runs = [run()]\n")
+    told = nbformat.v4.new_output("stream", name="stderr", text=warned)
+    assert tool("executed").complaint(told) == ""
+    told.text += "careful\n"
+    assert tool("executed").complaint(told) == "careful"
 
 
 def test_no_folder_of_this_machine_is_in_an_executed_chapter(book, tmp_path):
