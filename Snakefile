@@ -1,6 +1,8 @@
 # Experiments -> executed chapters -> HTML pages. `make book` makes the pages, and on the way what
 # results they lack; `make pdf` makes a PDF of the same chapters; `make sweep` makes the results
 # alone, here or on a cluster (sweep.smk).
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,6 +26,18 @@ def files(*patterns):
 
 def tools(*names):
     return [f"tools/{name}.py" for name in names]
+
+
+# Seconds that the chapters take, by profile and name.
+TYPICAL = Path("tools/plugins/snakemake_logger_plugin_progress/typical.json")
+SECONDS = json.loads(TYPICAL.read_text(encoding="utf8"))["seconds"]
+
+
+def threads_of_chapter(_):
+    """So few that two or more are executed at a time, as much of each is done by one thread. But one
+    at a time on a GPU, whose memory each would take for its own."""
+    on_gpu = shutil.which("nvidia-smi") is not None
+    return workflow.cores if on_gpu else min(4, max(1, workflow.cores // 2))
 
 
 # What the pages are made of, on paper as on screen.
@@ -67,9 +81,9 @@ rule chapter:
         BUILD + "/executed/{profile}/{name}.ipynb",
     wildcard_constraints:
         profile="[^/]+",
-    # All the cores, so one chapter at a time: snakemake limits the threads of numerical libraries
-    # to what a rule asks for, and scales down what is more than there are.
-    threads: 1024
+    threads: threads_of_chapter
+    # The longest first, so that none of them is left alone at the end.
+    priority: lambda chapter: SECONDS.get(f"{chapter.profile}/{chapter.name}", 0)
     shell:
         "{PYTHON:q} tools/run_chapter.py {input.notebook} {output} -p profile {wildcards.profile}"
 

@@ -25,9 +25,17 @@ TIMES = {"laptop/a": 10.0, "laptop/b": 30.0, "smoke/a": 1.0, "book": 20.0}
 
 
 def test_what_is_left_is_what_the_jobs_typically_take():
-    assert Progress(TIMES, 3).left("laptop/a") == 10 + 2 * 30  # the mean of those that may follow
+    new = Progress(TIMES, 3)
+    assert new.left({"laptop/a": 0.0}) == 10 + 2 * 30  # the mean of those that may follow
+    assert new.left({"laptop/a": 4.0}) == 6 + 2 * 30
     done = Progress(TIMES, 3, {"laptop/a": 10.0, "laptop/b": 30.0})
-    assert done.left("book") == 20
+    assert done.left({"book": 0.0}) == 20
+
+
+def test_jobs_that_run_side_by_side_share_the_work_until_the_longest_is_left():
+    typical = {f"laptop/{i}": 10.0 for i in range(8)}
+    assert Progress(typical, 8).left({"laptop/0": 0.0, "laptop/1": 0.0}, 2) == 40
+    assert Progress(TIMES, 2).left({"laptop/b": 5.0, "laptop/a": 0.0}, 2) == 25
 
 
 @given(st.floats(0.1, 50))
@@ -36,7 +44,8 @@ def test_a_slower_machine_is_believed_more_and_more(factor):
     estimates = []
     for n in (0, 5, 19):
         done = {f"laptop/{i}": factor * 60.0 for i in range(n)}
-        estimates.append(Progress(typical, 20, done).left(f"laptop/{n}") / (60.0 * (20 - n)))
+        left = Progress(typical, 20, done).left({f"laptop/{n}": 0.0})
+        estimates.append(left / (60.0 * (20 - n)))
     assert estimates[0] == pytest.approx(1)
     apart = [abs(estimate - factor) for estimate in estimates]
     assert apart == sorted(apart, reverse=True)
@@ -44,8 +53,9 @@ def test_a_slower_machine_is_believed_more_and_more(factor):
 
 
 def test_without_times_nothing_is_foretold_before_the_first_job_has_ended():
-    assert Progress({}, 4).left("paper/a") is None
-    assert Progress({}, 4, {"paper/a": 100.0}).left("paper/b") == pytest.approx(300)
+    assert Progress({}, 4).left({"paper/a": 0.0}) is None
+    left = Progress({}, 4, {"paper/a": 100.0}).left({"paper/b": 0.0})
+    assert left == pytest.approx(300)
 
 
 def test_times_in_words():

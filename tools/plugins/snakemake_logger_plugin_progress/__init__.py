@@ -1,7 +1,7 @@
 """How far `make book` is, and about how long it will still take: a logger plugin of Snakemake.
 
 Snakemake finds it by the name of its package, where the folder is on PYTHONPATH. A line for each
-job when it starts; jobs run one at a time. What each took is kept for the next time, in
+job when it starts. What each took is kept for the next time, in
 `_build/times.json`; before the first, the times of `typical.json` are taken, scaled to how fast
 this machine turns out to be.
 """
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import LogRecord
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -38,7 +39,7 @@ def read_times(path: Path) -> dict[str, float]:
 
 @dataclass
 class Progress:
-    """What is done of a number of jobs, one at a time, and what is left in seconds."""
+    """What is done of a number of jobs, and what is left in seconds."""
 
     typical: Mapping[str, float]
     total: int
@@ -50,16 +51,20 @@ class Progress:
             return self.typical[job]
         return _mean(self._alike(job)) or _mean(list(self.typical.values())) or 1.0
 
-    def left(self, job: str) -> float | None:
-        """Seconds from the start of this job to the end of all; None where nothing is known."""
+    def left(self, running: Mapping[str, float], at_a_time: int = 1) -> float | None:
+        """Seconds to the end of all while these jobs run, each for so many seconds by now, and as
+        many at a time; None where nothing is known."""
         if not self.typical and not self.taken:
             return None
-        after = self.total - len(self.taken) - 1
-        others = self._alike(job, but={*self.taken, job})
-        work = self.expected(job) + after * (_mean(others) or self.expected(job))
         done = sum(map(self.expected, self.taken))
         believed = _BELIEVED if self.typical else 0.0
-        return work * (sum(self.taken.values()) + believed) / (done + believed)
+        slower = (sum(self.taken.values()) + believed) / (done + believed)
+        job = next(iter(running))
+        others = self._alike(job, but={*self.taken, *running})
+        waiting = self.total - len(self.taken) - len(running)
+        after = waiting * slower * (_mean(others) or self.expected(job))
+        now = [max(0.0, slower * self.expected(job) - spent) for job, spent in running.items()]
+        return max((sum(now) + after) / at_a_time, *now)
 
     def _alike(self, job: str, but: set[str] | None = None) -> list[float]:
         profile = job.partition("/")[0]
@@ -81,6 +86,21 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+class Job(NamedTuple):
+    """What a job makes, and when it was started."""
+
+    output: Path
+    started: float
+
+    def taken(self) -> float | None:
+        """Seconds from its start to its output, None while that is not there or an older one."""
+        try:
+            seconds = self.output.stat().st_mtime - self.started
+        except OSError:
+            return None
+        return seconds if seconds > 0 else None
+
+
 class LogHandler(LogHandlerBase):
     """Prints the lines beside what Snakemake itself prints."""
 
@@ -91,45 +111,46 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.times = read_times(TIMES)
         self.progress: Progress | None = None
-        self.job, self.output = "", Path()
-        self.began = self.started = time.monotonic()
+        self.cores = 1
+        self.running: dict[str, Job] = {}
+        self.began = time.time()
 
     def emit(self, record: LogRecord) -> None:
-        event = getattr(record, "event", None)
-        if event == LogEvent.RUN_INFO:
-            total = record.__dict__["stats"]["total"]
-            self.progress = Progress(read_times(TYPICAL) | self.times, total)
-        elif event == LogEvent.JOB_INFO and self.progress is not None:
-            self._ended()
-            self._starts(self.progress, record.__dict__)
+        event, of = getattr(record, "event", None), record.__dict__
+        if event == LogEvent.RESOURCES_INFO:
+            self.cores = of.get("cores") or 1
+        elif event == LogEvent.RUN_INFO:
+            self.progress = Progress(read_times(TYPICAL) | self.times, of["stats"]["total"])
+        elif event == LogEvent.JOB_INFO and self.progress is not None and of["output"]:
+            self._ended(self.progress)
+            self._starts(self.progress, of)
 
     def close(self) -> None:
-        self._ended()
+        if self.progress is not None:
+            self._ended(self.progress)
         super().close()
 
-    def _starts(self, progress: Progress, of: Mapping[str, object]) -> None:
-        output, wildcards = of["output"], of["wildcards"]
-        if not isinstance(output, list) or not output or not isinstance(wildcards, dict):
-            return
+    def _starts(self, progress: Progress, of: Mapping[str, Any]) -> None:
+        wildcards, now = of["wildcards"], time.time()
         named = "profile" in wildcards and "name" in wildcards
-        self.job = "{profile}/{name}".format(**wildcards) if named else str(of["rule_name"])
-        self.output, self.started = Path(output[0]), time.monotonic()
-        left = progress.left(self.job)
+        name = "{profile}/{name}".format(**wildcards) if named else str(of["rule_name"])
+        self.running = {name: Job(Path(of["output"][0]), now), **self.running}
+        spent = {name: now - job.started for name, job in self.running.items()}
+        left = progress.left(spent, max(1, self.cores // of["threads"]))
         about = f", about {in_words(max(left, 5))} left" if left is not None else ""
-        at = f"{len(progress.taken) + 1} of {progress.total}"
-        spent = in_words(self.started - self.began)
-        print(f"progress: {at}: {self.job}; {spent} so far{about}", file=sys.stderr, flush=True)
+        at = f"{len(progress.taken) + len(self.running)} of {progress.total}"
+        so_far = in_words(now - self.began)
+        print(f"progress: {at}: {name}; {so_far} so far{about}", file=sys.stderr, flush=True)
 
-    def _ended(self) -> None:
-        """Keep what a job took whose output is there: Snakemake takes it away before it starts."""
-        if self.progress is None or not self.job:
-            return
-        taken = time.monotonic() - self.started
-        self.progress.taken[self.job] = taken
-        if self.output.exists():
-            self.times[self.job] = round(taken, 1)
+    def _ended(self, progress: Progress) -> None:
+        """Keep what those jobs took whose output is there by now: told to be quiet, Snakemake does
+        not say which have ended."""
+        ended = {name: seconds for name, job in self.running.items() if (seconds := job.taken())}
+        for name, seconds in ended.items():
+            del self.running[name]
+            progress.taken[name], self.times[name] = seconds, round(seconds, 1)
+        if ended:
             _write(self.times)
-        self.job = ""
 
 
 def _write(times: Mapping[str, float]) -> None:
