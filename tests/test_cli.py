@@ -227,13 +227,13 @@ def test_an_interruption_by_any_import_gets_one_line(name, number):
 def test_interruptions_while_one_is_dealt_with_add_nothing(tmp_path):
     again = """
 import os, signal
-import srel_core.cli as cli
-def _say(message):
+from srel_core.cli import common
+def say(message):
     os.kill(os.getpid(), signal.SIGINT)
-cli._say = _say
+common.say = say
 def call(*_, **__):
     os.kill(os.getpid(), signal.SIGINT)
-cli.srel.main = call
+common.srel.main = call
 from srel_core.__main__ import main
 main()
 """

@@ -124,7 +124,7 @@ def test_what_a_chapter_of_this_book_loads_is_foreseen(chapter):
     loaded = {Path(name) for name in done.stdout.split()}
     foreseen = set(tool("depends").Library(ROOT).imported_by(ROOT / f"chapters/{chapter}.ipynb"))
     assert len(loaded) > 10 and loaded <= foreseen
-    assert ROOT / "srel_core/cli.py" not in foreseen
+    assert ROOT / "srel_core/cli/__init__.py" not in foreseen
 
 
 def test_a_chapter_is_executed_again_after_an_edit_of_what_it_imports(tmp_path):

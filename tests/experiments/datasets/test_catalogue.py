@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from srel_core.cli import run
+from srel_core.cli.runs import run
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.datasets import load_images
 from srel_core.experiments.datasets.catalogue import DATA_SETS, DataSet
