@@ -1,4 +1,5 @@
-"""The command line: `srel run`, `study`, `regression`, `summarise`, `verify`, `list`, `check`, `env`.
+"""The command line: `srel run`, `study`, `regression`, `summarise`, `verify`, `list`, `check`,
+`env`.
 
 Exit codes: 0 done; 1 the work failed (a damaged file, a full disk); 2 what was asked for has no
 meaning (an unknown name, data that are not there); 130 interrupted.

@@ -34,13 +34,15 @@ def study(
     Hours on two cores; what is kept is not run again. A row that lacks some of its runs stays as
     the file has it; if the file does not, it is named.
     """
-    from srel_core.book.committed.write_study import write
+    from srel_core.book.committed.write_study import require_room, write
     from srel_core.experiments.studies import study as study_of
 
     of_rows = study_of(name).rows
     wanted = list(of_rows) if rows is None else [row.strip() for row in rows.split(";")]
     for row in wanted:
         check_known("row", row, of_rows)
+    if not kept:
+        require_room(name, wanted, results_dir, committed_dir)
     for row in wanted:
         for experiment in () if kept else of_rows[row]:
             experiment.run(results_dir, device, progress=not quiet)

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from srel_core.book.committed import standing, study_file, verify, write_study
 from srel_core.experiments import result_files, studies
+from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.loss_changes import loss_changes, share_that_rises
 from srel_core.experiments.profiles import class_experiments
 from srel_core.experiments.result_files import ResultError
@@ -197,18 +198,21 @@ def test_a_stamp_stays_where_the_present_code_adds_rows(written, path, tmp_path)
     assert both.attrs["code_digest"] == study_file.joint_digest(["0", runs[3]["code_digest"]])
 
 
+def of_other_code(study):
+    """The file of a study as other code would have made it."""
+    runs = [run | {"code_digest": "0"} for run in json.loads(study.attrs["runs"])]
+    return study.assign_attrs(
+        code_digest=study_file.joint_digest(["0"]), verified_code_digest="0",
+        runs=json.dumps(runs),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda d: d.isel(rule=slice(1)), "the rows the network have other rules"),
         (
-            lambda d: d.assign_attrs(
-                code_digest=study_file.joint_digest(["0"]),
-                verified_code_digest="0",
-                runs=json.dumps(
-                    [run | {"code_digest": "0"} for run in json.loads(d.attrs["runs"])]
-                ),
-            ),
+            of_other_code,
             "the rows the network stand in a file that other code has made: srel verify it first",
         ),
     ],
@@ -223,6 +227,16 @@ def test_rows_of_another_kind_are_not_added_to(written, path, tmp_path, change, 
     )  # fmt: skip
     assert done.exit_code == 1 and said in done.stderr and done.stderr.count("\n") == 1
     assert (tmp_path / path.name).read_bytes() == before
+
+
+def test_a_row_that_would_not_be_added_is_not_run(path, tmp_path, monkeypatch):
+    result_files.save(of_other_code(study_file.load("small", path.parent)), tmp_path / path.name)
+    monkeypatch.setattr(ClassExperiment, "run", lambda *_, **__: pytest.fail("it is run"))
+    done = srel(
+        "study", "small", "--rows", "a line",
+        "--results-dir", tmp_path / "runs", "--committed-dir", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 1 and "the network stand in a file that other code" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ THE_STEP = "the step"
 _ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh"}
 GRADIENT_STEP, FRESH_ADAM = "gradient step", "fresh Adam"
 NEXT_STEP = "training's next step"
+BY_ADAMS_NEXT = "by the step that Adam takes next"  # of the same networks once more
 
 
 def claims(folder: str | Path | None = None) -> list[Claim]:
@@ -68,7 +69,7 @@ def _regression(folder: str | Path | None) -> Claim:
     ]
     if len(following.row):
         two = int(following.passed.sel(check="own scale").sum())
-        by_next_step = Count("by the step that Adam takes next", two, len(following.row))
+        by_next_step = Count(BY_ADAMS_NEXT, two, len(following.row))
         readings.append(replace(by_next_step, reading="phases by Adam's next step"))
         parts.append(by_next_step)
     evidence: dict[str, tuple[Evidence, ...]] = {"": tuple(readings)}

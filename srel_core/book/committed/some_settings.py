@@ -16,7 +16,7 @@ import numpy as np
 from srel_core.book.committed.regression_file import MEASURED
 from srel_core.book.committed.schema import parsed
 from srel_core.book.committed.write_regression import table
-from srel_core.book.regression.rows import judged_rows
+from srel_core.book.regression.rows import judged_rows, setting_in
 from srel_core.experiments.regression.experiment import RegressionExperiment
 from srel_core.experiments.regression.settings import describe
 
@@ -61,17 +61,13 @@ def largest_difference(kept: "xr.Dataset", settings: list[RegressionExperiment])
     with tempfile.TemporaryDirectory(prefix="srel-verify-") as folder:
         anew = table(judged_rows({setting: setting.run(folder) for setting in settings}))
     names = {describe(setting) for setting in settings}
-    rows = [row for row in map(str, kept.row.values) if _setting_of(row) in names]
+    rows = [row for row in map(str, kept.row.values) if setting_in(row) in names]
     if sorted(rows) != sorted(map(str, anew.row.values)):
         raise ValueError(f"its rows are not those of its settings: see {', '.join(sorted(names))}")
     old = kept.sel(row=anew.row)
     if any((old[name] != anew[name]).any() for name in ("family", "pairs", "resolved")):
         return np.inf
     return max(_difference(old[name].values, anew[name].values, name) for name in MEASURED)
-
-
-def _setting_of(row: str) -> str:
-    return row.removesuffix(", next step").partition(" [")[0]
 
 
 def _difference(old: np.ndarray, new: np.ndarray, name: str) -> float:

@@ -17,6 +17,7 @@ from srel_core.book.committed.standing import experiment_of, present_code, stand
 from srel_core.book.committed.study_file import KIND, PAIRS, VARIABLES
 from srel_core.book.committed.write import attributes_of, check_alike, kept_runs, run_at
 from srel_core.experiments import provenance, result_files
+from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.loss_changes import share_that_rises
 from srel_core.experiments.result_files import ResultError
 from srel_core.experiments.studies import study
@@ -111,6 +112,46 @@ def _attributes(name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return attributes_of(runs, LEVEL) | {"kind": KIND, "config": config, "code_digest": joint}
 
 
+def require_room(
+    name: str,
+    wanted: Sequence[str],
+    results_dir: str | Path | None = None,
+    folder: str | Path | None = None,
+) -> None:
+    """ResultError if `write` will not add these rows of a study to those that its file has, as
+    other code has made it; to be asked before hours are spent on the rows."""
+    there = study_file.load(name, folder)
+    if there is not None:
+        others = {row: of for row, of in study(name).rows.items() if row not in wanted}
+        _, missing = _kept(others, results_dir)
+        _require_present_code(there, missing)
+
+
+def _require_present_code(there: "xr.Dataset", missing: Mapping[str, str]) -> list[str]:
+    """The rows of a file that stay in it, as they lack their runs. ResultError if other code has
+    made them."""
+    stay = [row for row in there.row.values.tolist() if row in missing]
+    if stay and standing(there) == "stale":
+        raise ResultError(
+            f"the rows {', '.join(stay)} stand in a file that other code has made: srel verify "
+            "it first, or compute them anew"
+        )
+    return stay
+
+
+def _kept(
+    rows: Mapping[str, Sequence[ClassExperiment]], results_dir: str | Path | None
+) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    """The files of each row whose runs are all kept; the others, and what each lacks."""
+    kept, missing = {}, {}
+    for row, experiments in rows.items():
+        try:
+            kept[row] = kept_runs(experiments, results_dir)
+        except ResultError as error:
+            missing[row] = f"{row} ({error})"
+    return kept, missing
+
+
 def write(
     name: str,
     results_dir: str | Path | None = None,
@@ -124,26 +165,17 @@ def write(
     commit: as for `srel_core.book.committed.write.write_summary`. ResultError if no row is
     whole, or if rows cannot be added to those that are there.
     """
-    rows, missing = {}, {}
     of_study = study(name).rows
-    for row, experiments in of_study.items():
-        try:
-            rows[row] = [run_at(path) for path in kept_runs(experiments, results_dir)]
-        except ResultError as error:
-            missing[row] = f"{row} ({error})"
+    kept, missing = _kept(of_study, results_dir)
+    rows = {row: [run_at(path) for path in paths] for row, paths in kept.items()}
     if not rows:
         raise ResultError(f"no row of the study {name!r} has all its runs: srel study {name}")
     commits = [run.attrs["commit"] for runs in rows.values() for run in runs]
     refuse_changes([commit or provenance.commit(), *commits])
     found, path = study_of(name, rows), study_file.path_of(name, folder)
     there = study_file.load(name, folder)
-    stay = [] if there is None else [row for row in there.row.values.tolist() if row in missing]
+    stay = [] if there is None else _require_present_code(there, missing)
     if there is not None and stay:
-        if standing(there) == "stale":
-            raise ResultError(
-                f"the rows {', '.join(stay)} stand in a file that other code has made: srel verify "
-                "it first, or compute them anew"
-            )
         place = {row: there if row in stay else found for row in of_study if row in {*stay, *rows}}
         found = _joined(name, place, there, found)
     result_files.save(found, path)

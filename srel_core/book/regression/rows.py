@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Results = Mapping[RegressionExperiment, "xr.Dataset"]
 LEARNT = 0.9  # of the fall of the loss
+_BY_NEXT_STEP = ", next step"  # at the end of a row's name
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,12 @@ class SettingRow:
     @property
     def name(self) -> str:
         kind = "" if self.kind == "any" else f" [{self.kind}]"
-        return describe(self.setting) + kind + (", next step" if self.next_step else "")
+        return describe(self.setting) + kind + (_BY_NEXT_STEP if self.next_step else "")
+
+
+def setting_in(name: str) -> str:
+    """What of a row's name describes its setting."""
+    return name.removesuffix(_BY_NEXT_STEP).partition(" [")[0]
 
 
 def judged_rows(

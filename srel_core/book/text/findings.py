@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 from srel_core.book.claims.evidence import Claim, Count, Exactness, Finding
-from srel_core.book.claims.of_the_paper import FRESH_ADAM, GRADIENT_STEP, NEXT_STEP, THE_STEP
+from srel_core.book.claims.of_the_paper import (
+    BY_ADAMS_NEXT,
+    FRESH_ADAM,
+    GRADIENT_STEP,
+    NEXT_STEP,
+    THE_STEP,
+)
 from srel_core.book.published.numbers import title_of
 from srel_core.book.text.markup import plain
 
@@ -62,7 +68,7 @@ def _moves(claim: Claim, step: str, unit: str = "") -> str:
 
 def _regression(claim: Claim) -> str:
     two_phases, large = (f for f in claim.findings[""][:2] if isinstance(f, Count))
-    networks = [part for part in claim.parts if part.reading.startswith("with ")]
+    networks = [part for part in claim.parts if part.reading != BY_ADAMS_NEXT]
     parts = ", ".join(f"{part.within} of {part.of} {part.reading}" for part in networks)
     others = [f"; {p.reading}, in {p.within} of {p.of}" for p in claim.parts if p not in networks]
     return (
