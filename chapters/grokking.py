@@ -40,7 +40,7 @@ from srel_core.statistics.intervals import mean_interval, side_of
 check_known("profile", profile, PROFILES)
 
 # %%
-experiment = ModularAddition(n_steps=200) if profile == "smoke" else ModularAddition()
+experiment = ModularAddition(n_steps=80) if profile == "smoke" else ModularAddition()
 seeds = range(seed, seed + (2 if profile == "smoke" else 5))
 courses = run_all(experiment, seeds)
 

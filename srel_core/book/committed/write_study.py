@@ -133,7 +133,7 @@ def _require_present_code(there: "xr.Dataset", missing: Mapping[str, str]) -> li
     stay = [row for row in there.row.values.tolist() if row in missing]
     if stay and standing(there) == "stale":
         raise ResultError(
-            f"the rows {', '.join(stay)} stand in a file that other code has made: srel verify "
+            f"the rows {'; '.join(stay)} stand in a file that other code has made: srel verify "
             "it first, or compute them anew"
         )
     return stay
@@ -199,7 +199,7 @@ def _joined(
     except ValueError as error:
         stay = [row for row, file in place.items() if file is there]
         raise ResultError(
-            f"the rows {', '.join(stay)} have other rules, divergences or epochs than "
+            f"the rows {'; '.join(stay)} have other rules, divergences or epochs than "
             "those added to them: compute them anew"
         ) from error
     # Read from a file, names keep the length that they had there, which others may exceed.
