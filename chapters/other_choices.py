@@ -133,7 +133,7 @@ Markdown(summary_of_all())
 # four of one vehicle and two animals, each four taken at even distances in alphabetical order. Pictures of vehicles
 # are easy to tell from pictures of animals; those of three different animals are not easy to tell apart. Each
 # triple is trained and measured as published with one {term}`seed`, at two
-# {term}`checkpoints <checkpoint>` of each epoch in place of seven. All seven classes at once are the last row.
+# {term}`checkpoints <checkpoint>` of each epoch in place of seven. All seven classes at once are one row more.
 
 # %% tags=["hide-input", "code-below"] mystnb={"image": {"alt": "For each step rule the same-class AUC of every triple of classes in the last epoch, with its interval, and in the first epoch; the published triple has another colour."}, "figure": {"name": "fig-classes", "caption": "Same-class AUC (KL) for every choice of classes, ordered by the gradient step. Filled: last epoch, with its 95 % interval over samples and probes of the one run; hollow: first epoch. In the other colour: the published triple. Dotted: classes do not matter."}}
 if "classes" in found:
@@ -308,7 +308,7 @@ Markdown(
 def provenance(name, of):
     runs = runs_of(of)
     seconds = [run["wall_seconds"] for run in runs]
-    devices = ", ".join(sorted({f"{run['device']}, {run['threads']} threads" for run in runs}))
+    devices = ", ".join(sorted({f"{run['device']} (threads: {run['threads']})" for run in runs}))
     rows = [
         [plain(row), int(seed), duration(s), code(run["commit"])]
         for row, seed, s, run in zip(
