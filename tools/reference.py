@@ -19,7 +19,7 @@ from toc import sources
 LINE = re.compile(r"^:modules: (.+)$", re.MULTILINE)
 PACKAGES = re.compile(r"^:packages:$", re.MULTILINE)
 FIGURE = Path("_build/figures/packages")  # below the book's sources, where nothing is a page
-WIDTH_ON_SCREEN, WIDTH_IN_PRINT = "480px", "52%"  # as high as a page of A4 has room for
+WIDTH_ON_SCREEN, WIDTH_IN_PRINT = "480px", "51%"  # as high as a page of A4 has room for
 CAPTION = (
     "What imports what: each layer imports from those below it alone. Below the name of a package "
     "stands what it is for and, where it has layers of its own, these from the top."
