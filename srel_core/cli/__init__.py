@@ -9,11 +9,10 @@ import os
 import sys
 import warnings
 
+from srel_core.cli import committed, runs  # which add their commands to `srel`
 from srel_core.cli.common import ABSENT, click, fail, say, srel
 from srel_core.experiments.files import ResultError
 from srel_core.experiments.terminal import drop_output, on_interruption, system_error
-
-from srel_core.cli import committed, runs  # isort: skip  # their commands are added to `srel`
 
 __all__ = ["committed", "main", "runs", "srel"]
 

@@ -11,7 +11,7 @@ from srel_core.cli.common import (
     results_dir_option,
     say,
     srel,
-    words,
+    words_of,
 )
 from srel_core.experiments.files import ResultError
 from srel_core.experiments.terminal import plain
@@ -43,9 +43,9 @@ def study(
         check_known("row", row, of_rows)
     if not kept:
         require_room(name, wanted, results_dir, committed_dir)
-    for row in wanted:
-        for experiment in () if kept else of_rows[row]:
-            experiment.run(results_dir, device, progress=not quiet)
+        for row in wanted:
+            for experiment in of_rows[row]:
+                experiment.run(results_dir, device, progress=not quiet)
     path, missing = write(name, results_dir, committed_dir)
     for row in missing:
         say(f"not in {path.name}: {row}")
@@ -55,7 +55,7 @@ def study(
 @srel.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--profile", default="paper", show_default=True, help="smoke, laptop or paper.")
-@click.option("--datasets", callback=words, metavar="A,B,…", help="Default: all published ones.")
+@click.option("--datasets", callback=words_of, metavar="A,B,…", help="Default: all published ones.")
 @results_dir_option
 @committed_dir_option
 def summarise(

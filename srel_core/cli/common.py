@@ -23,7 +23,7 @@ def fail(message: str, code: int) -> int:
     return code
 
 
-def words(_: Any, __: Any, value: str | None) -> tuple[str, ...] | None:
+def words_of(_: Any, __: Any, value: str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     words = tuple(word.strip() for word in value.split(","))

@@ -10,7 +10,7 @@ from srel_core.cli.common import (
     say,
     seeds_of,
     srel,
-    words,
+    words_of,
 )
 from srel_core.experiments.files import ResultError
 from srel_core.experiments.terminal import plain
@@ -22,7 +22,7 @@ from srel_core.experiments.terminal import plain
     "--dataset", default="digits", show_default=True,
     help="digits, cifar10, cifar100, svhn, or folder:PATH with PATH/train and PATH/test.",
 )  # fmt: skip
-@click.option("--classes", callback=words, metavar="A,B,…", help="Class names.")
+@click.option("--classes", callback=words_of, metavar="A,B,…", help="Class names.")
 @click.option("--model", help="resnet18, resnet18_groupnorm, resnet18_batchnorm, vit, mlp, linear.")
 @click.option("--seeds", callback=seeds_of, metavar="N,N,…", help="One run per seed.")
 @click.option("--epochs", type=int)
@@ -36,10 +36,10 @@ from srel_core.experiments.terminal import plain
     "--probes-per-class", type=int, help="This many from each class; they are the samples too."
 )
 @click.option(
-    "--rules", callback=words, metavar="RULE,…",
+    "--rules", callback=words_of, metavar="RULE,…",
     help="Steps: sgd:LR, adam:LR, tangent (SGD as LR vanishes), optimizer (training's next).",
 )  # fmt: skip
-@click.option("--divergences", callback=words, metavar="NAME,…", help="kl, l2_logits, …")
+@click.option("--divergences", callback=words_of, metavar="NAME,…", help="kl, l2_logits, …")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @results_dir_option

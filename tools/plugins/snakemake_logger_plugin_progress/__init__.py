@@ -1,9 +1,8 @@
 """How far `make book` is, and about how long it will still take: a logger plugin of Snakemake.
 
 Snakemake finds it by the name of its package, where the folder is on PYTHONPATH. A line for each
-job when it starts. What each took is kept for the next time, in
-`_build/times.json`; before the first, the times of `typical.json` are taken, scaled to how fast
-this machine turns out to be.
+job when it starts. What each took is kept for the next time, in `_build/times.json`; before the
+first, the times of `typical.json` are taken, scaled to how fast this machine turns out to be.
 """
 
 import json
@@ -134,8 +133,8 @@ class LogHandler(LogHandlerBase):
         wildcards, now = of["wildcards"], time.time()
         named = "profile" in wildcards and "name" in wildcards
         name = "{profile}/{name}".format(**wildcards) if named else str(of["rule_name"])
-        self.running = {name: Job(Path(of["output"][0]), now), **self.running}
-        spent = {name: now - job.started for name, job in self.running.items()}
+        self.running[name] = Job(Path(of["output"][0]), now)
+        spent = {each: now - job.started for each, job in self.running.items()}
         left = progress.left(spent, max(1, self.cores // of["threads"]))
         about = f", about {in_words(max(left, 5))} left" if left is not None else ""
         at = f"{len(progress.taken) + len(self.running)} of {progress.total}"
