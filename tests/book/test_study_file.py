@@ -161,6 +161,28 @@ def test_a_row_that_lacks_a_run_is_named(written, tmp_path):
     assert "no row of the study 'small' has all its runs: srel study small" in done.stderr
 
 
+def _with_a_flipped_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _without_a_variable(path):
+    result_files.save(result_files.load(path).load().drop_vars("own"), path)
+
+
+@pytest.mark.parametrize("damage", [_with_a_flipped_bit, _without_a_variable])
+def test_a_row_with_a_damaged_run_is_left_out_and_named(written, tmp_path, damage):
+    shutil.copytree(written / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs" / _rows()["the network"][1].file_name
+    damage(damaged)
+    where = ("--results-dir", tmp_path / "runs", "--committed-dir", tmp_path)
+    done = srel("study", "small", "--kept", *where)
+    assert done.exit_code == 0, done.stderr
+    assert f"not in study-small.nc: the network ({damaged}" in done.stderr
+    assert study_file.load("small", tmp_path).row.values.tolist() == ["a line"]
+
+
 def test_a_row_is_added_to_those_that_are_there(written, path, tmp_path):
     """Those that lack their runs here stay as they are; the file is the one of all at once."""
     whole = study_file.load("small", path.parent)

@@ -141,12 +141,12 @@ def _require_present_code(there: "xr.Dataset", missing: Mapping[str, str]) -> li
 
 def _kept(
     rows: Mapping[str, Sequence[ClassExperiment]], results_dir: str | Path | None
-) -> tuple[dict[str, list[Path]], dict[str, str]]:
-    """The files of each row whose runs are all kept; the others, and what each lacks."""
+) -> "tuple[dict[str, list[xr.Dataset]], dict[str, str]]":
+    """The runs of each row of which all are kept whole; the others, and what each lacks."""
     kept, missing = {}, {}
     for row, experiments in rows.items():
         try:
-            kept[row] = kept_runs(experiments, results_dir)
+            kept[row] = [run_at(path) for path in kept_runs(experiments, results_dir)]
         except ResultError as error:
             missing[row] = f"{row} ({error})"
     return kept, missing
@@ -166,8 +166,7 @@ def write(
     whole, or if rows cannot be added to those that are there.
     """
     of_study = study(name).rows
-    kept, missing = _kept(of_study, results_dir)
-    rows = {row: [run_at(path) for path in paths] for row, paths in kept.items()}
+    rows, missing = _kept(of_study, results_dir)
     if not rows:
         raise ResultError(f"no row of the study {name!r} has all its runs: srel study {name}")
     commits = [run.attrs["commit"] for runs in rows.values() for run in runs]
