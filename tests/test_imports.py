@@ -8,6 +8,7 @@ import pytest
 
 import srel_core as sc
 from srel_core import experiments, statistics
+from tests.support.book import TOOLS
 
 MEASURE = """
 import torch
@@ -49,6 +50,19 @@ def test_everything_that_users_call_is_listed_and_there(package):
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'influense'"):
         getattr(package, "influ" + "ense")
+
+
+def test_nothing_waits_for_torch_to_say_what_executed_a_chapter(monkeypatch, tmp_path):
+    """It takes longer to import than many a chapter to execute. Where a GPU is, it is asked."""
+    script = f"import sys; sys.path.append({str(TOOLS)!r}); import nbformat, record\n"
+    script += "notebook = nbformat.v4.new_notebook(); record.keep(notebook, {})\n"
+    script += "kept = notebook.metadata.srel_core.environment; assert kept.device and kept.commit\n"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "torch" not in loaded_by(script)
+    smi = tmp_path / "nvidia-smi"
+    smi.touch()
+    smi.chmod(0o700)
+    assert "torch" in loaded_by(script)
 
 
 def test_a_package_loads_nothing_before_it_is_asked():

@@ -1,10 +1,13 @@
 """The record of the run that executed a chapter: kept in the notebook, shown on its page."""
 
 import shlex
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
 import nbformat
+
+from srel_core.experiments.provenance import commit, installed, processor
 
 KEY = "srel_core"
 SEEDS = ("seed", "seeds")
@@ -35,14 +38,17 @@ class Record:
 
 def keep(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
     """Put what only the runner knows into an executed `notebook`: parameters as text, machine."""
-    # Not above: it takes seconds, and a mistake on the command line is to be answered at once.
-    import torch
-
-    from srel_core.experiments.provenance import environment
-
-    found = environment("cuda" if torch.cuda.is_available() else "cpu")
-    del found["threads"]  # this process's, not the kernel's
+    found = {**installed(), "device": _device(), "commit": commit()}
     notebook.metadata[KEY] = {"parameters": parameters, "environment": found}
+
+
+def _device() -> str:
+    """The GPU, if there is one, or the CPU, in words."""
+    if shutil.which("nvidia-smi") is None:  # without a driver, torch has no GPU
+        return processor()
+    import torch  # not above: it takes seconds, more than many a chapter
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
 
 
 def find(notebook: nbformat.NotebookNode) -> Record | None:

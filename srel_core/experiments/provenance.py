@@ -36,19 +36,25 @@ def environment(device: str = "cpu") -> dict[str, str]:
     """Package versions, Python, machine, compute device and thread count, in words."""
     import torch
 
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     on_gpu = device.startswith("cuda")
     return {
-        "python": platform.python_version(),
-        **versions,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        **installed(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else processor(),
         "threads": str(torch.get_num_threads()),
         "commit": commit(),
     }
 
 
-def _processor() -> str:
+def installed() -> dict[str, str]:
+    """Package versions, Python and kind of machine, in words."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def processor() -> str:
     """The CPU's own name where the system tells it (Linux), else what Python knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
