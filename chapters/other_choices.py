@@ -52,14 +52,14 @@ STEPS = {
     "tangent": "a vanishing step",
     OPTIMIZER: "the step that training takes next",
 }
+UNITS = {"classes": "choices of classes", "networks": "networks and trainings"}
 
 
-def sides(of, rule):
-    """How many rows of a study lie above one half at every epoch, below it at every epoch, and
-    neither."""
-    of_rows = [{*of_study(of, row, rule).sides} for row in map(str, of.row.values)]
-    above, below = of_rows.count({"above"}), of_rows.count({"below"})
-    return above, below, len(of_rows) - above - below
+def rows_on(side, of, rule):
+    """How many rows of a study lie on this side of one half, "above" or "below", with their whole
+    interval: at every epoch, and in the last."""
+    sides = [of_study(of, row, rule).sides for row in map(str, of.row.values)]
+    return sum({*s} == {side} for s in sides), sum(s[-1] == side for s in sides)
 
 
 def span(of, rule):
@@ -68,15 +68,14 @@ def span(of, rule):
 
 
 def verdicts(of, unit):
-    lines = []
-    for rule, step in STEPS.items():
-        above, below, rest = sides(of, rule)
-        lines.append(
-            [f"{step} ({code(rule)})", f"{above} of {above + below + rest}", below, rest, span(of, rule)]
-        )  # fmt: skip
+    """How many rows prefer which classes, by step."""
+    lines = [
+        [f"{step} ({code(rule)})", *rows_on("above", of, rule), *rows_on("below", of, rule), span(of, rule)]
+        for rule, step in STEPS.items()
+    ]  # fmt: skip
     return table(
-        ["step", f"{unit} that prefer their own class at every epoch", "others at every epoch",
-         "neither throughout", "AUC in the last epoch"],
+        [f"step, {of.sizes['row']} {unit}", "own class at every epoch", "in the last",
+         "other classes at every epoch", "in the last", "AUC in the last"],
         lines,
     )  # fmt: skip
 
@@ -95,30 +94,31 @@ def shown(of, height, marked=()):
 
 # %% tags=["hide-input", "code-below"]
 def summary_of_all():
+    """By step: how many rows prefer which classes, and the AUC with many seeds."""
     if not found:
         return "There are no results of the studies yet."
-    parts = []
-    for name, unit in (("classes", "choices of classes"), ("networks", "networks and trainings")):
-        if name in found:
-            of = found[name]
-            counts = {rule: sides(of, rule) for rule in STEPS}
-            said = "; ".join(
-                f"under {step} {counts[rule][0]} prefer their own class at every epoch and {counts[rule][1]} "
-                f"other classes"
-                for rule, step in STEPS.items()
-            )
-            parts.append(f"Of {of.sizes['row']} {unit}: {said}.")
-    if "seeds" in found:
-        of, parts_of_rows = found["seeds"], []
-        for row in map(str, of.row.values):
-            last = of.auc.sel(row=row, divergence="kl").isel(epoch=-1)
-            steps = [
-                f"{float(last.sel(rule=rule)):.2f} under {step}" for rule, step in STEPS.items()
-            ]
-            n_seeds = int((of.row_of_run == row).sum())
-            parts_of_rows.append(f"{plain(row)} ({n_seeds} seeds) {', '.join(steps)}")
-        parts.append(f"The same-class AUC of the last epoch is, on {'; on '.join(parts_of_rows)}.")
-    return " ".join(parts)
+    headings = ["step"]
+    for name, unit in UNITS.items():
+        n = found[name].sizes["row"] if name in found else 0
+        headings += [f"{n} {unit}: own class", "other classes"] if n else []
+    seeds = found.get("seeds")
+    data = [] if seeds is None else [str(row) for row in seeds.row.values]
+    headings += [f"{int((seeds.row_of_run == row).sum())} seeds, {plain(row)}" for row in data]
+    lines = []
+    for rule, step in STEPS.items():
+        counted = [
+            "{} ({})".format(*rows_on(side, found[name], rule))
+            for name in UNITS
+            if name in found
+            for side in ("above", "below")
+        ]
+        aucs = [of_study(seeds, row, rule).effect for row in data]
+        lines.append([step, *counted, *aucs])
+    return (
+        "How many choices of classes, and how many networks and trainings, prefer their own class, or "
+        "other classes, so that the whole interval says it, at every epoch (in brackets: in the last); and "
+        "the same-class AUC of the last epoch with many seeds.\n\n" + table(headings, lines)
+    )
 
 
 Markdown(summary_of_all())
@@ -158,7 +158,7 @@ Markdown(
     "\n\n".join(
         part
         for part in (
-            verdicts(found["classes"], "choices") if "classes" in found else "",
+            verdicts(found["classes"], UNITS["classes"]) if "classes" in found else "",
             missing("classes"),
         )
         if part
@@ -285,20 +285,22 @@ def accuracies(of):
     return table(["network, training", "training accuracy, last epoch", "test accuracy"], rows)
 
 
-Markdown(
-    "\n\n".join(
-        part
-        for part in (
-            *(
-                (verdicts(found["networks"], "rows"), accuracies(found["networks"]))
-                if "networks" in found
-                else ()
-            ),
-            missing("networks"),
-        )
-        if part
-    )
-)
+def each(of):
+    """What is found in each row under each step."""
+    rows = [
+        [plain(row), step, of_study(of, row, rule).text]
+        for row in map(str, of.row.values)
+        for rule, step in STEPS.items()
+    ]
+    headings = ["network, training", "step", "own class at every epoch? AUC in the last"]
+    return folded("Each network under each step", table(headings, rows))
+
+
+parts = [missing("networks")]
+if "networks" in found:
+    of = found["networks"]
+    parts = [verdicts(of, UNITS["networks"]), each(of), accuracies(of), *parts]
+Markdown("\n\n".join(part for part in parts if part))
 
 # %% [markdown]
 # ## Where these numbers come from

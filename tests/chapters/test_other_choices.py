@@ -6,6 +6,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from srel_core.book.claims.evidence import digits
 from srel_core.book.committed import study_file
 from srel_core.experiments.studies import study
 from tests.support.book import ROOT, call
@@ -29,24 +30,40 @@ def said(executed):
 
 
 @pytest.mark.parametrize(
-    ("name", "start"),
-    [("classes", "| step | choices that prefer"), ("networks", "| step | rows that prefer")],
+    ("name", "unit", "first"),
+    [("classes", "choices of classes", 1), ("networks", "networks and trainings", 3)],
 )
-def test_rows_are_counted_by_their_intervals(said, name, start):
+def test_rows_are_counted_by_their_intervals(said, name, unit, first):
     if name not in COMMITTED:
         assert f"`srel study {name}`" in said
         return
     of = COMMITTED[name].sel(divergence="kl")
-    for rule, row in zip(
-        ("sgd:1e-4", "adam:1e-4", "tangent", "optimizer"), table(said, start), strict=True
-    ):
+    rules = ("sgd:1e-4", "adam:1e-4", "tangent", "optimizer")
+    own_table = table(said, f"| step, {of.sizes['row']} {unit} |")
+    for rule, row, in_brief in zip(rules, own_table, table(said, "| step | "), strict=True):
         at = of.sel(rule=rule)
         low, high = at.auc_interval.transpose("bound", "row", "epoch").values
-        above, below = int((low > 0.5).all(1).sum()), int((high < 0.5).all(1).sum())
-        n = of.sizes["row"]
-        assert row[1:4] == [f"{above} of {n}", str(below), str(n - above - below)]
+        above, below = low > 0.5, high < 0.5
+        counts = [f"{n.sum()}" for side in (above, below) for n in (side.all(1), side[:, -1])]
+        assert row[1:5] == counts
+        assert in_brief[first : first + 2] == [
+            f"{counts[0]} ({counts[1]})", f"{counts[2]} ({counts[3]})"
+        ]  # fmt: skip
         last = at.auc.isel(epoch=-1).values
-        assert row[4] == f"{last.min():.2f} to {last.max():.2f}"
+        assert row[5] == f"{last.min():.2f} to {last.max():.2f}"
+
+
+def test_what_is_found_with_each_network_is_said(said):
+    of = COMMITTED["networks"].sel(divergence="kl")
+    rows = table(said, "| network, training | step |")
+    assert len(rows) == of.sizes["row"] * of.sizes["rule"]
+    for network, step, found in rows:
+        rule = {"a gradient": "sgd:1e-4", "the first": "adam:1e-4", "a vanishing": "tangent"}
+        (at,) = [r for words, r in rule.items() if step.startswith(words)] or ["optimizer"]
+        cell = of.sel(row=network.replace("&#95;", "_"), rule=at)
+        low = cell.auc_interval.isel(bound=0)
+        assert (found.split(";")[0] == "**holds**") == bool((low > 0.5).all())
+        assert f"; AUC {digits(cell.auc.isel(epoch=-1))} [" in found
 
 
 def test_what_is_missing_is_named_with_its_command(said):
