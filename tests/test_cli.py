@@ -86,6 +86,7 @@ def test_check_tells_whole_from_damaged(computed, tmp_path):
     damaged.write_bytes(b"CDF")
     done = srel("check", damaged)
     assert done.exit_code == 1 and "is damaged or not NetCDF" in done.stderr
+    assert "if it was a result, remove it" in done.stderr  # it may be somebody's file
     assert "UNREADABLE" in srel("list", "--results-dir", tmp_path).stdout
     assert srel("check", tmp_path / "absent.nc").exit_code == 1
 

@@ -131,7 +131,9 @@ def _decoded(path: Path, raw: bytes, needs_digest: bool) -> "xr.Dataset":
 
 
 def _damaged(path: Path, error: Exception) -> DamagedError:
-    return DamagedError(f"{path} is damaged or not NetCDF ({error})", "remove it and run again")
+    return DamagedError(
+        f"{path} is damaged or not NetCDF ({error})", "if it was a result, remove it and run again"
+    )
 
 
 def _check_attributes(path: Path, attributes: Mapping[Any, Any]) -> None:
