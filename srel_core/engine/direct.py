@@ -29,6 +29,9 @@ ROUNDING_MARGIN = 2 / 5e-4
 # Rounding errors that a subtraction may be off by, with room: each is an estimate.
 _EXPLAINED = 64
 
+# Units of rounding: that a prediction seldom is off by, and by which weights are moved to see why.
+_MUCH, _MANY = 1e4, 1e3
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -152,12 +155,23 @@ def rounding_of(own: Stepping, inputs: Inputs, before: Tensor) -> Rounding:
     """
     n = min(len(before), 2 if own.task.cost.operations <= LARGE else 1)
     some = torch.linspace(0, len(before) - 1, n).long().to(before.device)
-    own.take({n: own.rounding_unit * signs(w) * w.abs() for n, w in own.start.items()})
-    moved = own.predict(inputs[some], len(some))
-    own.go_back()
     size = before.abs().flatten(1).amax(1)
-    apart = (moved - before[some]).abs().flatten(1).amax(1) / size[some].clamp_min(1e-300)
-    return Rounding(2 * apart.max() + 4 * own.rounding_unit, size.median())
+
+    def moved_by(units: float) -> Tensor:
+        """How far the predictions move with the weights, relative to their size."""
+        half = units * own.rounding_unit
+        own.take({name: half * signs(w) * w.abs() for name, w in own.start.items()})
+        moved = own.predict(inputs[some], len(some))
+        own.go_back()
+        apart = (moved - before[some]).abs().flatten(1).amax(1) / size[some].clamp_min(1e-300)
+        return apart.max()
+
+    apart = moved_by(1)
+    # What rounds moves on with the weights. A model that jumps where a weight is, as one does that
+    # truncates it, moves as far by one unit as by many, and that is a change and no rounding.
+    if apart > _MUCH * own.rounding_unit and moved_by(_MANY) < _MANY / 30 * apart:
+        apart = torch.zeros_like(apart)
+    return Rounding(2 * apart + 4 * own.rounding_unit, size.median())
 
 
 def instead_of_drowned(

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import srel_core as sc
+from tests.support import by_hand
 
 FITTED = [1e-2, 1e-6, 1e-13, 2e-18, 5e-22]  # 1 − p of the sample's class
 RULES = [sc.SGD(1e-4), sc.SGD(1e-13), sc.SGD(1.0), sc.Adam(1e-4), sc.Adam(1e-9)]
@@ -84,6 +85,46 @@ def test_a_float32_model_survives_a_rate_that_float32_does_not_know(lr, method):
     torch.testing.assert_close(
         got.change["l2_logits"] / lr, limit.change["l2_logits"], rtol=1e-5, atol=0
     )
+
+
+class _Jumping(nn.Module):
+    """Predictions that jump where a weight is, which rounding makes them do as far as a step."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.scale = nn.Parameter(torch.ones(6))
+        self.kind = kind
+        if kind == "quantised, at ties":
+            self.first.weight.data = (self.first.weight.data * 4).round() / 4 + 0.125
+        if kind == "orthogonal":  # keeps signs in its diagonal, and truncates what is there
+            nn.utils.parametrizations.orthogonal(self.first, orthogonal_map="householder")
+
+    def forward(self, x):
+        weight = self.first.weight
+        if self.kind == "quantised, at ties":
+            weight = weight + ((weight * 4).round() / 4 - weight).detach()
+        h = torch.tanh(nn.functional.linear(x, weight, self.first.bias))
+        return self.last(
+            h * self.scale * self.scale.detach().floor() if self.kind == "floor" else h
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["floor", "quantised, at ties", "orthogonal"])
+@pytest.mark.parametrize("rule", [sc.SGD(1e-1), sc.SGD(1e-3), sc.Adam(1e-3)], ids=str)
+def test_a_jump_is_a_change_and_no_rounding(rule, kind, dtype):
+    def fresh():
+        torch.manual_seed(0)
+        return _Jumping(kind).to(dtype)
+
+    generator = torch.Generator().manual_seed(2)
+    x, probes = (torch.randn(3, 4, generator=generator, dtype=dtype) for _ in range(2))
+    y = torch.tensor([0, 1, 2])
+    with torch.random.fork_rng():
+        want = by_hand.changes(fresh, x, y, probes, rule.optimizer)
+        got = sc.influence(fresh(), x, y, probes, rule=rule).delta
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6 * float(want.abs().max()))
 
 
 def test_what_is_no_number_is_counted_as_undefined():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 WIDTH, N_OUTPUTS = 6, 3
@@ -112,6 +112,11 @@ def _pruned(draw: random.Random) -> nn.Module:
     return layer
 
 
+def _orthogonal(draw: random.Random) -> nn.Module:
+    how = draw.choice(["householder", "matrix_exp", "cayley"])
+    return orthogonal(_linear(draw), orthogonal_map=how, use_trivialization=draw.random() < 0.5)
+
+
 def _twice(draw: random.Random) -> nn.Module:
     layer = _linear(draw)
     return nn.Sequential(layer, nn.Tanh(), layer)
@@ -159,6 +164,8 @@ PARTS = {
     "patched": _patched,
     "pruned": _pruned,
     "weight norm": lambda draw: weight_norm(_linear(draw)),
+    "spectral norm": lambda draw: spectral_norm(_linear(draw)),
+    "orthogonal": _orthogonal,
     "twice": _twice,
     "used outside": _outside,
     "checkpointed": _checkpointed,
