@@ -64,6 +64,15 @@ def _of_inference_mode():
         return nn.Linear(4, 3)
 
 
+def _steps_in_its_backward_pass():
+    """Each weight by an optimizer of its own as soon as its gradient is there, to save memory."""
+    model = nn.Linear(4, 3)
+    for weight in model.parameters():
+        optimizer = torch.optim.SGD([weight], lr=1, momentum=0.9)
+        weight.register_post_accumulate_grad_hook(lambda _, optimizer=optimizer: optimizer.step())
+    return model
+
+
 BAD = {
     "unknown method": (dict(method="stackde"), "unknown method 'stackde'.*'stacked'"),
     "unknown loss": (dict(loss="crossentropy"), "unknown loss.*'cross_entropy'"),
@@ -91,6 +100,7 @@ BAD = {
     "check": (dict(check="sometimes"), "check must be True or False"),
     "no module": (dict(model=torch.sin), "model must be a torch.nn.Module"),
     "inference": (dict(model=_of_inference_mode()), "made in inference mode and takes no gradient"),
+    "stepping": (dict(model=_steps_in_its_backward_pass()), "'weight' has a hook .* take it off"),
     "lazy": (dict(model=nn.LazyLinear(3)), "has no shape yet: call the model once before"),
     "meta": (dict(model=nn.Linear(4, 3, device="meta")), "on the device 'meta', without values"),
     "output": (dict(model=Gives(lambda f: {"a": f, "b": f})), "name it by output="),

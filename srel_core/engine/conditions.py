@@ -84,7 +84,7 @@ def _of_weights(task: Task) -> str | None:
     for name, p in task.weights.items():
         if names[id(p)] > 1 or memory[p.untyped_storage().data_ptr()] > 1:
             return f"weight {name!r} stands at more than one place"
-        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+        if p._backward_hooks:
             return f"weight {name!r} has a hook"
         if type(p) is not nn.Parameter:
             return f"weight {name!r} is a {type(p).__name__}"

@@ -189,6 +189,12 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
                 f"weight {name!r} was made in inference mode and takes no gradient: build or load "
                 "the model outside of it"
             )
+        if parameter.requires_grad and getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise ValueError(
+                f"weight {name!r} has a hook that is called when its gradient is there, as one by "
+                "which an optimizer steps within the backward pass: take it off for as long as you "
+                "measure, by remove() of what registered it"
+            )
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise ValueError("the model has no trainable parameter: no step can move it")
