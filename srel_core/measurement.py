@@ -147,7 +147,8 @@ def influence(
     """Measure change and own of one step on each sample, at every probe.
 
     model   maps a batch (B, ...) to predictions (B, ..., C), each input's its own; left exactly as
-            it was: values, identity and `.grad` of its parameters, buffers, attributes, modes
+            it was: values, identity and `.grad` of its parameters, buffers, attributes, modes; but
+            for weights that its own forward pass writes to, as `max_norm` of an embedding does
     x, y    S samples and their targets. x: a tensor or NumPy array (S, ...), or a tuple or mapping
             of these, with which the model is called by position or by name; or a Dataset or
             DataLoader, with its own targets where y is None. y: class labels (S,), or (S, ...) of
@@ -161,8 +162,7 @@ def influence(
             with a label, change over those that `weights` (P, ...) counts, or all. `by_position`
             keeps them apart
     method  "auto", "loop" (the definition), "direct", "shared", "stacked", or, for SGD, "low_rank":
-    the
-            ways of `srel_core.engine.methods`; that which ran is in the result
+            the ways of `srel_core.engine.methods`; that which ran is in the result
     chunk_size  samples stacked at a time by "stacked"; None fits them into `max_bytes`
     max_bytes   bound on the memory, in bytes and on all threads together, of what is worked on at a
             time: activations, gradients, stacked weights; the result and a few copies of the

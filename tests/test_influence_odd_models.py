@@ -113,6 +113,30 @@ def test_a_loss_module_with_tensors_of_its_own():
     assert (call(loss=weighted).own["kl"] > 0).all()
 
 
+LABELS, SHARES = torch.tensor([0, 2]), torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.0, 0.9]])
+OF_TORCH = [
+    (nn.CrossEntropyLoss(label_smoothing=0.1), LABELS), (nn.CrossEntropyLoss(), SHARES),
+    (nn.CrossEntropyLoss(reduction="sum"), LABELS), (nn.MultiMarginLoss(), LABELS),
+    (nn.KLDivLoss(reduction="batchmean"), SHARES), (nn.KLDivLoss(reduction="sum"), SHARES),
+    (nn.BCEWithLogitsLoss(), SHARES), (nn.MSELoss(), SHARES), (nn.HuberLoss(), SHARES),
+    (nn.MultiLabelSoftMarginLoss(), SHARES.round()), (nn.PoissonNLLLoss(), SHARES),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "y"), OF_TORCH, ids=lambda value: str(value)[:40])
+def test_a_loss_of_torch_is_that_of_a_batch_of_one(loss, y):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    x, probes = (torch.randn(n, 4, generator=generator, dtype=torch.float64) for n in (2, 3))
+    model = nn.Linear(4, 3, bias=False, dtype=torch.float64)
+    model.weight.data = weight.detach().clone()
+    y = y.double() if y.is_floating_point() else y
+    got = sc.influence(model, x, y, probes, rule=sc.SGD(0.1), loss=loss).delta
+    for i in range(2):
+        (gradient,) = torch.autograd.grad(loss(x[i : i + 1] @ weight.T, y[i : i + 1]), weight)
+        torch.testing.assert_close(got[:, i], -0.1 * probes @ gradient.T)
+
+
 def test_token_ids_are_inputs_too():
     model = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, 3))
     generator = torch.Generator().manual_seed(0)

@@ -83,6 +83,10 @@ BAD = {
     "names": (({"values": X}, Y, {"wrong": PROBES}), "x holds values but probes wrong"),
     "no targets": ((X, None, PROBES), "y is None: give one target per sample"),
     "sparse": ((X.to_sparse(), Y, PROBES), r"give x.to_dense\(\)"),
+    "shuffled": (
+        (DataLoader(TensorDataset(X, Y), shuffle=True), None, PROBES),
+        r"x is a DataLoader that shuffles.*next\(iter\(loader\)\)",
+    ),
     "empty": ((TensorDataset(X[:0], Y[:0]), None, PROBES), "x is empty"),
     "a word": (("abc", Y, PROBES), "must be a torch tensor or a NumPy array, not str"),
 }

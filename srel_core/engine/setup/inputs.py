@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    default_collate,
+)
 
 from srel_core.engine.setup import checks
 
@@ -17,6 +24,7 @@ Given = Tensor | NDArray[Any] | Sequence[Any] | Mapping[str, Any]
 model is called by position; or a mapping of these, with which it is called by name."""
 
 _BATCH = 256  # items of a Dataset to collate at a time
+_SHUFFLE = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 @dataclass(frozen=True)
@@ -129,8 +137,14 @@ def as_tensor(name: str, value: object) -> Tensor:
 
 def read_pairs(name: str, data: object) -> tuple[Given, Tensor | None] | None:
     """Everything that a Dataset or a DataLoader gives, read once: its inputs and, where its items
-    are pairs, their targets. None for anything else."""
+    are pairs, their targets. None for anything else. ValueError for a DataLoader that shuffles:
+    which row of the result were which input?"""
     if isinstance(data, DataLoader):
+        if isinstance(data.sampler, _SHUFFLE):
+            raise ValueError(
+                f"{name} is a DataLoader that shuffles, so that no row of the result could be told "
+                "from another: give its dataset, or one batch, as by next(iter(loader))"
+            )
         batches = list(data)
     elif isinstance(data, Dataset):
         batches = list(DataLoader(data, batch_size=_BATCH))

@@ -92,6 +92,8 @@ class SampleLoss:
         function = LOSSES[loss] if isinstance(loss, str) else loss
         if isinstance(function, nn.Module):
             function = copy.deepcopy(function).double()
+        if isinstance(function, nn.KLDivLoss) and function.reduction == "batchmean":
+            function.reduction = "sum"  # the batch is one sample, whose outputs it would count
         return cls(function)
 
     @property
