@@ -141,7 +141,8 @@ class OptimizerStep:
     With all that it has when the measurement is made: momentum and moment estimates, their counts
     of steps, weight decay, the learning rate of each group. Optimizer and state are left as they
     are. Weights that it does not hold stay, and so does one that the sample's gradient does not
-    reach, decay and momentum included, as in torch.
+    reach, decay and momentum included, as in torch. What training does to a gradient before the
+    optimizer has it, as clipping, is no part of the step.
 
     of  a `torch.optim` optimizer of the model that is measured; not one that evaluates the loss
         within its step, as LBFGS does

@@ -123,7 +123,7 @@ OF_TORCH = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("loss", "y"), OF_TORCH, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("loss", "y"), OF_TORCH, ids=[str(loss) for loss, _ in OF_TORCH])
 def test_a_loss_of_torch_is_that_of_a_batch_of_one(loss, y):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
