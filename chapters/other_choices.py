@@ -97,27 +97,23 @@ def summary_of_all():
     """By step: how many rows prefer which classes, and the AUC with many seeds."""
     if not found:
         return "There are no results of the studies yet."
-    headings = ["step"]
-    for name, unit in UNITS.items():
-        n = found[name].sizes["row"] if name in found else 0
-        headings += [f"{n} {unit}: own class", "other classes"] if n else []
-    seeds = found.get("seeds")
-    data = [] if seeds is None else [str(row) for row in seeds.row.values]
-    headings += [f"{int((seeds.row_of_run == row).sum())} seeds, {plain(row)}" for row in data]
     lines = []
-    for rule, step in STEPS.items():
-        counted = [
-            "{} ({})".format(*rows_on(side, found[name], rule))
-            for name in UNITS
-            if name in found
-            for side in ("above", "below")
-        ]
-        aucs = [of_study(seeds, row, rule).effect for row in data]
-        lines.append([step, *counted, *aucs])
+    for name, unit in UNITS.items():
+        for side, classes in (("above", "own class"), ("below", "other classes")):
+            if name in found:
+                of = found[name]
+                counted = ["{} ({})".format(*rows_on(side, of, rule)) for rule in STEPS]
+                lines.append([f"{classes}, of {of.sizes['row']} {unit}", *counted])
+    if "seeds" in found:
+        of = found["seeds"]
+        for row in map(str, of.row.values):
+            aucs = [of_study(of, row, rule).effect.removeprefix("AUC ") for rule in STEPS]
+            lines.append([f"AUC, {plain(row)}, {int((of.row_of_run == row).sum())} seeds", *aucs])
     return (
         "How many choices of classes, and how many networks and trainings, prefer their own class, or "
         "other classes, so that the whole interval says it, at every epoch (in brackets: in the last); and "
-        "the same-class AUC of the last epoch with many seeds.\n\n" + table(headings, lines)
+        "the same-class AUC of the published classes, with many seeds, in the last epoch.\n\n"
+        + table(["under", *STEPS.values()], lines)
     )
 
 

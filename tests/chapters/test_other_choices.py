@@ -30,25 +30,28 @@ def said(executed):
 
 
 @pytest.mark.parametrize(
-    ("name", "unit", "first"),
-    [("classes", "choices of classes", 1), ("networks", "networks and trainings", 3)],
+    ("name", "unit"),
+    [("classes", "choices of classes"), ("networks", "networks and trainings")],
 )
-def test_rows_are_counted_by_their_intervals(said, name, unit, first):
+def test_rows_are_counted_by_their_intervals(said, name, unit):
     if name not in COMMITTED:
         assert f"`srel study {name}`" in said
         return
     of = COMMITTED[name].sel(divergence="kl")
     rules = ("sgd:1e-4", "adam:1e-4", "tangent", "optimizer")
-    own_table = table(said, f"| step, {of.sizes['row']} {unit} |")
-    for rule, row, in_brief in zip(rules, own_table, table(said, "| step | "), strict=True):
+    n_rows = of.sizes["row"]
+    in_brief = {row[0]: row[1:] for row in table(said, "| under |")}
+    own, others = (in_brief[f"{of_}, of {n_rows} {unit}"] for of_ in ("own class", "other classes"))
+    for i, (rule, row) in enumerate(
+        zip(rules, table(said, f"| step, {n_rows} {unit} |"), strict=True)
+    ):
         at = of.sel(rule=rule)
         low, high = at.auc_interval.transpose("bound", "row", "epoch").values
         above, below = low > 0.5, high < 0.5
         counts = [f"{n.sum()}" for side in (above, below) for n in (side.all(1), side[:, -1])]
         assert row[1:5] == counts
-        assert in_brief[first : first + 2] == [
-            f"{counts[0]} ({counts[1]})", f"{counts[2]} ({counts[3]})"
-        ]  # fmt: skip
+        assert own[i] == f"{counts[0]} ({counts[1]})"
+        assert others[i] == f"{counts[2]} ({counts[3]})"
         last = at.auc.isel(epoch=-1).values
         assert row[5] == f"{last.min():.2f} to {last.max():.2f}"
 
