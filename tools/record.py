@@ -44,7 +44,7 @@ def keep(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
 
 def _device() -> str:
     """The GPU, if there is one, or the CPU, in words."""
-    if shutil.which("nvidia-smi") is None:  # without a driver, torch has no GPU
+    if not any(map(shutil.which, ("nvidia-smi", "rocm-smi"))):  # no driver, so no GPU for torch
         return processor()
     import torch  # not above: it takes seconds, more than many a chapter
 
