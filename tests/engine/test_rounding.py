@@ -4,6 +4,8 @@ For f = Wx + b a step on (x, y) has the gradients r xᵀ and r, r = p − e_y, a
 ΔW x' + Δb: so the answer is known exactly, however sure the prediction and small the step.
 """
 
+import copy
+
 import mpmath
 import pytest
 import torch
@@ -85,6 +87,24 @@ def test_a_float32_model_survives_a_rate_that_float32_does_not_know(lr, method):
     torch.testing.assert_close(
         got.change["l2_logits"] / lr, limit.change["l2_logits"], rtol=1e-5, atol=0
     )
+
+
+@pytest.mark.parametrize("last", ["zero", "at rest"])
+@pytest.mark.parametrize("rule", [sc.Adam(1e-6), sc.Adam(1e-9), sc.SGD(1e-6)], ids=str)
+def test_predictions_that_do_not_round_do_so_after_a_step(rule, last):
+    generator = torch.Generator().manual_seed(3)
+    x, probes = torch.randn(3, 4, generator=generator), torch.randn(5, 4, generator=generator)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    with torch.no_grad():  # all that reaches the outputs is their bias, which is exact
+        model[2].bias.copy_(torch.tensor([0.3, -0.2, 0.1]))
+        model[2].weight.zero_() if last == "zero" else model[0].bias.fill_(-50)
+    y = torch.tensor([0, 1, 2])
+    wide = copy.deepcopy(model).double()
+    want = sc.influence(wide, x, y, probes, rule=rule, method="direct").delta
+    for method in ("auto", "stacked", "shared"):
+        got = sc.influence(model, x, y, probes, rule=rule, method=method)
+        assert got.method != "direct"  # nor by the definition, after a warning
+        torch.testing.assert_close(got.delta, want, rtol=1e-3, atol=0)
 
 
 class _Jumping(nn.Module):

@@ -116,18 +116,20 @@ class Problem:
         """How large the rounding errors of `before` may be, (I,).
 
         The largest relative error against float64 at a few inputs, spread over all and with the
-        largest among them, times the size of each prediction; in float64 itself, a bound in units
-        of its last place.
+        largest among them, times the size of each prediction, and no less than a unit of its last
+        place: those of a last layer that begins with zeros are exact, but not after a step. In
+        float64 itself, a bound in such units.
         """
+        eps = torch.finfo(self.before.dtype).eps
         scale = self.before.abs().amax(1)
         scale = scale.maximum(scale.median()).double()
         if self.precise is None:
-            return 16 * torch.finfo(self.before.dtype).eps * scale
+            return 16 * eps * scale
         some = torch.cat([evenly_spaced_rows(scale, 7), scale.argmax()[None]])
         with torch.no_grad():
             exact = self.precise.predict(self.precise.weights, self.precise.inputs[some])
         relative = (self.before[some] - exact).abs().amax(1) / scale[some].clamp_min(1e-300)
-        return relative.max() * scale
+        return relative.max().clamp_min(eps) * scale
 
     def predict(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """f_w at a batch of inputs: (B, ...) → (B, C)."""
