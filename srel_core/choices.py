@@ -11,7 +11,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     words = list(known)
     by_lower = {word.lower(): word for word in words}
     nearest = by_lower[difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0)[0]]
-    return f"unknown {kind} {name!r}: the nearest is {nearest!r}, out of {', '.join(words)}"
+    between = "; " if any("," in word for word in words) else ", "
+    return f"unknown {kind} {name!r}: the nearest is {nearest!r}, out of {between.join(words)}"
 
 
 def check_known(kind: str, name: object, known: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ import xarray as xr
 from torch.nn.functional import cross_entropy
 
 from srel_core.book.committed import standing, study_file, verify, write_study
+from srel_core.choices import unknown
 from srel_core.experiments import result_files, studies
 from srel_core.experiments.class_experiment import ClassExperiment
 from srel_core.experiments.loss_changes import loss_changes, share_that_rises
@@ -259,6 +260,10 @@ def test_a_row_that_would_not_be_added_is_not_run(path, tmp_path, monkeypatch):
         "--results-dir", tmp_path / "runs", "--committed-dir", tmp_path,
     )  # fmt: skip
     assert done.exit_code == 1 and "the network stand in a file that other code" in done.stderr
+
+
+def test_rows_whose_names_have_commas_are_told_apart():
+    assert unknown("row", "vit", ["mlp, SGD", "vit, SGD"]).endswith("out of mlp, SGD; vit, SGD")
 
 
 @pytest.mark.parametrize(
