@@ -80,6 +80,11 @@ def verdicts(of, unit):
     )  # fmt: skip
 
 
+def paragraphs(*parts):
+    """Those that say something."""
+    return Markdown("\n\n".join(filter(None, parts)))
+
+
 def shown(of, height, marked=()):
     """The figure of a study: a panel for each step."""
     order = figures.in_order(of, "sgd:1e-4")
@@ -150,15 +155,8 @@ def missing(name):
     return f"Not run yet: {plain(named)}. Command: {code(f'srel study {name}{which}')}."
 
 
-Markdown(
-    "\n\n".join(
-        part
-        for part in (
-            verdicts(found["classes"], UNITS["classes"]) if "classes" in found else "",
-            missing("classes"),
-        )
-        if part
-    )
+paragraphs(
+    verdicts(found["classes"], UNITS["classes"]) if "classes" in found else "", missing("classes")
 )
 
 # %% [markdown]
@@ -240,13 +238,7 @@ def seeds_table(of):
     )  # fmt: skip
 
 
-Markdown(
-    "\n\n".join(
-        part
-        for part in (seeds_table(found["seeds"]) if "seeds" in found else "", missing("seeds"))
-        if part
-    )
-)
+paragraphs(seeds_table(found["seeds"]) if "seeds" in found else "", missing("seeds"))
 
 # %% [markdown]
 # (sec-networks)=
@@ -292,11 +284,11 @@ def each(of):
     return folded("Each network under each step", table(headings, rows))
 
 
-parts = [missing("networks")]
+of_networks = []
 if "networks" in found:
     of = found["networks"]
-    parts = [verdicts(of, UNITS["networks"]), each(of), accuracies(of), *parts]
-Markdown("\n\n".join(part for part in parts if part))
+    of_networks = [verdicts(of, UNITS["networks"]), each(of), accuracies(of)]
+paragraphs(*of_networks, missing("networks"))
 
 # %% [markdown]
 # ## Where these numbers come from

@@ -11,6 +11,10 @@ from srel_core.book.committed import study_file
 from srel_core.experiments.studies import study
 from tests.support.book import ROOT, call
 
+STEPS = {
+    "a gradient step": "sgd:1e-4", "the first step of a fresh Adam": "adam:1e-4",
+    "a vanishing step": "tangent", "the step that training takes next": "optimizer",
+}  # fmt: skip
 COMMITTED = study_file.load_all(ROOT / "results")
 
 
@@ -38,12 +42,11 @@ def test_rows_are_counted_by_their_intervals(said, name, unit):
         assert f"`srel study {name}`" in said
         return
     of = COMMITTED[name].sel(divergence="kl")
-    rules = ("sgd:1e-4", "adam:1e-4", "tangent", "optimizer")
     n_rows = of.sizes["row"]
     in_brief = {row[0]: row[1:] for row in table(said, "| under |")}
     own, others = (in_brief[f"{of_}, of {n_rows} {unit}"] for of_ in ("own class", "other classes"))
     for i, (rule, row) in enumerate(
-        zip(rules, table(said, f"| step, {n_rows} {unit} |"), strict=True)
+        zip(STEPS.values(), table(said, f"| step, {n_rows} {unit} |"), strict=True)
     ):
         at = of.sel(rule=rule)
         low, high = at.auc_interval.transpose("bound", "row", "epoch").values
@@ -61,9 +64,7 @@ def test_what_is_found_with_each_network_is_said(said):
     rows = table(said, "| network, training | step |")
     assert len(rows) == of.sizes["row"] * of.sizes["rule"]
     for network, step, found in rows:
-        rule = {"a gradient": "sgd:1e-4", "the first": "adam:1e-4", "a vanishing": "tangent"}
-        (at,) = [r for words, r in rule.items() if step.startswith(words)] or ["optimizer"]
-        cell = of.sel(row=network.replace("&#95;", "_"), rule=at)
+        cell = of.sel(row=network.replace("&#95;", "_"), rule=STEPS[step])
         low = cell.auc_interval.isel(bound=0)
         assert (found.split(";")[0] == "**holds**") == bool((low > 0.5).all())
         assert f"; AUC {digits(cell.auc.isel(epoch=-1))} [" in found
