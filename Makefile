@@ -64,7 +64,7 @@ check-reproducible: book
 # killed starts again as it is, and the book can be built meanwhile. On one GPU, one job at a time.
 sweep: $(READY)
 	@$(BIN)/snakemake sweep --cores all --nolock --rerun-incomplete --keep-going \
-		$(if $(shell command -v nvidia-smi || true),--resources gpu=1) --quiet host reason \
+		$(if $(shell command -v nvidia-smi || command -v rocm-smi || true),--resources gpu=1) --quiet host reason \
 		--config profile=$(PROFILE)
 
 # A worker a core, each with whole files of tests, those of the pages first.

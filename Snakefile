@@ -2,11 +2,11 @@
 # results they lack; `make pdf` makes a PDF of the same chapters; `make sweep` makes the results
 # alone, here or on a cluster (sweep.smk).
 import json
-import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, "tools")
+import gpu
 from depends import Library
 from toc import sources
 
@@ -36,8 +36,7 @@ SECONDS = json.loads(TYPICAL.read_text(encoding="utf8"))["seconds"]
 def threads_of_chapter(_):
     """So few that two or more are executed at a time, as much of each is done by one thread. But one
     at a time on a GPU, whose memory each would take for its own."""
-    on_gpu = shutil.which("nvidia-smi") is not None
-    return workflow.cores if on_gpu else min(4, max(1, workflow.cores // 2))
+    return workflow.cores if gpu.has_driver() else min(4, max(1, workflow.cores // 2))
 
 
 # What the pages are made of, on paper as on screen.
@@ -76,7 +75,7 @@ rule chapter:
         notebook="chapters/{name}.ipynb",
         library=lambda chapter: LIBRARY.imported_by(Path(f"chapters/{chapter.name}.ipynb")),
         results=files("results/**/*.nc", "benchmarks/results/**/*.json"),
-        tools=tools("executed", "parameters", "pictures", "record", "run_chapter"),
+        tools=tools("executed", "gpu", "parameters", "pictures", "record", "run_chapter"),
     output:
         BUILD + "/executed/{profile}/{name}.ipynb",
     wildcard_constraints:

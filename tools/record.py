@@ -1,10 +1,10 @@
 """The record of the run that executed a chapter: kept in the notebook, shown on its page."""
 
 import shlex
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
+import gpu
 import nbformat
 
 from srel_core.experiments.provenance import commit, installed, processor
@@ -44,7 +44,7 @@ def keep(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
 
 def _device() -> str:
     """The GPU, if there is one, or the CPU, in words."""
-    if not any(map(shutil.which, ("nvidia-smi", "rocm-smi"))):  # no driver, so no GPU for torch
+    if not gpu.has_driver():
         return processor()
     import torch  # not above: it takes seconds, more than many a chapter
 
