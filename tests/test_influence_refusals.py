@@ -162,6 +162,45 @@ def test_a_step_that_is_no_number_names_its_sample():
         call(rule=sc.SGD(1e300), loss=lambda p, _: 1e20 * p.sum())
 
 
+class ByItsData(nn.Linear):
+    def forward(self, x):
+        return x @ self.weight.data.T + self.bias.data
+
+
+WITHOUT_GRADIENT = {
+    "detached": dict(model=Gives(torch.detach)),
+    "in NumPy": dict(model=Gives(lambda f: torch.from_numpy(f.detach().numpy()))),
+    "a decision": dict(model=Gives(lambda f: nn.functional.one_hot(f.argmax(1), 3).to(f.dtype))),
+    "without gradients": dict(model=Gives(torch.no_grad()(lambda f: f * 1))),
+    "data": dict(model=ByItsData(4, 3)),
+    "a loss of decisions": dict(loss=lambda p, t: (p.argmax() != t).double()),
+}
+
+
+@pytest.mark.parametrize("changes", WITHOUT_GRADIENT.values(), ids=WITHOUT_GRADIENT.keys())
+def test_what_moves_no_weight_is_refused(changes):
+    """As a backward pass would; else every change would be 0, without a word."""
+    for rule, method in ((sc.SGD(0.1), "loop"), (sc.SGD(0.1), "auto"), (sc.Adam(0.1), "auto")):
+        with pytest.raises(ValueError, match="no sample's loss has a gradient: .* as by detach"):
+            call(**changes, rule=rule, method=method)
+    given = {"model": nn.Linear(4, 3), **changes}
+    x, y = torch.eye(4)[:2], torch.tensor([0, 2])
+    with pytest.raises(ValueError, match="no sample's loss has a gradient"):
+        sc.tangent_influence(given.pop("model"), x, y, x, **given)
+
+
+def test_a_sample_without_a_gradient_rests_while_others_step():
+    def loss(prediction, target):
+        chosen = prediction[target]
+        return chosen if target else chosen.detach()
+
+    model = nn.Linear(4, 3)
+    found, alone = call(model=model, loss=loss), call(model=model, loss=lambda p, t: p[t])
+    for name, own in found.own.items():
+        assert float(own[0]) == 0 and not found.change[name][:, 0].any()
+        assert torch.allclose(own[1], alone.own[name][1], rtol=1e-12, atol=0) and own[1] > 0
+
+
 def test_what_is_no_rule_or_loss_is_refused():
     with pytest.raises(ValueError, match=r"rule must be a step.*use tangent_influence"):
         call(rule=sc.Tangent())

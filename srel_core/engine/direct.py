@@ -80,6 +80,7 @@ def measure_steps(
     optimizer here too.
     """
     with stepping(task, wide) as own:
+        own.require_gradients()
         predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
         before = predict(own.inputs) if wide or one_by_one else task.before.double()
         rounding = rounding_of(own, own.inputs, before)
@@ -118,6 +119,7 @@ def measure_limit(
         before = own.predict(own.inputs, at_a_time) if wide else task.before.double()
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
+        own.require_gradients()
         for sample in range(len(task.x)):
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)

@@ -70,9 +70,7 @@ class Stepping:
         does not reach; and the prediction (..., C) at the sample in float64."""
         self.drop_gradients()
         with torch.enable_grad():
-            prediction = self.predictions(self.x[sample : sample + 1])[0]
-            loss = self.task.loss(prediction, self.task.y[sample])
-            checks.require_finite_loss(sample, loss)
+            loss, prediction = self.loss_at(sample)
             if not loss.requires_grad:
                 return {}, prediction.double()
             with checks.calling_the_model(f"sample {sample} for a backward pass"):
@@ -86,6 +84,22 @@ class Stepping:
         return found, prediction.detach().double()
 
     def step_of(self, rule: Rule, gradient: Step) -> Step:
+    def loss_at(self, sample: int) -> tuple[Tensor, Tensor]:
+        """ℓ(w; x_i, y_i), a finite number, and the prediction (..., C) at the sample."""
+        prediction = self.predictions(self.x[sample : sample + 1])[0]
+        loss = self.task.loss(prediction, self.task.y[sample])
+        checks.require_finite_loss(sample, loss)
+        return loss, prediction
+
+    def require_gradients(self) -> None:
+        """ValueError if no sample's loss has a gradient: then nothing would move, in silence."""
+        with torch.enable_grad():
+            if not any(self.loss_at(i)[0].requires_grad for i in range(len(self.x))):
+                raise ValueError(
+                    "no sample's loss has a gradient: the model or the loss cuts it off, as by "
+                    "detach(), .data, torch.no_grad() or argmax"
+                )
+
         """What a rule adds to the weights, each a whole tensor, given once; it may use up the
         gradient."""
         return {name: change_of(rule, name, self.start[name], g) for name, g in gradient.items()}
