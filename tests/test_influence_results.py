@@ -1,6 +1,7 @@
 """What a result holds, and what a measurement leaves alone: the model and the caller's modes."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -78,6 +79,27 @@ def test_the_callers_modes_do_not_count(method, context):
     finally:
         torch.set_num_threads(1)
     torch.testing.assert_close(got.change, want.change, rtol=1e-3, atol=0)
+
+
+def test_threads_that_measure_at_once_get_what_each_would_alone():
+    """And leave torch's settings, which are of the whole process, as they were."""
+
+    def settings():
+        cudnn, attention = torch.backends.cudnn, torch.backends.mha.get_fastpath_enabled()
+        return cudnn.deterministic, cudnn.allow_tf32, attention
+
+    def measured(seed):
+        model = networks.make("mlp", seed=seed, dtype=torch.float32)
+        return sc.influence(model, *networks.batch(4, 3, dtype=torch.float32), rule=sc.Adam(1e-3))
+
+    before, seeds = settings(), range(8)
+    alone = list(map(measured, seeds))
+    for _ in range(3):
+        with ThreadPoolExecutor(len(seeds)) as pool:
+            for got, want in zip(pool.map(measured, seeds), alone, strict=True):
+                assert got.method == want.method
+                assert torch.equal(got.change["kl"], want.change["kl"])
+        assert settings() == before
 
 
 @pytest.mark.parametrize("method", METHODS)

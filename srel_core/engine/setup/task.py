@@ -1,6 +1,7 @@
 """One measurement, checked: the user's own model, the samples to step on and where to look."""
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,20 +20,25 @@ from srel_core.engine.setup.losses import Loss, SampleLoss
 from srel_core.engine.setup.model_state import left_as_it_was
 from srel_core.engine.setup.outputs import Pick, picking
 
+# Some of torch's settings below are of the whole process: threads that measure take turns, or one
+# would keep for the user's what another had set, and leave it set.
+_TURN = threading.RLock()
+
 
 @contextmanager
 def measuring(model: nn.Module) -> Iterator[None]:
     """Within it the model may be run and changed, and is put back; the caller's gradient and
     autocast modes do not count, and float32 is float32 (no TF32)."""
     on_gpu = any(p.device.type == "cuda" for p in model.parameters())
-    tf32 = torch.backends.cuda.matmul.allow_tf32
     with (
+        _TURN,
         left_as_it_was(model),
         torch.backends.cudnn.flags(deterministic=True, allow_tf32=False),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast("cuda" if on_gpu else "cpu", enabled=False),
     ):
+        tf32 = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = False
         try:
             yield
