@@ -148,7 +148,8 @@ def influence(
 
     model   maps a batch (B, ...) to predictions (B, ..., C), each input's its own; left exactly as
             it was: values, identity and `.grad` of its parameters, buffers, attributes, modes; but
-            for weights that its own forward pass writes to, as `max_norm` of an embedding does
+            for weights that its own forward pass writes to, as `max_norm` of an embedding does.
+            Where processes train together, each measures by itself: `ddp.module` by the fast ways
     x, y    S samples and their targets. x: a tensor or NumPy array (S, ...), or a tuple or mapping
             of these, with which the model is called by position or by name; or a Dataset or
             DataLoader, with its own targets where y is None. y: class labels (S,), or (S, ...) of
@@ -172,7 +173,8 @@ def influence(
             a tuple, `logits` of a mapping
     check   whether a fast way is held to the definition at a few samples, and the measurement made
             again by the definition, with a warning, where they differ
-    gradients   "float64", "model" (its own precision), or "auto": float64 where that is cheap
+    gradients   "float64", "model" (its own precision), or "auto": float64 where that is cheap.
+            Where processes train together, "model" but for the fast ways
     keep_delta  whether the changes δf are kept in the result; None: if they take at most 1 GiB
 
     With gradients in float64, results for a float32 model are within 1e-3 relative of a computation

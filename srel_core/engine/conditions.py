@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 from srel_core.engine.layers.kinds.registry import is_known, kind_of
@@ -49,7 +50,7 @@ def _of_inputs(task: Task) -> str | None:
 def _of_modules(task: Task) -> str | None:
     for name, module in task.model.named_modules():
         what = f"module {name or 'model'!r} ({type(module).__name__})"
-        if isinstance(module, (torch.jit.ScriptModule, nn.DataParallel)):
+        if isinstance(module, (torch.jit.ScriptModule, nn.DataParallel, DistributedDataParallel)):
             return f"{what} runs code of its own"
         if any(getattr(module, hooks, None) for hooks in _HOOKS):
             return f"{what} has a hook"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from srel_core.engine.setup import checks
+from srel_core.engine.setup.distributed import trains_with_others
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.model_state import Kept, left_as_it_was
 from srel_core.engine.setup.precision import in_float64, wide_dtype
@@ -171,7 +172,8 @@ _HALF_PRECISION = 0.05
 
 
 def can_be_wide(task: Task) -> bool:
-    """Whether a model can compute in float64 at all, and is then the same function of its weights.
+    """Whether a model can compute in float64 at all, without harm to those that train it, and is
+    then the same function of its weights.
 
     Tried at one input, at the weights as they are and all of them changed by a hundredth: what
     holds a weight in another way than as its parameter would not see the change.
@@ -188,6 +190,8 @@ def can_be_wide(task: Task) -> bool:
         return False
     narrowest = {p.dtype for p in task.weights.values()} | {task.before.dtype}
     eps = max(torch.finfo(dtype).eps for dtype in narrowest)
+    if trains_with_others():
+        return False
     rounding = min(1e3 * eps, _HALF_PRECISION) * max(float(own.abs().max()), 1e-30)
     moved = float((wide_moved - wide).abs().max())
     apart = float((own_moved - own - wide_moved + wide).abs().max())

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from srel_core.engine.setup import checks
+from srel_core.engine.setup.distributed import alone, require_whole
 from srel_core.engine.setup.inputs import Given, Inputs, as_tensor, read_pairs, to_model
 from srel_core.engine.setup.losses import Loss, SampleLoss
 from srel_core.engine.setup.model_state import left_as_it_was
@@ -30,9 +31,11 @@ def measuring(model: nn.Module) -> Iterator[None]:
     """Within it the model may be run and changed, and is put back; the caller's gradient and
     autocast modes do not count, and float32 is float32 (no TF32)."""
     on_gpu = any(p.device.type == "cuda" for p in model.parameters())
+    require_whole(model)
     with (
         _TURN,
         left_as_it_was(model),
+        alone(model),
         torch.backends.cudnn.flags(deterministic=True, allow_tf32=False),
         torch.inference_mode(False),
         torch.enable_grad(),
