@@ -145,7 +145,8 @@ class OptimizerStep:
     optimizer has it, as clipping, is no part of the step.
 
     of  a `torch.optim` optimizer of the model that is measured; not one that evaluates the loss
-        within its step, as LBFGS does
+        within its step, as LBFGS does, nor one that steps by another, as accelerate's does by its
+        `.optimizer`
     """
 
     of: torch.optim.Optimizer
@@ -158,6 +159,12 @@ class OptimizerStep:
             raise ValueError(
                 f"{type(self.of).__name__} evaluates the loss within its step: S_rel is of steps "
                 "from one gradient"
+            )
+        inner = [name for name, value in vars(self.of).items() if _holds_optimizer(value)]
+        if inner:
+            raise ValueError(
+                f"{type(self.of).__name__} steps by another optimizer, its .{inner[0]}: give that "
+                "one, if its step is all that is taken"
             )
 
     def bound(self, weights: Mapping[str, nn.Parameter]) -> "BoundStep":
@@ -174,11 +181,18 @@ class OptimizerStep:
         return BoundStep(self.of, names, held)
 
 
+def _holds_optimizer(value: Any) -> bool:
+    held = value.values() if isinstance(value, dict) else value
+    several = isinstance(value, (dict, list, tuple))
+    return any(isinstance(v, torch.optim.Optimizer) for v in (held if several else [value]))
+
+
 # Those of torch that step each weight by itself.
 _BY_WEIGHT = (
     torch.optim.ASGD, torch.optim.Adadelta, torch.optim.Adagrad, torch.optim.Adam,
     torch.optim.AdamW, torch.optim.Adamax, torch.optim.NAdam, torch.optim.RAdam,
     torch.optim.RMSprop, torch.optim.Rprop, torch.optim.SGD,
+    *(kind for name in ("Adafactor", "Muon") if (kind := getattr(torch.optim, name, None))),
 )  # fmt: skip
 
 # Those whose fused step on a CPU is faster than their plain one.
@@ -218,21 +232,36 @@ class BoundStep:
     def _stepping(self, named: list[tuple[str, Tensor]]) -> torch.optim.Optimizer:
         """A copy of the optimizer for these tensors alone, without hooks or what a scheduler has
         put around its step; states in the precision of the tensors."""
-        twin = copy.copy(self.of)
-        for key in [key for key in vars(twin) if key.endswith("_hooks") or key == "step"]:
-            del vars(twin)[key]
-        twin._optimizer_step_pre_hooks = OrderedDict()
-        twin._optimizer_step_post_hooks = OrderedDict()
+        twin: torch.optim.Optimizer = object.__new__(type(self.of))
+        tensors = dict(named)
+        instead = {of: tensors[name] for of, name in self.names.items() if name in tensors}
+        for key, value in vars(self.of).items():
+            if key.endswith("_hooks"):
+                vars(twin)[key] = OrderedDict()
+            elif key not in ("step", "state", "param_groups"):
+                vars(twin)[key] = _copied(key, value, instead)
         groups: dict[int, dict[str, Any]] = {}
         twin.state = defaultdict(dict)
         for name, tensor in named:
             group, state = self.held[name]
-            own = groups.setdefault(id(group), {**group, "params": []})
-            own |= {key: False for key in ("foreach", "fused") if key in own}
-            own["params"].append(tensor)
+            if id(group) not in groups:
+                rest = {key: value for key, value in group.items() if key != "params"}
+                rest |= {key: False for key in ("foreach", "fused") if key in rest}
+                groups[id(group)] = {**_copied("param_groups", rest, instead), "params": []}
+            groups[id(group)]["params"].append(tensor)
             twin.state[tensor] = {key: _like(tensor, value) for key, value in state.items()}
         twin.param_groups = list(groups.values())
         return twin
+
+
+def _copied(name: str, value: Any, instead: Mapping[int, Tensor]) -> Any:
+    """A copy of what an optimizer holds, with other tensors in the place of those of these ids."""
+    try:
+        return copy.deepcopy(value, dict(instead))
+    except Exception as error:  # whatever it holds that has no copy
+        raise ValueError(
+            f"the optimizer's {name} cannot be copied, as its step would have to be tried: {error}"
+        ) from error
 
 
 def _like(weight: Tensor, value: Any) -> Any:

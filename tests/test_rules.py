@@ -1,6 +1,7 @@
 """Step rules: whole tensors by name, and the step that the user's own optimizer would take."""
 
 import copy
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,6 +114,94 @@ def test_what_is_no_optimizer_of_this_model_is_refused():
         sc.OptimizerStep(sc.SGD(0.1))
     with pytest.raises(ValueError, match="LBFGS evaluates the loss within its step"):
         sc.OptimizerStep(torch.optim.LBFGS(network().parameters()))
+
+
+class FlatMomentum(torch.optim.Optimizer):
+    """With a list of its weights, one buffer for all of them and a count, as attributes; clips by
+    the norm of all gradients within its step."""
+
+    def __init__(self, parameters, lr=1e-2, most=1.0):
+        super().__init__(parameters, {"lr": lr, "seen": []})
+        self.most, self.count = most, 0
+        self.weights = [p for group in self.param_groups for p in group["params"]]
+        self.buffer = torch.zeros(sum(p.numel() for p in self.weights)).to(self.weights[0])
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        gradient = torch.cat([p.grad.flatten() for p in self.weights])
+        self.count += 1
+        self.param_groups[0]["seen"].append(float(gradient.norm()))
+        self.buffer.mul_(0.9).add_(gradient * min(1, self.most / float(gradient.norm())))
+        parts = self.buffer.split([p.numel() for p in self.weights])
+        for weight, part in zip(self.weights, parts, strict=True):
+            weight.sub_(part.view_as(weight), alpha=self.param_groups[0]["lr"])
+
+
+def norms(model):
+    """Of the gradient of each sample's loss."""
+    losses = [F.cross_entropy(model(x[None].double()), y[None]) for x, y in zip(X, Y, strict=True)]
+    each = [torch.autograd.grad(loss, list(model.parameters())) for loss in losses]
+    return [float(torch.cat([g.flatten() for g in gradient]).norm()) for gradient in each]
+
+
+@pytest.mark.parametrize("lr", [1e-2, 1e-9])
+def test_an_optimizer_of_ones_own_steps_with_all_that_it_holds(lr):
+    """A fast way would step each weight by itself, with what it holds for all of them."""
+    model = network()
+    optimizer = FlatMomentum(model.parameters(), lr)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(X.double()), Y).backward()
+        optimizer.step()
+    buffer, weights = optimizer.buffer.clone(), copy.deepcopy(model.state_dict())
+    optimizer.most = sorted(norms(model))[1]  # one of three is clipped
+    rule = sc.OptimizerStep(optimizer)
+    got = sc.influence(model, X.double(), Y, PROBES.double(), rule=rule, method="auto")
+    assert got.method == "direct" and "FlatMomentum may step a weight by the gradient" in got.cause
+    for i in range(3):
+        twin = copy.deepcopy(model)
+        own = FlatMomentum(twin.parameters(), lr, optimizer.most)
+        own.buffer.copy_(buffer)
+        F.cross_entropy(twin(X[i : i + 1].double()), Y[i : i + 1]).backward()
+        own.step()
+        with torch.no_grad():
+            want = twin(PROBES.double()) - model(PROBES.double())
+        torch.testing.assert_close(got.delta[:, i], want, rtol=1e-5, atol=1e-15)
+    assert optimizer.count == 3 and len(optimizer.param_groups[0]["seen"]) == 3
+    assert torch.equal(optimizer.buffer, buffer)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+class BuiltAround(torch.optim.Optimizer):
+    """As accelerate and others build one: what it holds is the other's."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    state = property(lambda self: self.optimizer.state)
+    param_groups = property(lambda self: self.optimizer.param_groups)
+
+
+def test_one_that_steps_by_another_is_refused():
+    """A copy of it would share the other, and change what training steps by."""
+    inner = torch.optim.Adam(network().parameters())
+    several = FlatMomentum(network().parameters())
+    several.others = {"first": inner}
+    for outer, name in ((BuiltAround(inner), "optimizer"), (several, "others")):
+        with pytest.raises(ValueError, match=f"steps by another optimizer, its .{name}: give that"):
+            sc.OptimizerStep(outer)
+
+
+def test_a_step_that_cannot_be_tried_is_refused():
+    model = network()
+    optimizer = FlatMomentum(model.parameters())
+    given = model, X.double(), Y, PROBES.double()
+    optimizer.buffer = optimizer.buffer[1:]  # too short by one
+    with pytest.raises(ValueError, match="the step of FlatMomentum ends in RuntimeError: "):
+        sc.influence(*given, rule=sc.OptimizerStep(optimizer))
+    optimizer.lock = threading.Lock()
+    with pytest.raises(ValueError, match="the optimizer's lock cannot be copied, as its step "):
+        sc.influence(*given, rule=sc.OptimizerStep(optimizer))
 
 
 def test_the_recorder_measures_the_optimizers_step():

@@ -20,7 +20,7 @@ from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, Task
 from srel_core.engine.stepping import Step, Stepping, moves, signs, stepping
-from srel_core.rules import Rule, is_by_weight
+from srel_core.rules import BoundStep, Rule, is_by_weight
 
 # A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
 # which is of second order, asks for 5e-4 of the change, and two predictions round.
@@ -93,7 +93,10 @@ def measure_steps(
             seen.keep_own(before, prediction)
             if by_optimizer:
                 own.take_by_optimizer(rule, gradient)
-            step = own.step_of(rule, gradient)
+            if by_optimizer and isinstance(rule, BoundStep):
+                step = own.taken()  # which may be more than what it does to each weight by itself
+            else:
+                step = own.step_of(rule, gradient)
             if not by_optimizer:
                 own.take(step)
             rests = not moves(step) and own.at_start
@@ -116,10 +119,10 @@ def measure_limit(
     """Fill in the limit of a vanishing SGD step, per unit of its learning rate; the predictions
     before (I, ..., C) in float64, and in which way the derivatives were taken."""
     with stepping(task, wide) as own:
+        own.require_gradients()
         before = own.predict(own.inputs, at_a_time) if wide else task.before.double()
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
-        own.require_gradients()
         for sample in range(len(task.x)):
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)

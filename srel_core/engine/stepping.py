@@ -84,7 +84,6 @@ class Stepping:
                 checks.require_finite_gradient(name, sample, found[name])
         return found, prediction.detach().double()
 
-    def step_of(self, rule: Rule, gradient: Step) -> Step:
     def loss_at(self, sample: int) -> tuple[Tensor, Tensor]:
         """ℓ(w; x_i, y_i), a finite number, and the prediction (..., C) at the sample."""
         prediction = self.predictions(self.x[sample : sample + 1])[0]
@@ -101,6 +100,7 @@ class Stepping:
                     "detach(), .data, torch.no_grad() or argmax"
                 )
 
+    def step_of(self, rule: Rule, gradient: Step) -> Step:
         """What a rule adds to the weights, each a whole tensor, given once; it may use up the
         gradient."""
         return {name: change_of(rule, name, self.start[name], g) for name, g in gradient.items()}
@@ -114,7 +114,18 @@ class Stepping:
         """The step by the rule's own `torch.optim` optimizer, from a copy of the gradient."""
         for name, parameter in self.task.weights.items():
             parameter.grad = gradient[name].clone() if name in gradient else None
-        rule.optimizer(list(self.task.weights.values())).step()
+        optimizer = rule.optimizer(list(self.task.weights.values()))
+        try:
+            optimizer.step()
+        except (RuntimeError, TypeError, AttributeError, KeyError, AssertionError) as error:
+            raise ValueError(
+                f"the step of {type(optimizer).__name__} ends in {checks.in_one_line(error)}"
+                + ("; gradients='model' takes it in the weights' own precision" * self.wide)
+            ) from error
+
+    def taken(self) -> Step:
+        """How far the weights are from those of the beginning."""
+        return {name: p.data - self.start[name] for name, p in self.task.weights.items()}
 
     def take_as_defined(self, rule: Rule, gradient: Step) -> None:
         """The step by the rule's optimizer, or, for the rules of this package, by themselves, which
@@ -178,6 +189,8 @@ def can_be_wide(task: Task) -> bool:
     Tried at one input, at the weights as they are and all of them changed by a hundredth: what
     holds a weight in another way than as its parameter would not see the change.
     """
+    if trains_with_others():
+        return False
     dtypes = {p.dtype for p in (*task.model.parameters(), *task.model.buffers())}
     if all(wide_dtype(dtype) == dtype for dtype in dtypes):
         return False  # it is in float64 already
@@ -190,8 +203,6 @@ def can_be_wide(task: Task) -> bool:
         return False
     narrowest = {p.dtype for p in task.weights.values()} | {task.before.dtype}
     eps = max(torch.finfo(dtype).eps for dtype in narrowest)
-    if trains_with_others():
-        return False
     rounding = min(1e3 * eps, _HALF_PRECISION) * max(float(own.abs().max()), 1e-30)
     moved = float((wide_moved - wide).abs().max())
     apart = float((own_moved - own - wide_moved + wide).abs().max())
