@@ -88,15 +88,16 @@ def test_threads_that_measure_at_once_get_what_each_would_alone():
         cudnn, attention = torch.backends.cudnn, torch.backends.mha.get_fastpath_enabled()
         return cudnn.deterministic, cudnn.allow_tf32, attention
 
-    def measured(seed):
-        model = networks.make("mlp", seed=seed, dtype=torch.float32)
-        return sc.influence(model, *networks.batch(4, 3, dtype=torch.float32), rule=sc.Adam(1e-3))
+    def measured(model):
+        return sc.influence(model, *given, rule=sc.Adam(1e-3))
 
-    before, seeds = settings(), range(8)
-    alone = list(map(measured, seeds))
+    # Made beforehand: the seed of torch, too, is of the whole process.
+    models = [networks.make("mlp", seed=seed, dtype=torch.float32) for seed in range(8)]
+    given = networks.batch(4, 3, dtype=torch.float32)
+    before, alone = settings(), list(map(measured, models))
     for _ in range(3):
-        with ThreadPoolExecutor(len(seeds)) as pool:
-            for got, want in zip(pool.map(measured, seeds), alone, strict=True):
+        with ThreadPoolExecutor(len(models)) as pool:
+            for got, want in zip(pool.map(measured, models), alone, strict=True):
                 assert got.method == want.method
                 assert torch.equal(got.change["kl"], want.change["kl"])
         assert settings() == before
