@@ -103,18 +103,16 @@ def _forward_follows(own: Stepping, some: Inputs) -> bool:
 @contextmanager
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Within it attention and recurrent layers run in plain operations: the fused ones have no
-    forward derivative."""
+    forward derivative. (Recurrent layers never run in those of cuDNN: `exact_float32`.)"""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    backends: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn) if recurrent else ()
-    enabled = [backend.enabled for backend in backends]
+    mkldnn: Any = torch.backends.mkldnn
+    fused = mkldnn.enabled
     with plain_attention():
+        mkldnn.enabled = fused and not recurrent
         try:
-            for backend in backends:
-                backend.enabled = False
             yield
         finally:
-            for backend, before in zip(backends, enabled, strict=True):
-                backend.enabled = before
+            mkldnn.enabled = fused
 
 
 def _forward(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:

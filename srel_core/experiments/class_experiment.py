@@ -18,6 +18,7 @@ import torch
 
 from srel_core.choices import check_known
 from srel_core.divergence import find_divergences
+from srel_core.engine.setup.float32 import exact_float32
 from srel_core.experiments import checkpoints, datasets, result_files
 from srel_core.experiments.code_digest import Registry, Sources, code_digest
 from srel_core.experiments.datasets.by_name import fingerprint, stored_name
@@ -231,7 +232,7 @@ class _Run:
         measured = schedule.measured_steps(n_images)
         started = saved = time.monotonic()
         with (
-            torch.backends.cudnn.flags(deterministic=True, allow_tf32=False),
+            exact_float32(self.model),
             tqdm(
                 total=len(measured),
                 initial=sum(step <= self.trainer.step for step in measured),

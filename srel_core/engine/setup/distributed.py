@@ -1,8 +1,6 @@
 """Models that are trained by several processes, measured by one."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
@@ -43,18 +41,13 @@ def trains_with_others() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-@contextmanager
-def alone(model: nn.Module) -> Iterator[None]:
-    """Within it a `DistributedDataParallel` is the module that it wraps.
+def without_others(model: nn.Module) -> None:
+    """Let each `DistributedDataParallel` be the module that it wraps, until its attributes are put
+    back.
 
     Or a backward pass would average the gradient of this process's sample with those that the
     others take, and wait for them for ever if they take none.
     """
-    wrappers = [m for m in model.modules() if isinstance(m, DistributedDataParallel)]
-    for wrapper in wrappers:
-        vars(wrapper)["forward"] = wrapper.module.__call__
-    try:
-        yield
-    finally:
-        for wrapper in wrappers:
-            del vars(wrapper)["forward"]
+    for module in model.modules():
+        if isinstance(module, DistributedDataParallel):
+            vars(module)["forward"] = module.module.__call__

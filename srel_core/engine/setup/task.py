@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from srel_core.engine.setup import checks
-from srel_core.engine.setup.distributed import alone, require_whole
+from srel_core.engine.setup.distributed import require_whole, without_others
+from srel_core.engine.setup.float32 import exact_float32
 from srel_core.engine.setup.inputs import Given, Inputs, as_tensor, read_pairs, to_model
 from srel_core.engine.setup.losses import Loss, SampleLoss
 from srel_core.engine.setup.model_state import left_as_it_was
@@ -29,24 +30,19 @@ _TURN = threading.RLock()
 @contextmanager
 def measuring(model: nn.Module) -> Iterator[None]:
     """Within it the model may be run and changed, and is put back; the caller's gradient and
-    autocast modes do not count, and float32 is float32 (no TF32)."""
+    autocast modes do not count, and float32 is float32."""
     on_gpu = any(p.device.type == "cuda" for p in model.parameters())
     require_whole(model)
     with (
         _TURN,
         left_as_it_was(model),
-        alone(model),
-        torch.backends.cudnn.flags(deterministic=True, allow_tf32=False),
+        exact_float32(model),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast("cuda" if on_gpu else "cpu", enabled=False),
     ):
-        tf32 = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = tf32
+        without_others(model)
+        yield
 
 
 @contextmanager
