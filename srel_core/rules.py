@@ -12,7 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,12 @@ def is_by_number(rule: object) -> bool:
 def is_by_weight(rule: object) -> bool:
     """Whether a rule is known to step each weight as if it were the only one."""
     return is_by_number(rule) or (type(rule) is BoundStep and type(rule.of) in _BY_WEIGHT)
+
+
+def may_couple(rule: object) -> "TypeGuard[BoundStep]":
+    """Whether a rule is an optimizer that may step one weight by the gradient of another: its step
+    is then more than what it does to each weight by itself."""
+    return isinstance(rule, BoundStep) and not is_by_weight(rule)
 
 
 def change_of(rule: Rule, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
@@ -260,7 +266,7 @@ def _copied(name: str, value: Any, instead: Mapping[int, Tensor]) -> Any:
         return copy.deepcopy(value, dict(instead))
     except Exception as error:  # whatever it holds that has no copy
         raise ValueError(
-            f"the optimizer's {name} cannot be copied, as its step would have to be tried: {error}"
+            f"a copy of the optimizer takes the step, and its {name} cannot be copied: {error}"
         ) from error
 
 

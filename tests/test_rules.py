@@ -200,7 +200,9 @@ def test_a_step_that_cannot_be_tried_is_refused():
     with pytest.raises(ValueError, match="the step of FlatMomentum ends in RuntimeError: "):
         sc.influence(*given, rule=sc.OptimizerStep(optimizer))
     optimizer.lock = threading.Lock()
-    with pytest.raises(ValueError, match="the optimizer's lock cannot be copied, as its step "):
+    with pytest.raises(
+        ValueError, match="a copy of the optimizer takes the step, and its lock cannot be copied"
+    ):
         sc.influence(*given, rule=sc.OptimizerStep(optimizer))
 
 

@@ -20,7 +20,7 @@ from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, Task
 from srel_core.engine.stepping import Step, Stepping, moves, signs, stepping
-from srel_core.rules import BoundStep, Rule, is_by_weight
+from srel_core.rules import Rule, is_by_weight, may_couple
 
 # A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
 # which is of second order, asks for 5e-4 of the change, and two predictions round.
@@ -86,18 +86,15 @@ def measure_steps(
         rounding = rounding_of(own, own.inputs, before)
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
-        by_optimizer = one_by_one or not is_by_weight(rule)
         for sample in range(len(task.x)) if samples is None else samples:
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)
             seen.keep_own(before, prediction)
-            if by_optimizer:
+            if one_by_one or not is_by_weight(rule):
                 own.take_by_optimizer(rule, gradient)
-            if by_optimizer and isinstance(rule, BoundStep):
-                step = own.taken()  # which may be more than what it does to each weight by itself
+                step = own.taken() if may_couple(rule) else own.step_of(rule, gradient)
             else:
                 step = own.step_of(rule, gradient)
-            if not by_optimizer:
                 own.take(step)
             rests = not moves(step) and own.at_start
             delta = predict(seen.inputs) - before[seen.rows.to(before.device)]

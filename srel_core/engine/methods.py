@@ -36,7 +36,7 @@ from srel_core.engine.setup.outputs import Pick
 from srel_core.engine.setup.task import CHEAP, LARGE, Task, measuring
 from srel_core.engine.stepping import can_be_wide
 from srel_core.engine.tangent_kernel import kernel_changes
-from srel_core.rules import SGD, BoundStep, OptimizerStep, Rule, is_by_weight
+from srel_core.rules import SGD, OptimizerStep, Rule, may_couple
 
 METHODS = ("auto", "loop", "direct", "shared", "stacked", "low_rank")
 LIMIT_METHODS = ("auto", "direct", "kernel")
@@ -146,7 +146,7 @@ class _Measurement:
         if asked in ("loop", "direct"):
             return asked, None
         cause = why_not(task)
-        if cause is None and isinstance(self.rule, BoundStep) and not is_by_weight(self.rule):
+        if cause is None and may_couple(self.rule):
             cause = f"{type(self.rule.of).__name__} may step a weight by the gradient of another"
         if cause is None and asked == "auto" and self.options.gradients == "model":
             cause = "the fast ways take gradients in float64"
