@@ -78,7 +78,7 @@ def one_by_one(copied, model, images, labels, pairs=None):
         with torch.no_grad():
             stepped(images[i : i + 1])
         after = stepped(images[probes]).detach()
-        change[probes, i] = kl(before.double(), after.double() - before.double())
+        change[probes.cpu(), i] = kl(before.double(), after.double() - before.double()).cpu()
     return change
 
 

@@ -33,6 +33,7 @@ import srel_core as sc
 from srel_core import influence, tangent_influence
 from srel_core.divergence import kl
 from srel_core.engine.directional import plain_kernels
+from srel_core.engine.setup.float32 import exact_float32
 from srel_core.experiments.provenance import environment
 
 RULES = {
@@ -105,6 +106,11 @@ def loss_of(predictions: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 def obvious(way: str, model: nn.Module, x: Any, y: Any, probes: Any) -> torch.Tensor:
     """The obvious way for one sample: the predictions after its step, or their derivative."""
+    with exact_float32(model):  # on a GPU recurrent layers in eval mode have no other backward pass
+        return _by_copy(way, model, x, y, probes)
+
+
+def _by_copy(way: str, model: nn.Module, x: Any, y: Any, probes: Any) -> torch.Tensor:
     if way == "tangent":
         with plain_kernels(model):  # fused ones have no forward derivative
             weights = {n: p.detach() for n, p in model.named_parameters()}

@@ -78,23 +78,23 @@ class Collected:
         self.in_float64 = torch.zeros(n, dtype=torch.bool)
         self.by_derivative = torch.zeros(n, dtype=torch.bool)
 
-    def add(self, sample: int, before: Tensor, delta: Tensor, own: tuple[Tensor, Tensor]) -> None:
-        """For one sample the predictions and their changes at the probes, (P, ..., C) each, and at
-        the sample itself, (..., C) each."""
-        own_before, own_delta = own
+    def add(self, sample: int, before: Tensor, delta: Tensor, own: int) -> None:
+        """For one sample the predictions and their changes (B, ..., C) at the probes, and then, if
+        it is none of them, at the sample itself, which is at row `own`."""
         checks.require_step(delta, sample)
-        checks.require_step(own_delta, sample)
-        at_probes = self._weights(self.positions.at_probes, delta)
-        at_own = self._weights(self._counted(sample), own_delta[None])
+        n, at_own = self.task.n_probes, slice(own, own + 1)
+        probe_weights = self._weights(self.positions.at_probes, delta[:n])
+        own_weights = self._weights(self._counted(sample), delta[at_own])
         for divergence in self.divergences:
             measured = divergence.tangent if self.tangent else divergence.finite
-            found = self._over_positions(measured(before, delta), at_probes)
+            values = measured(before, delta)
+            found = self._over_positions(values[:n], probe_weights)
             self.change[divergence.name][:, sample] = found.cpu()
-            found = self._over_positions(measured(own_before[None], own_delta[None]), at_own)
+            found = self._over_positions(values[at_own], own_weights)
             self.own[divergence.name][sample] = found[0].cpu()
         if self.delta is not None and self.own_delta is not None:
-            self.delta[:, sample] = delta.cpu()
-            self.own_delta[sample] = own_delta.cpu()
+            delta = delta.cpu()
+            self.delta[:, sample], self.own_delta[sample] = delta[:n], delta[own]
 
     def fill(self, before: Tensor, delta: Tensor) -> None:
         """All samples at once, from predictions (I, C) and their changes (S, I, C)."""

@@ -20,7 +20,7 @@ from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, Task
 from srel_core.engine.stepping import Step, Stepping, moves, signs, stepping
-from srel_core.rules import Rule, is_by_weight, may_couple
+from srel_core.rules import BoundStep, Rule
 
 # A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
 # which is of second order, asks for 5e-4 of the change, and two predictions round.
@@ -58,9 +58,7 @@ class Seen:
 
     def add(self, collected: Collected, sample: int, before: Tensor, delta: Tensor) -> None:
         """Hand on predictions (I, ..., C) and their changes at these inputs."""
-        n, before = collected.task.n_probes, before[self.rows.to(before.device)]
-        own = before[self.own], delta[self.own]
-        collected.add(sample, before[:n], delta[:n], own)
+        collected.add(sample, before[self.rows.to(before.device)], delta, self.own)
 
 
 def measure_steps(
@@ -90,9 +88,10 @@ def measure_steps(
             seen = Seen.of(own, sample)
             gradient, prediction = own.gradient(sample)
             seen.keep_own(before, prediction)
-            if one_by_one or not is_by_weight(rule):
+            if one_by_one or not own.steps_by_weight(rule):
                 own.take_by_optimizer(rule, gradient)
-                step = own.taken() if may_couple(rule) else own.step_of(rule, gradient)
+                coupled = isinstance(rule, BoundStep)  # as one of another's gradient may be
+                step = own.taken() if coupled else own.step_of(rule, gradient)
             else:
                 step = own.step_of(rule, gradient)
                 own.take(step)

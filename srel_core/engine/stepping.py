@@ -18,7 +18,7 @@ from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.model_state import Kept, left_as_it_was
 from srel_core.engine.setup.precision import in_float64, wide_dtype
 from srel_core.engine.setup.task import Task
-from srel_core.rules import Rule, change_of, is_by_number
+from srel_core.rules import Rule, change_of, is_by_number, is_by_weight
 
 Step = dict[str, Tensor]
 """What is added to each weight, by name; a weight that is not named stays."""
@@ -60,6 +60,9 @@ class Stepping:
             name: p.data.clone() if self.wide else kept.values_of(p)
             for name, p in self.task.weights.items()
         }
+        # All weights are stepped in one operation unless some share memory, which it would mix up.
+        places = {p.untyped_storage().data_ptr() for p in self.task.weights.values()}
+        self._apart = len(places) == len(self.task.weights)
         self._buffers = [
             (module._buffers, name, buffer, buffer._version, buffer.detach().clone())
             for module in self.task.model.modules()
@@ -81,7 +84,7 @@ class Stepping:
             if parameter.grad is not None:
                 gradient = parameter.grad.detach()
                 found[name] = gradient.to_dense() if gradient.layout != torch.strided else gradient
-                checks.require_finite_gradient(name, sample, found[name])
+        checks.require_finite_gradients(sample, found)
         return found, prediction.detach().double()
 
     def loss_at(self, sample: int) -> tuple[Tensor, Tensor]:
@@ -103,12 +106,23 @@ class Stepping:
     def step_of(self, rule: Rule, gradient: Step) -> Step:
         """What a rule adds to the weights, each a whole tensor, given once; it may use up the
         gradient."""
+        if self.task.device.type != "cpu" and is_by_number(rule):
+            return dict(zip(gradient, rule.changes(list(gradient.values())), strict=True))
         return {name: change_of(rule, name, self.start[name], g) for name, g in gradient.items()}
+
+    def steps_by_weight(self, rule: Rule) -> bool:
+        """Whether to step one weight after the other: the step of an optimizer then stays within
+        the cache of a CPU. On a GPU it is to take all in few operations."""
+        return is_by_number(rule) or (is_by_weight(rule) and self.task.device.type == "cpu")
 
     def take(self, step: Step, fraction: float = 1) -> None:
         """Add a step, or a part of it, to the weights, in place."""
-        for name, change in step.items():
-            self.task.weights[name].data.add_(change, alpha=fraction)
+        weights = [self.task.weights[name].data for name in step]
+        if step and self._apart:
+            torch._foreach_add_(weights, list(step.values()), alpha=fraction)
+        else:
+            for weight, change in zip(weights, step.values(), strict=True):
+                weight.add_(change, alpha=fraction)
 
     def take_by_optimizer(self, rule: Rule, gradient: Step) -> None:
         """The step by the rule's own `torch.optim` optimizer, from a copy of the gradient."""
@@ -125,7 +139,8 @@ class Stepping:
 
     def taken(self) -> Step:
         """How far the weights are from those of the beginning."""
-        return {name: p.data - self.start[name] for name, p in self.task.weights.items()}
+        changes = torch._foreach_sub(self._now, list(self.start.values()))
+        return dict(zip(self.start, changes, strict=True))
 
     def take_as_defined(self, rule: Rule, gradient: Step) -> None:
         """The step by the rule's optimizer, or, for the rules of this package, by themselves, which
@@ -136,14 +151,18 @@ class Stepping:
             self.take_by_optimizer(rule, gradient)
 
     @property
+    def _now(self) -> list[Tensor]:
+        """The values of the weights, in the order of those of the beginning."""
+        return [p.data for p in self.task.weights.values()]
+
+    @property
     def at_start(self) -> bool:
         return all(torch.equal(p.data, self.start[name]) for name, p in self.task.weights.items())
 
     def go_back(self) -> None:
         """To the weights of the beginning."""
         self.drop_gradients()
-        for name, parameter in self.task.weights.items():
-            parameter.data.copy_(self.start[name])
+        torch._foreach_copy_(self._now, list(self.start.values()))
 
     def drop_gradients(self) -> None:
         """Those that a backward pass has left."""

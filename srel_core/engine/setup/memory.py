@@ -120,7 +120,7 @@ def gains_from_stacking(task: Task, chunk_size: int | None, max_bytes: int) -> b
     activations = (_GRADIENT + len(task.inputs)) * task.cost.activations
     if (chunk_size or max_bytes // (_STACKED * weights + activations)) < 2:
         return False
-    if task.device.type == "cuda":
+    if task.device.type != "cpu":
         return True
     convolves = any(p.ndim > 2 for p in task.weights.values())
     return not convolves and weights < 4 * 2**20
