@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import srel_core as sc
+from srel_core.engine.setup import checks
 from tests.support.measurements import call
 
 
@@ -208,3 +209,9 @@ def test_what_is_no_rule_or_loss_is_refused():
         call(rule="sgd:1e-4")
     with pytest.raises(ValueError, match="loss must be cross_entropy or mse, or a callable"):
         call(loss=None)
+
+
+def test_a_device_without_float64_is_refused():
+    """Apple's has none; on other machines there is no such device."""
+    with pytest.raises(ValueError, match="the device 'mps' has no float64, in which changes"):
+        checks.require_float64(torch.device("mps"))

@@ -103,6 +103,7 @@ def measure(
         raise ValueError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     with measuring(model):
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        checks.require_float64(device)
         bound = memory_bound(options.max_bytes, device)
         task = Task.make(
             model, x, y, probes, loss, output,
