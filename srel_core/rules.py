@@ -130,6 +130,7 @@ class Adam:
 
     Bias correction makes both moment estimates exact on the first step, so every weight with
     |g| ≫ ε moves by η whatever the size of its gradient (Kingma & Ba 2015, Algorithm 1, t = 1).
+    Of a complex weight the real and the imaginary part move so, each by itself, as in torch.
     """
 
     lr: float
@@ -143,10 +144,12 @@ class Adam:
 
     def changes(self, gradients: list[Tensor]) -> list[Tensor]:
         """What the step along each of these adds, in their memory: on a GPU, in four operations."""
-        sizes = torch._foreach_abs(gradients)
+        gradients = [gradient.resolve_conj() for gradient in gradients]
+        numbers = [torch.view_as_real(g) if g.is_complex() else g for g in gradients]
+        sizes = torch._foreach_abs(numbers)
         torch._foreach_add_(sizes, self.EPS)
-        torch._foreach_div_(gradients, sizes)
-        torch._foreach_mul_(gradients, -self.lr)
+        torch._foreach_div_(numbers, sizes)
+        torch._foreach_mul_(numbers, -self.lr)
         return gradients
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -236,7 +239,7 @@ class BoundStep:
         stepped = nn.Parameter(weight.clone())
         stepped.grad = gradient
         twin = self._stepping([(name, stepped)])
-        if type(twin) in _PASS_ONCE and weight.device.type == "cpu":
+        if type(twin) in _PASS_ONCE and weight.device.type == "cpu" and not weight.is_complex():
             # Most of the time goes into reading and writing: one pass for some ten.
             for group in twin.param_groups:
                 group["fused"] = not group["differentiable"]
@@ -284,12 +287,15 @@ def _copied(name: str, value: Any, instead: Mapping[int, Tensor]) -> Any:
 
 
 def _like(weight: Tensor, value: Any) -> Any:
-    """A copy of a value of an optimizer's state, in the precision of a weight if it is of its
-    shape."""
+    """A copy of a value of an optimizer's state, in the precision of a weight if it is more than a
+    number, such as a count."""
     if not isinstance(value, Tensor):
         return copy.deepcopy(value)
-    of_weight = value.shape == weight.shape and value.is_floating_point() and value.ndim > 0
-    return value.detach().clone().to(weight.dtype if of_weight else value.dtype)
+    value = value.detach().clone()
+    if not value.ndim or not (value.is_floating_point() or value.is_complex()):
+        return value
+    dtype = weight.dtype
+    return value.to(dtype.to_complex() if value.is_complex() else dtype.to_real())
 
 
 @dataclass(frozen=True)

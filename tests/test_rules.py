@@ -81,6 +81,78 @@ def test_it_is_the_step_that_would_really_be_taken_next(name, steps, method):
             torch.testing.assert_close(now["state"][key][entry], value, rtol=0, atol=0)
 
 
+class Complex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Parameter(torch.randn(4, 6, dtype=torch.complex128))
+        self.head = nn.Linear(6, 3).double()
+
+    def forward(self, x):
+        return self.head((x.to(self.inner) @ self.inner).abs())
+
+
+RULES = {"sgd": (sc.SGD(1e-2), torch.optim.SGD), "adam": (sc.Adam(1e-2), torch.optim.Adam)}
+
+
+@pytest.mark.parametrize("method", ["auto", "loop"])
+@pytest.mark.parametrize("name", [*OPTIMIZERS, *(f"rule {rule}" for rule in RULES)])
+def test_complex_weights_step_as_torch_steps_them(name, method):
+    """Their real and imaginary parts each by itself: Adam's divided by the modulus of both."""
+    model = Complex()
+    if name in OPTIMIZERS:
+        optimizer = OPTIMIZERS[name](model.parameters())
+        F.cross_entropy(model(X.double()), Y).backward()
+        optimizer.step()
+        rule = sc.OptimizerStep(optimizer)
+    else:
+        rule, kind = RULES[name.removeprefix("rule ")]
+        optimizer = kind(model.parameters(), lr=1e-2)
+    given = X.double(), Y, PROBES.double()
+    got = sc.influence(model, *given, rule=rule, method=method, divergences=["l2_logits"])
+    for i in range(3):
+        torch.testing.assert_close(got.delta[:, i], by_hand(model, optimizer, i))
+
+
+class KeepsFloat32(torch.optim.SGD):
+    """Whose average of gradients is in float32 whatever they are in: `lerp_` wants both alike."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, 1e-2)
+        (group,) = self.param_groups
+        group["averages"] = [torch.zeros_like(p) for p in group["params"]]
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        (group,) = self.param_groups
+        for average, p in zip(group["averages"], group["params"], strict=True):
+            p.sub_(average.lerp_(p.grad, 0.5), alpha=1e-2)
+
+
+BETAS = torch.tensor(0.5), torch.tensor(0.99)
+IN_FLOAT32 = {
+    "casts to bfloat16": lambda p: torch.optim.Muon([w for w in p if w.ndim == 2], 1e-2),
+    "rates that are tensors": lambda p: torch.optim.Adam(p, torch.tensor(1e-3), BETAS),
+    "state of another shape": lambda p: torch.optim.Adafactor(p, 1e-2),
+    "cannot step in float64": KeepsFloat32,
+}
+
+
+@pytest.mark.parametrize("method", ["auto", "loop"])
+@pytest.mark.parametrize("name", IN_FLOAT32)
+def test_an_optimizer_of_float32_weights_steps_as_it_is_written(name, method):
+    """Though the model computes in float64 where that is exact. (Of tensors that were copied one
+    was taken for another, in one measurement out of six.)"""
+    model = network().float()
+    optimizer = IN_FLOAT32[name](model.parameters())
+    F.cross_entropy(model(X), Y).backward()
+    optimizer.step()
+    want = torch.stack([by_hand(model, optimizer, i) for i in range(3)], 1).double()
+    for _ in range(20 if "rates" in name else 1):
+        got = sc.influence(model, X, Y, PROBES, rule=sc.OptimizerStep(optimizer), method=method)
+        assert (got.delta - want).abs().max() < 2e-3 * want.abs().max()
+        assert got.gradients == ("model" if "cannot" in name else "float64")
+
+
 def test_schedulers_and_hooks_of_the_optimizer_do_not_run():
     model, optimizer = trained(OPTIMIZERS["adam"], 2)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)

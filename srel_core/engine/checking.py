@@ -31,7 +31,7 @@ def disagreement(task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor) 
     if not len(samples):
         return 0.0
     cheap = task.cost.operations <= CHEAP
-    with stepping(task, wide=cheap and can_be_wide(task)) as own:
+    with stepping(task, wide=cheap and can_be_wide(task, rule)) as own:
         found = [_of_sample(own, rule, i, delta[i]) for i in _chosen(task, delta, samples, cheap)]
     return max(found)
 

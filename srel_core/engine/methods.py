@@ -226,7 +226,7 @@ class _Measurement:
             asked == "auto" and not force and self.task.cost.operations > CHEAP
         ):
             return False
-        return can_be_wide(self.task)
+        return can_be_wide(self.task, self.rule)
 
     def _collected(self) -> Collected:
         task, options = self.task, self.options

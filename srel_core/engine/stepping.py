@@ -16,7 +16,7 @@ from srel_core.engine.setup import checks
 from srel_core.engine.setup.distributed import trains_with_others
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.model_state import Kept, left_as_it_was
-from srel_core.engine.setup.precision import in_float64, wide_dtype
+from srel_core.engine.setup.precision import as_written, in_float64, wide_dtype
 from srel_core.engine.setup.task import Task
 from srel_core.rules import Rule, change_of, is_by_number, is_by_weight
 
@@ -108,7 +108,9 @@ class Stepping:
         gradient."""
         if self.task.device.type != "cpu" and is_by_number(rule):
             return dict(zip(gradient, rule.changes(list(gradient.values())), strict=True))
-        return {name: change_of(rule, name, self.start[name], g) for name, g in gradient.items()}
+        with as_written():
+            start = self.start
+            return {name: change_of(rule, name, start[name], g) for name, g in gradient.items()}
 
     def steps_by_weight(self, rule: Rule) -> bool:
         """Whether to step one weight after the other: the step of an optimizer then stays within
@@ -128,14 +130,14 @@ class Stepping:
         """The step by the rule's own `torch.optim` optimizer, from a copy of the gradient."""
         for name, parameter in self.task.weights.items():
             parameter.grad = gradient[name].clone() if name in gradient else None
-        optimizer = rule.optimizer(list(self.task.weights.values()))
-        try:
-            optimizer.step()
-        except (RuntimeError, TypeError, AttributeError, KeyError, AssertionError) as error:
-            raise ValueError(
-                f"the step of {type(optimizer).__name__} ends in {checks.in_one_line(error)}"
-                + ("; gradients='model' takes it in the weights' own precision" * self.wide)
-            ) from error
+        with as_written():
+            optimizer = rule.optimizer(list(self.task.weights.values()))
+            try:
+                optimizer.step()
+            except (RuntimeError, TypeError, AttributeError, KeyError, AssertionError) as error:
+                raise ValueError(
+                    f"the step of {type(optimizer).__name__} ends in {checks.in_one_line(error)}"
+                ) from error
 
     def taken(self) -> Step:
         """How far the weights are from those of the beginning."""
@@ -201,12 +203,12 @@ class Stepping:
 _HALF_PRECISION = 0.05
 
 
-def can_be_wide(task: Task) -> bool:
+def can_be_wide(task: Task, rule: Rule | None) -> bool:
     """Whether a model can compute in float64 at all, without harm to those that train it, and is
-    then the same function of its weights.
+    then the same function of its weights; and whether the rule can step it there.
 
     Tried at one input, at the weights as they are and all of them changed by a hundredth: what
-    holds a weight in another way than as its parameter would not see the change.
+    holds a weight in another way than as its parameter would not see the change. And by one step.
     """
     if trains_with_others():
         return False
@@ -215,6 +217,9 @@ def can_be_wide(task: Task) -> bool:
         return False  # it is in float64 already
     try:
         found = [_seen_by(task, wide) for wide in (False, True)]
+        if rule is not None and not is_by_number(rule):
+            with stepping(task, wide=True) as own:
+                own.take_as_defined(rule, own.gradient(0)[0])
     except (ValueError, RuntimeError):
         return False
     (own, own_moved), (wide, wide_moved) = found

@@ -22,6 +22,8 @@ _WIDE = {
     torch.complex64: torch.complex128,
 }
 _CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
+# A copy is known by the memory of what it copies, which that of a widened tensor has for a moment.
+_AS_THEY_ARE = ("__get__", "__set__", "__deepcopy__")
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -33,9 +35,11 @@ class Widening(TorchFunctionMode):
     """Inside it every operation of torch takes and gives float64 (complex128) in place of narrower
     numbers."""
 
+    resting = False
+
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = getattr(func, "__name__", "")
-        if name in ("__get__", "__set__"):
+        if name in _AS_THEY_ARE or Widening.resting:
             return func(*args, **(kwargs or {}))
         if func in _CASTS:
             func = Tensor.double
@@ -44,6 +48,17 @@ class Widening(TorchFunctionMode):
         given = {k: v if k == "out" else _widened(v) for k, v in (kwargs or {}).items()}
         found = func(*start, *map(_widened, args[len(start) :]), **given)
         return found if in_place else _widened(found)
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Within it operations are those that are called: for a step, whose casts are part of what it
+    does, as Muon's to bfloat16 are."""
+    before, Widening.resting = Widening.resting, True
+    try:
+        yield
+    finally:
+        Widening.resting = before
 
 
 def _widened(value: Any) -> Any:
