@@ -218,8 +218,8 @@ def can_be_wide(task: Task, rule: Rule | None) -> bool:
     try:
         found = [_seen_by(task, wide) for wide in (False, True)]
         if rule is not None and not is_by_number(rule):
-            with stepping(task, wide=True) as own:
-                own.take_as_defined(rule, own.gradient(0)[0])
+            with stepping(task, wide=True) as there:
+                there.take_as_defined(rule, there.gradient(0)[0])
     except (ValueError, RuntimeError):
         return False
     (own, own_moved), (wide, wide_moved) = found
