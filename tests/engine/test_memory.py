@@ -64,7 +64,10 @@ def test_directional_derivatives_are_the_same_in_parts():
 
 
 def test_the_bound_left_open_is_what_is_free_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * 2**30, 80 * 2**30))
+    """With what torch has of the device without using it, as after an earlier measurement."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 11 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3 * 2**30)
     assert memory_bound(None, torch.device("cuda")) == 8 * 2**30
     assert memory_bound(None, torch.device("cpu")) == 2 * 2**30
     assert memory_bound(77, torch.device("cuda")) == 77

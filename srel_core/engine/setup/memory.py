@@ -47,12 +47,14 @@ _GAINS_NOTHING_ABOVE = 2 * 2**30
 
 def memory_bound(max_bytes: int | None, device: torch.device) -> int:
     """`max_bytes`; for None what is free, but for a part that others may want: on a GPU four fifths
-    of it, on a CPU a half, and at most what gains anything."""
+    of it, with what torch keeps of earlier work, on a CPU a half, and at most what gains anything.
+    """
     if max_bytes is not None:
         return max_bytes
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free * 4 // 5
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (free + kept) * 4 // 5
     return min(_GAINS_NOTHING_ABOVE, free_memory() // 2)
 
 
