@@ -189,3 +189,15 @@ def test_a_failed_write_leaves_the_old_file(kept, file, monkeypatch):
     with pytest.raises(ResultError, match="full"):
         write_summary(sorted(kept[0].glob("*.nc")), file.parent)
     assert file.read_bytes() == before
+
+
+def test_fewer_runs_do_not_take_the_place_of_more(kept, tmp_path):
+    runs = sorted(kept[0].glob("*.nc"))
+    path = write_summary(runs, tmp_path)
+    whole = path.read_bytes()
+    with pytest.raises(ResultError, match="has results that its successor would lack .1."):
+        write_summary(runs[1:], tmp_path)
+    assert path.read_bytes() == whole
+    path.write_bytes(b"damaged")
+    write_summary(runs[1:], tmp_path)
+    assert write_summary(runs, tmp_path) == path

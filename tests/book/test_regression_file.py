@@ -1,6 +1,7 @@
 """The committed file on regression says what follows from its numbers, and can be verified."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from srel_core.experiments import result_files
 from srel_core.experiments.regression.settings import regression_settings
 from srel_core.experiments.result_files import ResultError
 from tests.book.conftest import COMMIT
+from tests.support.book import ROOT
 from tests.test_cli import srel
 
 
@@ -121,3 +123,13 @@ def test_rows_and_config_belong_together(file):
     setting = regression_settings("smoke")[0]
     with pytest.raises(ValueError, match="its rows are not those of its settings"):
         some_settings.largest_difference(table.isel(row=slice(1, None)), [setting])
+
+
+def test_a_smaller_profile_does_not_take_the_place_of_a_larger_one(tmp_path):
+    committed = ROOT / "results" / regression_file.FILE
+    (tmp_path / committed.name).write_bytes(committed.read_bytes())
+    done = srel("regression", "--profile", "smoke", "--committed-dir", tmp_path)
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1
+    assert re.search(r"has results that its successor would lack \(\d+\): write to", done.stderr)
+    assert (tmp_path / committed.name).read_bytes() == committed.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [committed.name]

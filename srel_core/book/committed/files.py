@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,22 @@ def refuse_changes(commits: Iterable[str]) -> None:
         raise result_files.ResultError(
             f"a committed result must come from committed code, not from {changed[0]}: commit the "
             "changes, then compute and write it anew"
+        )
+
+
+def refuse_loss(
+    path: Path, configs_in: "Callable[[xr.Dataset], Iterable[str]]", configs: Iterable[str]
+) -> None:
+    """ResultError if the file there has results of other configs than those of its successor, as
+    where that is of a smaller profile. A damaged file is no loss."""
+    try:
+        lost = set(configs_in(result_files.load(path))) - set(configs) if path.is_file() else ()
+    except result_files.ResultError:
+        return
+    if lost:
+        raise result_files.ResultError(
+            f"{path} has results that its successor would lack ({len(lost)}): write to another "
+            "folder (--committed-dir), or take that file away first"
         )
 
 

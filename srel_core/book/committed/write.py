@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srel_core.book.committed import schema
-from srel_core.book.committed.files import committed_dir, file_name, refuse_changes, runs_of
+from srel_core.book.committed.files import (
+    committed_dir,
+    file_name,
+    refuse_changes,
+    refuse_loss,
+    runs_of,
+)
 from srel_core.book.committed.first_epoch import slice_of
 from srel_core.book.committed.schema import AGGREGATES, VARIABLES, as_kept
 from srel_core.book.committed.standing import experiment_of
@@ -196,8 +202,8 @@ def write_summary(
     """Write the committed file of a data set from these kept runs; its path.
 
     commit: that of the code which writes; None asks git. ResultError if it has changes that are
-    not committed, or a run was computed with some, or a file is no such run; ValueError for runs
-    that do not belong together.
+    not committed, or a run was computed with some, or a file is no such run, or the file there has
+    runs that are not among these; ValueError for runs that do not belong together.
     """
     paths = list(paths)
     runs = [run_at(path) for path in paths]
@@ -209,8 +215,13 @@ def write_summary(
     experiment = experiment_of(runs_of(summary)[0]["config"])
     images = runs[0].attrs["data_checksum"] if experiment.dataset.startswith("folder:") else ""
     path = committed_dir(folder) / file_name(experiment.name, images)
+    refuse_loss(path, _configs_in, _configs_in(summary))
     result_files.save(summary, path)
     return path
+
+
+def _configs_in(summary: "xr.Dataset") -> list[str]:
+    return [run["config"] for run in json.loads(summary.attrs["runs"])]
 
 
 def run_at(path: Path) -> "xr.Dataset":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from srel_core.book.committed import regression_file
-from srel_core.book.committed.files import committed_dir, refuse_changes
+from srel_core.book.committed.files import committed_dir, refuse_changes, refuse_loss
 from srel_core.book.committed.regression_file import FILE, KIND, VARIABLES
 from srel_core.book.regression.rows import SettingRow, judged_rows
 from srel_core.book.regression.two_phase_rule import CHECKS
@@ -54,6 +54,14 @@ def table(rows: "Sequence[SettingRow]") -> "xr.Dataset":
     )
 
 
+def _settings_in(dataset: "xr.Dataset") -> list[str]:
+    return [_as_text(setting) for setting in json.loads(dataset.attrs["config"])["settings"]]
+
+
+def _as_text(setting: object) -> str:
+    return json.dumps(setting, sort_keys=True)
+
+
 def write(
     results_dir: str | Path | None = None,
     folder: str | Path | None = None,
@@ -64,21 +72,22 @@ def write(
     """Run a profile's experiments, or find their results, and write the file; its path.
 
     device: as for `run_all`. commit: that of the code which writes; None asks git. ResultError,
-    before any work, if it has changes that are not committed, and likewise for a run that was
-    computed with some.
+    before any work, if it has changes that are not committed or the file there has settings that
+    this profile lacks, and likewise for a run that was computed with changes.
     """
     here = commit or provenance.commit()
     refuse_changes([here])
-    settings = regression_settings(profile)
+    settings, path = regression_settings(profile), committed_dir(folder) / FILE
+    of_settings = [json.loads(setting.config) for setting in settings]
+    refuse_loss(path, _settings_in, map(_as_text, of_settings))
     found = run_all(settings, results_dir, device)
     runs = [result.attrs for result in found.values()]
     refuse_changes([run["commit"] for run in runs])
     digests = {run["code_digest"] for run in runs}
     assert len(digests) == 1  # the key of a kept result covers the code
-    config = json.dumps({"profile": profile, "settings": [json.loads(s.config) for s in settings]})
+    config = json.dumps({"profile": profile, "settings": of_settings})
     seconds = sum(run["wall_seconds"] for run in runs)
     attributes = provenance.provenance(KIND, config, digests.pop(), seconds) | {"commit": here}
-    path = committed_dir(folder) / FILE
     dataset = table(judged_rows(found)).assign_attrs(attributes)
     regression_file.check(dataset, path.name)
     result_files.save(dataset, path)
