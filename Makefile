@@ -160,3 +160,4 @@ LATEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fon
 system:
 	command -v chromium >/dev/null || { $(APT) chromium; }
 	command -v latexmk >/dev/null || { $(APT) $(LATEX); }
+	command -v c++ >/dev/null || { $(APT) g++; }
