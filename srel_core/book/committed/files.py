@@ -46,15 +46,15 @@ def refuse_changes(commits: Iterable[str]) -> None:
 
 
 def refuse_loss(
-    path: Path, configs_in: "Callable[[xr.Dataset], Iterable[str]]", configs: Iterable[str]
+    path: Path, configs_in: "Callable[[xr.Dataset], list[Any]]", successor: "list[Any]"
 ) -> None:
-    """ResultError if the file there has results of other configs than those of its successor, as
-    where that is of a smaller profile. A damaged file is no loss."""
+    """ResultError if the file there has results of other configs, parsed, than those of its
+    successor, as where that is of a smaller profile. A damaged file is no loss."""
     try:
-        lost = set(configs_in(result_files.load(path))) - set(configs) if path.is_file() else ()
+        there = configs_in(result_files.load(path)) if path.is_file() else []
     except result_files.ResultError:
         return
-    if lost:
+    if lost := [config for config in there if config not in successor]:
         raise result_files.ResultError(
             f"{path} has results that its successor would lack ({len(lost)}): write to another "
             "folder (--committed-dir), or take that file away first"
@@ -82,6 +82,11 @@ def runs_of(summary: "xr.Dataset") -> list[dict[str, Any]]:
     """The attributes of each seed's run, its config parsed."""
     runs = json.loads(summary.attrs["runs"])
     return [{**run, "config": json.loads(run["config"])} for run in runs]
+
+
+def configs_of(summary: "xr.Dataset") -> list[Any]:
+    """The parsed config of each seed's run."""
+    return [run["config"] for run in runs_of(summary)]
 
 
 def ladder_in(summary: "xr.Dataset", definition: str) -> "xr.Dataset":

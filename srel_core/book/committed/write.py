@@ -10,10 +10,10 @@ import numpy as np
 from srel_core.book.committed import schema
 from srel_core.book.committed.files import (
     committed_dir,
+    configs_of,
     file_name,
     refuse_changes,
     refuse_loss,
-    runs_of,
 )
 from srel_core.book.committed.first_epoch import slice_of
 from srel_core.book.committed.schema import AGGREGATES, VARIABLES, as_kept
@@ -212,16 +212,13 @@ def write_summary(
         summary = summary_of(runs)
     except ValueError as error:
         raise ValueError(f"{', '.join(path.name for path in paths)}: {error}") from error
-    experiment = experiment_of(runs_of(summary)[0]["config"])
+    configs = configs_of(summary)
+    experiment = experiment_of(configs[0])
     images = runs[0].attrs["data_checksum"] if experiment.dataset.startswith("folder:") else ""
     path = committed_dir(folder) / file_name(experiment.name, images)
-    refuse_loss(path, _configs_in, _configs_in(summary))
+    refuse_loss(path, configs_of, configs)
     result_files.save(summary, path)
     return path
-
-
-def _configs_in(summary: "xr.Dataset") -> list[str]:
-    return [run["config"] for run in json.loads(summary.attrs["runs"])]
 
 
 def run_at(path: Path) -> "xr.Dataset":

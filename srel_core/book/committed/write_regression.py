@@ -54,14 +54,6 @@ def table(rows: "Sequence[SettingRow]") -> "xr.Dataset":
     )
 
 
-def _settings_in(dataset: "xr.Dataset") -> list[str]:
-    return [_as_text(setting) for setting in json.loads(dataset.attrs["config"])["settings"]]
-
-
-def _as_text(setting: object) -> str:
-    return json.dumps(setting, sort_keys=True)
-
-
 def write(
     results_dir: str | Path | None = None,
     folder: str | Path | None = None,
@@ -79,7 +71,7 @@ def write(
     refuse_changes([here])
     settings, path = regression_settings(profile), committed_dir(folder) / FILE
     of_settings = [json.loads(setting.config) for setting in settings]
-    refuse_loss(path, _settings_in, map(_as_text, of_settings))
+    refuse_loss(path, lambda there: json.loads(there.attrs["config"])["settings"], of_settings)
     found = run_all(settings, results_dir, device)
     runs = [result.attrs for result in found.values()]
     refuse_changes([run["commit"] for run in runs])
