@@ -5,7 +5,6 @@ import functools
 import http.server
 import importlib.resources
 import json
-import os
 import shutil
 import tempfile
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.support.book import lacks
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -76,8 +75,7 @@ def chromium() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
 
     if CHROMIUM is None:
-        reason = "no Chromium: apt-get install chromium (Debian), and run again"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        lacks("no Chromium: apt-get install chromium (Debian), and run again")
     with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, args=FLAGS, viewport=DESK, accept_downloads=True
