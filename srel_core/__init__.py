@@ -34,8 +34,9 @@ TYPE_CHECKING = False  # as in typing, which takes longer to load than all that 
 if TYPE_CHECKING:
     from srel_core.divergence import DIVERGENCES
     from srel_core.measurement import Influence, influence
+    from srel_core.optimizer_step import OptimizerStep
     from srel_core.recorder import SrelRecorder
-    from srel_core.rules import SGD, Adam, OptimizerStep, Rule, Tangent
+    from srel_core.rules import SGD, Adam, Rule, Tangent
     from srel_core.statistics.by_class import class_matrix, same_class_auc
     from srel_core.statistics.phases import NoBreakError, TwoPhaseFit, fit_two_phase
     from srel_core.tangent import tangent_influence
@@ -61,8 +62,9 @@ __all__ = [
 _MODULES = {
     "divergence": ("DIVERGENCES",),
     "measurement": ("Influence", "influence"),
+    "optimizer_step": ("OptimizerStep",),
     "recorder": ("SrelRecorder",),
-    "rules": ("SGD", "Adam", "OptimizerStep", "Rule", "Tangent"),
+    "rules": ("SGD", "Adam", "Rule", "Tangent"),
     "statistics.by_class": ("class_matrix", "same_class_auc"),
     "statistics.phases": ("NoBreakError", "TwoPhaseFit", "fit_two_phase"),
     "tangent": ("tangent_influence",),

@@ -20,7 +20,8 @@ from srel_core.engine.methods import Measured, Options, measure
 from srel_core.engine.setup.inputs import Given
 from srel_core.engine.setup.losses import Loss
 from srel_core.engine.setup.outputs import Pick
-from srel_core.rules import OptimizerStep, Rule, require_rule
+from srel_core.optimizer_step import OptimizerStep
+from srel_core.rules import Rule, require_rule
 from srel_core.statistics import by_class
 from srel_core.statistics.by_class import Reduce
 

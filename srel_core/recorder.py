@@ -20,7 +20,8 @@ from srel_core.engine.setup.inputs import Given, Inputs
 from srel_core.engine.setup.losses import Loss
 from srel_core.engine.setup.outputs import Pick
 from srel_core.measurement import Influence, influence
-from srel_core.rules import OPTIMIZER, OptimizerStep, Rule, Tangent
+from srel_core.optimizer_step import OptimizerStep
+from srel_core.rules import OPTIMIZER, Rule, Tangent
 from srel_core.tangent import tangent_influence
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from srel_core.engine.directional import Derivatives
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, Task
 from srel_core.engine.stepping import Step, Stepping, moves, signs, stepping
-from srel_core.rules import BoundStep, Rule
+from srel_core.optimizer_step import BoundStep
+from srel_core.rules import Rule
 
 # A change is trusted where it is this many times the rounding error of a prediction: 1e-3 of KL,
 # which is of second order, asks for 5e-4 of the change, and two predictions round.

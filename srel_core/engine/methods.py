@@ -36,7 +36,8 @@ from srel_core.engine.setup.outputs import Pick
 from srel_core.engine.setup.task import CHEAP, LARGE, Task, measuring
 from srel_core.engine.stepping import can_be_wide
 from srel_core.engine.tangent_kernel import kernel_changes
-from srel_core.rules import SGD, OptimizerStep, Rule, may_couple
+from srel_core.optimizer_step import OptimizerStep
+from srel_core.rules import SGD, Rule, may_couple
 
 METHODS = ("auto", "loop", "direct", "shared", "stacked", "low_rank")
 LIMIT_METHODS = ("auto", "direct", "kernel")

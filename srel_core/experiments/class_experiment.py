@@ -28,8 +28,9 @@ from srel_core.experiments.expected import class_result
 from srel_core.experiments.networks import MODELS, build_model
 from srel_core.experiments.provenance import provenance
 from srel_core.experiments.training import Schedule, Trainer, evaluate, stream
+from srel_core.optimizer_step import OptimizerStep
 from srel_core.recorder import SrelRecorder
-from srel_core.rules import OPTIMIZER, OptimizerStep, parse_rule
+from srel_core.rules import OPTIMIZER, parse_rule
 
 if TYPE_CHECKING:
     import xarray as xr

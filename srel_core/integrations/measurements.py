@@ -3,8 +3,9 @@
 from torch import nn
 from torch.optim import Optimizer
 
+from srel_core.optimizer_step import OptimizerStep
 from srel_core.recorder import SrelRecorder
-from srel_core.rules import OPTIMIZER, OptimizerStep
+from srel_core.rules import OPTIMIZER
 
 
 class Measuring:
