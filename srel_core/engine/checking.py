@@ -10,7 +10,7 @@ from torch import Tensor
 from srel_core.engine.direct import instead_of_drowned, rounding_of
 from srel_core.engine.directional import Derivatives, derivative_along
 from srel_core.engine.setup.task import CHEAP, Task
-from srel_core.engine.stepping import Stepping, can_be_wide, moves, stepping
+from srel_core.engine.stepping import Stepping, moves, stepping
 from srel_core.rules import Rule
 
 # How far changes may be from the definition's: what the fast ways promise, with room, where the
@@ -23,15 +23,17 @@ _APART = {torch.float64: 2e-3, torch.float32: 2e-2}
 _ONE_IN = 60
 
 
-def disagreement(task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor) -> float:
+def disagreement(
+    task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor, wide: bool
+) -> float:
     """How far the changes (S, I, C) of a fast way are from the definition's, relative to what is
     allowed: at most 1 where they agree. Without a rule they are the limit's. `drowned` (S,) are
-    left out: those are the definition's own."""
+    left out: those are the definition's own. With `wide` the definition is computed in float64."""
     samples = (~drowned).nonzero().flatten()
     if not len(samples):
         return 0.0
     cheap = task.cost.operations <= CHEAP
-    with stepping(task, wide=cheap and can_be_wide(task, rule)) as own:
+    with stepping(task, wide) as own:
         found = [_of_sample(own, rule, i, delta[i]) for i in _chosen(task, delta, samples, cheap)]
     return max(found)
 

@@ -30,8 +30,9 @@ ROUNDING_MARGIN = 2 / 5e-4
 # Rounding errors that a subtraction may be off by, with room: each is an estimate.
 _EXPLAINED = 64
 
-# Units of rounding: that a prediction seldom is off by, and by which weights are moved to see why.
-_MUCH, _MANY = 1e4, 1e3
+# Units of rounding: that a prediction seldom is off by, and by which weights are moved to see why;
+# and how many times as far as one unit does they then move it at least, where it rounds.
+_MUCH, _MANY, _FARTHER = 1e4, 1e3, 30
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ def measure_steps(
             seen.keep_own(before, prediction)
             if one_by_one or not own.steps_by_weight(rule):
                 own.take_by_optimizer(rule, gradient)
-                coupled = isinstance(rule, BoundStep)  # as one of another's gradient may be
-                step = own.taken() if coupled else own.step_of(rule, gradient)
+                # An optimizer may have stepped one weight by the gradient of another.
+                taken = isinstance(rule, BoundStep)
+                step = own.taken() if taken else own.step_of(rule, gradient)
             else:
                 step = own.step_of(rule, gradient)
                 own.take(step)
@@ -171,7 +173,7 @@ def rounding_of(own: Stepping, inputs: Inputs, before: Tensor) -> Rounding:
     apart = moved_by(1)
     # What rounds moves on with the weights. A model that jumps where a weight is, as one does that
     # truncates it, moves as far by one unit as by many, and that is a change and no rounding.
-    if apart > _MUCH * own.rounding_unit and moved_by(_MANY) < _MANY / 30 * apart:
+    if apart > _MUCH * own.rounding_unit and moved_by(_MANY) < _FARTHER * apart:
         apart = torch.zeros_like(apart)
     return Rounding(2 * apart + 4 * own.rounding_unit, size.median())
 

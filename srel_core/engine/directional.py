@@ -16,6 +16,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
 
+from srel_core.engine.setup.float32 import holding, mkldnn
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.task import LARGE, plain_attention
 from srel_core.engine.stepping import Step, Stepping, moves
@@ -105,14 +106,8 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Within it attention and recurrent layers run in plain operations: the fused ones have no
     forward derivative. (Recurrent layers never run in those of cuDNN: `exact_float32`.)"""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    mkldnn: Any = torch.backends.mkldnn
-    fused = mkldnn.enabled
-    with plain_attention():
-        mkldnn.enabled = fused and not recurrent
-        try:
-            yield
-        finally:
-            mkldnn.enabled = fused
+    with plain_attention(), holding(mkldnn, enabled=mkldnn.enabled and not recurrent):
+        yield
 
 
 def _forward(own: Stepping, direction: Step, inputs: Inputs) -> Tensor:

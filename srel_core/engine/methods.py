@@ -10,6 +10,7 @@ held to the definition at a few samples. Where it does not agree, the measuremen
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -190,7 +191,8 @@ class _Measurement:
             measure_steps(task, rule, collected, self._wide(force=True), self._rows, again)
         checked = "not checked"
         if self.options.check:
-            apart = disagreement(task, rule, delta, drowned)
+            wide = task.cost.operations <= CHEAP and self._can_be_wide
+            apart = disagreement(task, rule, delta, drowned, wide)
             if not apart <= 1:
                 return None
             checked = "agrees with the definition"
@@ -227,6 +229,10 @@ class _Measurement:
             asked == "auto" and not force and self.task.cost.operations > CHEAP
         ):
             return False
+        return self._can_be_wide
+
+    @cached_property
+    def _can_be_wide(self) -> bool:
         return can_be_wide(self.task, self.rule)
 
     def _collected(self) -> Collected:

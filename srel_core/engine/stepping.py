@@ -109,8 +109,9 @@ class Stepping:
         if self.task.device.type != "cpu" and is_by_number(rule):
             return dict(zip(gradient, rule.changes(list(gradient.values())), strict=True))
         with as_written():
-            start = self.start
-            return {name: change_of(rule, name, start[name], g) for name, g in gradient.items()}
+            return {
+                name: change_of(rule, name, self.start[name], g) for name, g in gradient.items()
+            }
 
     def steps_by_weight(self, rule: Rule) -> bool:
         """Whether to step one weight after the other: the step of an optimizer then stays within

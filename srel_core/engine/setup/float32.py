@@ -30,7 +30,8 @@ def exact_float32(model: nn.Module) -> Iterator[None]:
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     with (
-        _set(cudnn, enabled=cudnn.enabled and not recurrent, benchmark=False, deterministic=True),
+        holding(cudnn, enabled=cudnn.enabled and not recurrent),
+        holding(cudnn, benchmark=False, deterministic=True),
         _no_tf32_in_products(),
         _no_tf32_in_cudnn(),
         _exact(*_PRODUCTS, *_OTHERS),
@@ -54,7 +55,7 @@ def _highest() -> Iterator[None]:
     precision = torch.get_float32_matmul_precision()
     with ExitStack() as of_each:
         for place in _PRODUCTS:  # which may have been set one by one
-            of_each.enter_context(_set(place, fp32_precision=place.fp32_precision))
+            of_each.enter_context(holding(place, fp32_precision=place.fp32_precision))
         torch.set_float32_matmul_precision("highest")
         try:
             yield
@@ -65,7 +66,7 @@ def _highest() -> Iterator[None]:
 def _no_tf32_in_cudnn() -> AbstractContextManager[None]:
     """By the older switch, if it can be read."""
     try:
-        return _set(cudnn, allow_tf32=False) if cudnn.allow_tf32 else nullcontext()
+        return holding(cudnn, allow_tf32=False) if cudnn.allow_tf32 else nullcontext()
     except RuntimeError:
         return nullcontext()
 
@@ -76,13 +77,13 @@ def _exact(*places: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for place in places:
             if place.fp32_precision in _REDUCED:
-                stack.enter_context(_set(place, fp32_precision="ieee"))
+                stack.enter_context(holding(place, fp32_precision="ieee"))
         yield
 
 
 @contextmanager
-def _set(place: Any, **values: Any) -> Iterator[None]:
-    """Attributes with these values, and then with their own again."""
+def holding(place: Any, **values: Any) -> Iterator[None]:
+    """Within it attributes have these values, and then their own again."""
     before = {name: getattr(place, name) for name in values}
     try:
         for name, value in values.items():
