@@ -1,7 +1,7 @@
-"""The step that the optimizer of one's own training would take next, with the momentum and the
-moments that it has by then: `OptimizerStep`, and as a rule for the weights of one model.
+"""The step that one's own optimizer would take next.
 
-A copy of the optimizer takes it, so that whatever the optimizer does is done.
+With the momentum and the moments that it has by then: as the user gives it, and as a rule for the
+weights of one model. A copy of the optimizer takes it, so that whatever the optimizer does is done.
 """
 
 import copy

@@ -1,5 +1,6 @@
-"""Step rules U: how one sample's gradient moves the weights, from fresh; with the momentum and the
-moments of a real optimizer it is `srel_core.optimizer_step`.
+"""Step rules U: how one sample's gradient moves the weights.
+
+From fresh; with the momentum and the moments of a real optimizer: `srel_core.optimizer_step`.
 
 A rule is anything with the two methods below: `change`, which is handed each weight tensor whole
 and once, and `optimizer`, the `torch.optim` object that the definition steps with. They must agree,

@@ -37,12 +37,15 @@ def test_the_figure_follows_contracts_and_docstrings(tmp_path):
                     ignore=shutil.ignore_patterns("*.pyc"))  # fmt: skip
     (tmp_path / "srel_core/cellar.py").write_text('"""Where `old` things\nlie. And more."""\n')
     settings = (ROOT / "pyproject.toml").read_text()
-    changed = settings.replace('"choices | scaling",', '"choices | scaling",\n    "cellar",')
+    changed = settings.replace(
+        '"choices | optimizer_step | scaling",',
+        '"choices | optimizer_step | scaling",\n    "cellar",',
+    )
     assert changed != settings
     (tmp_path / "pyproject.toml").write_text(changed)
     floors = packages.layers(tmp_path)
     assert [(m.name, m.purpose) for m in floors[-1]] == [("cellar", "Where old things lie")]
-    assert packages.alt_text(floors).endswith("; choices, scaling; cellar.")
+    assert packages.alt_text(floors).endswith("; choices, optimizer_step, scaling; cellar.")
     assert "Where old things lie" in _text(packages.draw(floors))
 
 
