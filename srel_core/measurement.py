@@ -45,7 +45,8 @@ class Influence:
                     large for it: there it is the derivative along the step at its middle
     method          the way that ran; `layers` says by the name of each linear or convolution layer
                     how it was computed, where the way looks at layers at all
-    gradients       "float64", or "model" for those in the model's own precision
+    gradients       "float64", "float32" of a model in half precision, or "model" for those in the
+                    model's own precision
     checked         how the numbers were held to the definition
     cause           what spoke against a fast way, in words; empty where one was taken or none asked
                     for
@@ -174,13 +175,18 @@ def influence(
             a tuple, `logits` of a mapping
     check   whether a fast way is held to the definition at a few samples, and the measurement made
             again by the definition, with a warning, where they differ
-    gradients   "float64", "model" (its own precision), or "auto": float64 where that is cheap.
-            Where processes train together, "model" but for the fast ways
+    gradients   "float64", "model" (its own precision), or "auto": float64 where that is cheap, and
+            elsewhere float32 for a model in half precision. Where processes train together, "model"
+            but for the fast ways
     keep_delta  whether the changes δf are kept in the result; None: if they take at most 1 GiB
 
     With gradients in float64, results for a float32 model are within 1e-3 relative of a computation
     in float64: what rounding would drown is computed in float64, or as a derivative along the
     step. In the model's precision the gradient itself is as exact as training has it.
+
+    A model computes in half precision if its weights, its predictions or any of its products are
+    in it, as under an autocast of its own. Then it is measured without that rounding, which a
+    small step would be lost in; with a warning where that cannot be, and changes off by percents.
 
     On a GPU, "auto" stacks samples. That path is tested for equality on a CPU; it has not been
     measured on a GPU.

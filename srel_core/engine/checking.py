@@ -24,11 +24,12 @@ _ONE_IN = 60
 
 
 def disagreement(
-    task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor, wide: bool
+    task: Task, rule: Rule | None, delta: Tensor, drowned: Tensor, wide: torch.dtype | None
 ) -> float:
     """How far the changes (S, I, C) of a fast way are from the definition's, relative to what is
     allowed: at most 1 where they agree. Without a rule they are the limit's. `drowned` (S,) are
-    left out: those are the definition's own. With `wide` the definition is computed in float64."""
+    left out: those are the definition's own. The definition is computed in the precision `wide`, or
+    in the model's own."""
     samples = (~drowned).nonzero().flatten()
     if not len(samples):
         return 0.0
@@ -55,7 +56,8 @@ def _of_sample(own: Stepping, rule: Rule | None, sample: int, delta: Tensor) -> 
     if rule is None:
         own.drop_gradients()
         return _apart(own, got, -derivative_along(own, gradient, inputs))
-    before = own.predict(inputs, len(rows)) if own.wide else own.task.before[rows].double()
+    anew = own.wide is not None
+    before = own.predict(inputs, len(rows)) if anew else own.task.before[rows].double()
     own.take_as_defined(rule, gradient)
     wanted = own.predict(inputs, len(rows)) - before
     own.go_back()

@@ -67,7 +67,7 @@ def measure_steps(
     task: Task,
     rule: Rule,
     collected: Collected,
-    wide: bool,
+    wide: torch.dtype | None,
     at_a_time: int,
     samples: Iterable[int] | None = None,
     one_by_one: bool = False,
@@ -82,7 +82,8 @@ def measure_steps(
     with stepping(task, wide) as own:
         own.require_gradients()
         predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
-        before = predict(own.inputs) if wide or one_by_one else task.before.double()
+        anew = wide is not None or one_by_one
+        before = predict(own.inputs) if anew else task.before.double()
         rounding = rounding_of(own, own.inputs, before)
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
@@ -107,19 +108,20 @@ def measure_steps(
                 at = rounding.of(before[seen.rows.to(before.device)])
                 found = instead_of_drowned(own, derivatives, step, seen.inputs, delta, at)
                 collected.by_derivative[sample] = found
-            collected.in_float64[sample] = wide
+            collected.in_float64[sample] = wide is torch.float64
             seen.add(collected, sample, before, delta)
     return before
 
 
 def measure_limit(
-    task: Task, collected: Collected, wide: bool, at_a_time: int
+    task: Task, collected: Collected, wide: torch.dtype | None, at_a_time: int
 ) -> tuple[Tensor, str]:
     """Fill in the limit of a vanishing SGD step, per unit of its learning rate; the predictions
     before (I, ..., C) in float64, and in which way the derivatives were taken."""
     with stepping(task, wide) as own:
         own.require_gradients()
-        before = own.predict(own.inputs, at_a_time) if wide else task.before.double()
+        anew = wide is not None
+        before = own.predict(own.inputs, at_a_time) if anew else task.before.double()
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
         for sample in range(len(task.x)):
@@ -127,7 +129,7 @@ def measure_limit(
             gradient, prediction = own.gradient(sample)
             seen.keep_own(before, prediction)
             own.drop_gradients()
-            collected.in_float64[sample] = wide
+            collected.in_float64[sample] = wide is torch.float64
             seen.add(collected, sample, before, -derivatives.along(gradient, seen.inputs))
     return before, derivatives.way
 

@@ -22,13 +22,13 @@ from srel_core.engine.setup.task import LARGE, plain_attention
 from srel_core.engine.stepping import Step, Stepping, moves
 
 # By how much predictions change within the quotient, relative to their size: what rounds is then a
-# small part of it (1e-16 and 1e-7 of the size), and what is not smooth, such as a ReLU at rest, is
-# seldom met.
-_RELATIVE_CHANGE = {torch.float64: 1e-6, torch.float32: 3e-3}
+# small part of it (1e-16, 1e-7 and 1e-3 or 1e-2 of the size), and what is not smooth, such as a
+# ReLU at rest, is seldom met.
+_RELATIVE_CHANGE = {torch.float64: 1e-6, torch.float32: 3e-3, torch.bfloat16: 0.2}
 
 # How far a derivative may be from the quotient at the first inputs it is asked for: one that misses
 # a part of the model is off by more, a quotient across a kink by less.
-_AGREES = 0.02
+_AGREES = {torch.float64: 0.02, torch.float32: 0.02, torch.bfloat16: 0.25}
 
 
 class Derivatives:
@@ -159,7 +159,7 @@ def _agrees(own: Stepping, direction: Step, inputs: Inputs, found: Tensor) -> bo
         quotient = (ends[0] - ends[1]) / (2 * length)
     else:
         quotient = _quotient(own, direction, inputs)
-    return float((found - quotient).norm()) <= _AGREES * float(quotient.norm())
+    return float((found - quotient).norm()) <= _AGREES[own.precision] * float(quotient.norm())
 
 
 def _wanted(own: Stepping, before: Tensor) -> float:

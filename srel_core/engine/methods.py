@@ -191,8 +191,7 @@ class _Measurement:
             measure_steps(task, rule, collected, self._wide(force=True), self._rows, again)
         checked = "not checked"
         if self.options.check:
-            wide = task.cost.operations <= CHEAP and self._can_be_wide
-            apart = disagreement(task, rule, delta, drowned, wide)
+            apart = disagreement(task, rule, delta, drowned, self._wide())
             if not apart <= 1:
                 return None
             checked = "agrees with the definition"
@@ -209,8 +208,9 @@ class _Measurement:
             before = measure_steps(
                 task, self.rule, collected, wide, self._rows, one_by_one=one_by_one
             )
-        in_float64 = wide or task.before.dtype == torch.float64
-        gradients = "float64" if in_float64 else "model"
+        if task.eps <= torch.finfo(torch.float64).eps:
+            wide = torch.float64  # as it is
+        gradients = "model" if wide is None else str(wide).removeprefix("torch.")
         return Measured(task, collected, before, method, checked, gradients)
 
     def _name(self, method: str) -> str:
@@ -222,18 +222,28 @@ class _Measurement:
             require_one_at_a_time(self.task.cost, self.bound)
         return rows_within(self.task.cost, self.bound)
 
-    def _wide(self, force: bool = False) -> bool:
-        """Whether the direct way computes in float64 though the model does not."""
+    def _wide(self, force: bool = False) -> torch.dtype | None:
+        """In which precision the direct way computes, if not in the model's own: float64 where that
+        is cheap or asked for, and float32 for what is in half precision, of which a small step
+        would be lost in rounding."""
         asked = self.options.gradients
-        if asked == "model" or (
-            asked == "auto" and not force and self.task.cost.operations > CHEAP
-        ):
-            return False
-        return self._can_be_wide
+        if asked == "model":
+            return None
+        cheap = force or asked == "float64" or self.task.cost.operations <= CHEAP
+        if cheap and self._can_be_in_float64:
+            return torch.float64
+        if can_be_wide(self.task, self.rule, torch.float32):
+            return torch.float32
+        if self.task.eps > torch.finfo(torch.float32).eps:
+            warn_user(
+                "this model computes in half precision, and cannot be computed in float32: what is "
+                "measured is off by some percent"
+            )
+        return None
 
     @cached_property
-    def _can_be_wide(self) -> bool:
-        return can_be_wide(self.task, self.rule)
+    def _can_be_in_float64(self) -> bool:
+        return can_be_wide(self.task, self.rule, torch.float64)
 
     def _collected(self) -> Collected:
         task, options = self.task, self.options

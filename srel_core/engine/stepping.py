@@ -16,8 +16,8 @@ from srel_core.engine.setup import checks
 from srel_core.engine.setup.distributed import trains_with_others
 from srel_core.engine.setup.inputs import Inputs
 from srel_core.engine.setup.model_state import Kept, left_as_it_was
-from srel_core.engine.setup.precision import as_written, in_float64, wide_dtype
-from srel_core.engine.setup.task import Task
+from srel_core.engine.setup.precision import as_written, is_narrower, widened
+from srel_core.engine.setup.task import Computed, Task
 from srel_core.rules import Rule, change_of, is_by_number, is_by_weight
 
 Step = dict[str, Tensor]
@@ -30,14 +30,14 @@ def moves(step: Step) -> bool:
 
 
 @contextmanager
-def stepping(task: Task, wide: bool) -> Iterator["Stepping"]:
+def stepping(task: Task, wide: torch.dtype | None) -> Iterator["Stepping"]:
     """The task's own model, to be stepped and predicted with; at the end it is as before.
 
-    With `wide` it computes in float64 (`srel_core.engine.setup.precision`).
+    With `wide` it computes in that precision (`srel_core.engine.setup.precision`).
     """
     with (
         left_as_it_was(task.model, step_weights=True) as kept,
-        in_float64(task.model) if wide else nullcontext(),
+        widened(task.model, wide) if wide is not None else nullcontext(),
     ):
         yield Stepping(task, wide, kept)
 
@@ -47,7 +47,7 @@ class Stepping:
     """A model that takes steps from the weights it has now, and goes back to them."""
 
     task: Task
-    wide: bool
+    wide: torch.dtype | None
     kept: InitVar[Kept]
     start: Step = field(init=False)
     x: Inputs = field(init=False)
@@ -57,7 +57,7 @@ class Stepping:
         like = next(iter(self.task.weights.values()))
         self.x, self.inputs = self.task.x.like(like), self.task.inputs.like(like)
         self.start = {
-            name: p.data.clone() if self.wide else kept.values_of(p)
+            name: kept.values_of(p) if self.wide is None else p.data.clone()
             for name, p in self.task.weights.items()
         }
         # All weights are stepped in one operation unless some share memory, which it would mix up.
@@ -191,22 +191,23 @@ class Stepping:
 
     @property
     def rounding_unit(self) -> float:
-        """Half the distance of 1 to the next number, in the precision that the weights have."""
+        """Half the distance of 1 to the next number, in the precision that it computes in."""
+        if self.wide is None:
+            return self.task.eps / 2
         return max(torch.finfo(w.dtype).eps for w in self.start.values()) / 2
 
     @property
     def precision(self) -> torch.dtype:
-        """float64 if every weight has it, else float32, which stands for anything narrower."""
-        return torch.float64 if self.rounding_unit < 1e-15 else torch.float32
+        """float64, float32 or bfloat16, which stands for half precision of either kind."""
+        if self.rounding_unit < 1e-6:
+            return torch.float64 if self.rounding_unit < 1e-15 else torch.float32
+        return torch.bfloat16
 
 
-# How far predictions in half precision may be from those in float64, relative to their size.
-_HALF_PRECISION = 0.05
-
-
-def can_be_wide(task: Task, rule: Rule | None) -> bool:
-    """Whether a model can compute in float64 at all, without harm to those that train it, and is
-    then the same function of its weights; and whether the rule can step it there.
+def can_be_wide(task: Task, rule: Rule | None, wide: torch.dtype) -> bool:
+    """Whether a model is narrower than float64, or float32, and can compute in it without harm to
+    those that train it; whether it is then the same function of its weights; and whether the rule
+    can step it there.
 
     Tried at one input, at the weights as they are and all of them changed by a hundredth: what
     holds a weight in another way than as its parameter would not see the change. And by one step.
@@ -214,27 +215,31 @@ def can_be_wide(task: Task, rule: Rule | None) -> bool:
     if trains_with_others():
         return False
     dtypes = {p.dtype for p in (*task.model.parameters(), *task.model.buffers())}
-    if all(wide_dtype(dtype) == dtype for dtype in dtypes):
-        return False  # it is in float64 already
+    precise = torch.finfo(wide).eps
+    if task.eps <= precise and not any(is_narrower(dtype, wide) for dtype in dtypes):
+        return False  # it is in it already
+    # In half precision what keeps a product narrow would not show among so much rounding.
+    half = task.eps > torch.finfo(torch.float32).eps
     try:
-        found = [_seen_by(task, wide) for wide in (False, True)]
+        own, own_moved = _seen_by(task, None)
+        with Computed() if half else nullcontext() as seen:
+            there, there_moved = _seen_by(task, wide)
         if rule is not None and not is_by_number(rule):
-            with stepping(task, wide=True) as there:
-                there.take_as_defined(rule, there.gradient(0)[0])
+            with stepping(task, wide) as stepped:
+                stepped.take_as_defined(rule, stepped.gradient(0)[0])
     except (ValueError, RuntimeError):
         return False
-    (own, own_moved), (wide, wide_moved) = found
-    if not bool(torch.isfinite(wide).all() and torch.isfinite(wide_moved).all()):
+    if seen is not None and seen.eps > precise:
         return False
-    narrowest = {p.dtype for p in task.weights.values()} | {task.before.dtype}
-    eps = max(torch.finfo(dtype).eps for dtype in narrowest)
-    rounding = min(1e3 * eps, _HALF_PRECISION) * max(float(own.abs().max()), 1e-30)
-    moved = float((wide_moved - wide).abs().max())
-    apart = float((own_moved - own - wide_moved + wide).abs().max())
-    return float((own - wide).abs().max()) <= rounding and apart <= rounding + 1e-2 * moved
+    if not bool(torch.isfinite(there).all() and torch.isfinite(there_moved).all()):
+        return False
+    rounding = checks.rounding_of(own, task.eps)
+    moved = float((there_moved - there).abs().max())
+    apart = float((own_moved - own - there_moved + there).abs().max())
+    return float((own - there).abs().max()) <= rounding and apart <= rounding + 1e-2 * moved
 
 
-def _seen_by(task: Task, wide: bool) -> tuple[Tensor, Tensor]:
+def _seen_by(task: Task, wide: torch.dtype | None) -> tuple[Tensor, Tensor]:
     with stepping(task, wide) as own:
         some = own.inputs[: min(2, len(own.inputs))]
         before = own.predict(some, len(some))

@@ -148,6 +148,14 @@ def _recurrent(draw: random.Random) -> nn.Module:
     return Apply(lambda s, x: s.cell(x.unflatten(1, (3, 2)))[0][:, -1], cell=cell)
 
 
+def _mixed(draw: random.Random) -> nn.Module:
+    def run(own: Apply, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return own.a(x).to(x.dtype)
+
+    return Apply(run, a=_linear(draw))
+
+
 def _made_on_the_way(draw: random.Random) -> nn.Module:
     return Apply(lambda s, x: s.a(x) - torch.tensor(0.5) + torch.zeros(1), a=_linear(draw))
 
@@ -173,6 +181,7 @@ PARTS = {
     "closure": lambda draw: Scaled(_linear(draw)),
     "listed": lambda draw: Listed(_linear(draw), _linear(draw)),
     "recurrent": _recurrent,
+    "mixed precision": _mixed,
     "made on the way": _made_on_the_way,
     "functional": lambda draw: Apply(lambda s, x: F.linear(torch.tanh(x), s.w),
                                      w=nn.Parameter(torch.randn(WIDTH, WIDTH) * 0.4)),

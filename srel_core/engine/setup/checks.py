@@ -115,10 +115,17 @@ def require_predictions(predictions: Tensor, n_inputs: int) -> None:
     require_finite("the model's predictions", predictions)
 
 
-def rounding_of(predictions: Tensor) -> float:
-    """How far predictions that are computed in another order may differ, with room to spare."""
+# How far predictions in half precision may be from others, relative to their size.
+_HALF_PRECISION = 0.05
+
+
+def rounding_of(predictions: Tensor, eps: float = 0.0) -> float:
+    """How far predictions that are computed in another order may differ, with room to spare.
+    `eps`: the distance of 1 to the next number in what they are computed of, if it is more than
+    that of their own kind."""
     scale = max(float(predictions.abs().max()), 1e-30)
-    return 1e3 * torch.finfo(predictions.dtype).eps * scale
+    eps = max(eps, torch.finfo(predictions.dtype).eps)
+    return min(1e3 * eps, _HALF_PRECISION) * scale
 
 
 def require_no_draws(state_before: Sequence[Tensor], state_after: Sequence[Tensor]) -> None:
@@ -139,13 +146,13 @@ def require_step(delta: Tensor, sample: int) -> None:
         )
 
 
-def require_independence(in_batch: Tensor, alone: Tensor) -> None:
+def require_independence(in_batch: Tensor, alone: Tensor, eps: float) -> None:
     """ValueError unless predictions are the same within a batch and by themselves.
 
     A module that mixes the inputs of a batch shows here even if `require_per_sample` does not
     know it.
     """
-    if (alone - in_batch).abs().max() > rounding_of(in_batch):
+    if (alone - in_batch).abs().max() > rounding_of(in_batch, eps):
         raise ValueError(
             "the model's prediction for one input changes with the rest of its batch: S_rel needs "
             "a model that treats each input by itself"

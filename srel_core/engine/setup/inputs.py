@@ -92,6 +92,9 @@ class Inputs:
 
     def call(self, model: nn.Module) -> Any:
         """Whatever the model gives for them."""
+        # A model that turns autocast on would go on with rounded weights that it has kept since
+        # before a step, for it keeps them until the outermost autocast ends: the caller's.
+        torch.clear_autocast_cache()
         if self.names is None:
             return model(*self.tensors)
         return model(**dict(zip(self.names, self.tensors, strict=True)))

@@ -103,7 +103,7 @@ class SampleLoss:
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """(..., C) and one target → a number, of shape ()."""
-        with Widening():
+        with Widening(torch.float64):
             value = self.function(prediction.double(), target)
         return value.squeeze()
 

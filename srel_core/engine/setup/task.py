@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from srel_core.engine.setup import checks
 from srel_core.engine.setup.distributed import require_whole, without_others
@@ -67,11 +67,13 @@ CHEAP, LARGE = 20_000_000, 100_000_000
 @dataclass(frozen=True)
 class ForwardCost:
     """What predicting one input takes: floating-point operations, the bytes of all that the
-    operations give together, and of the largest of these."""
+    operations give together, and of the largest of these; and the distance of 1 to the next number
+    in the least precise of its products, 0 where that is not known."""
 
     operations: int
     activations: int
     largest: int
+    eps: float = 0.0
 
 
 def _of_recurrence(inputs: Sequence[int], *weights: Sequence[int], **_: Any) -> int:
@@ -84,12 +86,15 @@ _FUSED = {
     torch.ops.aten.mkldnn_rnn_layer: lambda inputs, w, v, *_, **__: _of_recurrence(inputs, w, v),
     torch.ops.aten._cudnn_rnn: lambda inputs, weights, *_, **__: _of_recurrence(inputs, *weights),
 }
+_PRODUCTS = {*flop_registry, *_FUSED}
 
 
-class OutputBytes(TorchDispatchMode):
-    """Adds up the bytes of every tensor that is computed inside the block; views cost nothing."""
+class Computed(TorchDispatchMode):
+    """Adds up the bytes of every tensor that is computed inside the block, where views cost
+    nothing; and sees how precise products are, convolutions among them."""
 
     total = largest = 0
+    eps = 0.0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         out = func(*args, **(kwargs or {}))
@@ -98,6 +103,9 @@ class OutputBytes(TorchDispatchMode):
         new = [t.nbytes for t in tensors if t.untyped_storage().data_ptr() not in given]
         self.total += sum(new)
         self.largest = max([self.largest, *new])
+        if func.overloadpacket in _PRODUCTS:
+            precisions = [torch.finfo(t.dtype).eps for t in tensors if t.is_floating_point()]
+            self.eps = max([self.eps, *precisions])
         return out
 
 
@@ -110,7 +118,8 @@ class Task:
     parameters that a step moves, by name. `gives_tensor`: whether predictions are all that the
     model gives. `before` (n, ..., C) are those at the first n inputs at the present weights: at all
     of them, or, for a model with more operations than `LARGE`, at the probes; and `cost` what one
-    of them takes.
+    of them takes. `eps` is the distance of 1 to the next number in the least precise of weights,
+    products and predictions.
     """
 
     model: nn.Module
@@ -126,6 +135,7 @@ class Task:
     gives_tensor: bool
     before: Tensor
     cost: ForwardCost
+    eps: float
 
     @classmethod
     def make(
@@ -170,8 +180,10 @@ class Task:
         all_of_them = n == len(inputs)
         some = own_row if all_of_them else torch.zeros_like(own_row)
         targets = sample_loss.checked_targets(targets, before[some.to(before.device)], all_of_them)
+        kinds = {before.dtype, *(weight.dtype for weight in weights.values())}
+        eps = max(cost.eps, *(torch.finfo(kind).eps for kind in kinds))
         checked = (model, weights, samples, targets, inputs, len(at), same_input, own_row)
-        return cls(*checked, sample_loss, pick, gives_tensor, before, cost)
+        return cls(*checked, sample_loss, pick, gives_tensor, before, cost, eps)
 
     @property
     def device(self) -> torch.device:
@@ -204,10 +216,11 @@ def _first_prediction(
         with (
             plain_attention(),  # a fused block of it counts for nothing
             FlopCounterMode(display=False, custom_mapping=_FUSED) as operations,
-            OutputBytes() as count,
+            Computed() as seen,
         ):
             whole = inputs.call(model)
-        cost = ForwardCost(operations.get_total_flops(), max(1, count.total), count.largest)
+        flops = operations.get_total_flops()
+        cost = ForwardCost(flops, max(1, seen.total), seen.largest, seen.eps)
     except Exception:  # a model that cannot be looked into while it runs can still be run
         size = sum(p.nbytes for p in model.parameters())
         cost = ForwardCost(operations=100 * size, activations=size, largest=size)
@@ -234,15 +247,15 @@ def _predicted(
     if cost.operations >= LARGE and on_cpu and any(t.ndim == 4 for t in inputs.tensors):
         turned = inputs.channels_last()
         try:
-            return turned, _per_input(model, turned[:n], pick, at_a_time, alone)
+            return turned, _per_input(model, turned[:n], pick, at_a_time, alone, cost.eps)
         except Exception:  # a view of what does not lie side by side, say; it is judged below
             pass
     with checks.calling_the_model(f"a batch of {min(at_a_time, len(inputs))}"):
-        return inputs, _per_input(model, inputs[:n], pick, at_a_time, alone)
+        return inputs, _per_input(model, inputs[:n], pick, at_a_time, alone, cost.eps)
 
 
 def _per_input(
-    model: nn.Module, inputs: Inputs, pick: Pick, at_a_time: int, alone: Tensor
+    model: nn.Module, inputs: Inputs, pick: Pick, at_a_time: int, alone: Tensor, eps: float
 ) -> Tensor:
     """Predictions (I, ..., C). ValueError unless each input's is its own: that of the first is the
     same by itself as in a batch, with others before and after it."""
@@ -251,5 +264,5 @@ def _per_input(
     mixed = inputs[order.to(inputs.tensors[0].device)]
     found = torch.cat([pick(rows.call(model)) for rows in mixed.split(at_a_time)])
     checks.require_predictions(found, len(inputs))
-    checks.require_independence(found[middle : middle + 1], alone)
+    checks.require_independence(found[middle : middle + 1], alone, eps)
     return torch.cat([found[middle : middle + 1], found[:middle], found[middle + 1 :]])
