@@ -184,9 +184,9 @@ def influence(
     in float64: what rounding would drown is computed in float64, or as a derivative along the
     step. In the model's precision the gradient itself is as exact as training has it.
 
-    A model computes in half precision if its weights, its predictions or any of its products are
-    in it, as under an autocast of its own. Then it is measured without that rounding, which a
-    small step would be lost in; with a warning where that cannot be, and changes off by percents.
+    A model computes in half precision if its weights or anything that it computes is in it, as
+    under an autocast of its own. Then it is measured without that rounding, which a small step
+    would be lost in; with a warning where that cannot be, and changes off by percents.
 
     On a GPU, "auto" stacks samples. That path is tested for equality on a CPU; it has not been
     measured on a GPU.

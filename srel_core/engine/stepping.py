@@ -218,12 +218,12 @@ def can_be_wide(task: Task, rule: Rule | None, wide: torch.dtype) -> bool:
     precise = torch.finfo(wide).eps
     if task.eps <= precise and not any(is_narrower(dtype, wide) for dtype in dtypes):
         return False  # it is in it already
-    # In half precision what keeps a product narrow would not show among so much rounding.
+    # Beside half precision what stays narrow would not show by how far predictions are apart.
     half = task.eps > torch.finfo(torch.float32).eps
+    seen = Computed() if half else None
     try:
         own, own_moved = _seen_by(task, None)
-        with Computed() if half else nullcontext() as seen:
-            there, there_moved = _seen_by(task, wide)
+        there, there_moved = _seen_by(task, wide, seen)
         if rule is not None and not is_by_number(rule):
             with stepping(task, wide) as stepped:
                 stepped.take_as_defined(rule, stepped.gradient(0)[0])
@@ -239,8 +239,10 @@ def can_be_wide(task: Task, rule: Rule | None, wide: torch.dtype) -> bool:
     return float((own - there).abs().max()) <= rounding and apart <= rounding + 1e-2 * moved
 
 
-def _seen_by(task: Task, wide: torch.dtype | None) -> tuple[Tensor, Tensor]:
-    with stepping(task, wide) as own:
+def _seen_by(
+    task: Task, wide: torch.dtype | None, seen: Computed | None = None
+) -> tuple[Tensor, Tensor]:
+    with stepping(task, wide) as own, seen or nullcontext():
         some = own.inputs[: min(2, len(own.inputs))]
         before = own.predict(some, len(some))
         own.take({name: 1e-2 * weight * signs(weight) for name, weight in own.start.items()})

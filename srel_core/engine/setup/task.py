@@ -68,7 +68,7 @@ CHEAP, LARGE = 20_000_000, 100_000_000
 class ForwardCost:
     """What predicting one input takes: floating-point operations, the bytes of all that the
     operations give together, and of the largest of these; and the distance of 1 to the next number
-    in the least precise of its products, 0 where that is not known."""
+    in the least precise of them, 0 where that is not known."""
 
     operations: int
     activations: int
@@ -91,7 +91,8 @@ _PRODUCTS = {*flop_registry, *_FUSED}
 
 class Computed(TorchDispatchMode):
     """Adds up the bytes of every tensor that is computed inside the block, where views cost
-    nothing; and sees how precise products are, convolutions among them."""
+    nothing; and sees how precise products are, convolutions among them, or what is less than in
+    float32."""
 
     total = largest = 0
     eps = 0.0
@@ -103,9 +104,11 @@ class Computed(TorchDispatchMode):
         new = [t.nbytes for t in tensors if t.untyped_storage().data_ptr() not in given]
         self.total += sum(new)
         self.largest = max([self.largest, *new])
-        if func.overloadpacket in _PRODUCTS:
-            precisions = [torch.finfo(t.dtype).eps for t in tensors if t.is_floating_point()]
-            self.eps = max([self.eps, *precisions])
+        product = func.overloadpacket in _PRODUCTS
+        for t in tensors:
+            # A mask in float32 makes no model in float64 less precise.
+            if t.is_floating_point() and (product or t.itemsize < 4):
+                self.eps = max(self.eps, torch.finfo(t.dtype).eps)
         return out
 
 
@@ -119,7 +122,7 @@ class Task:
     model gives. `before` (n, ..., C) are those at the first n inputs at the present weights: at all
     of them, or, for a model with more operations than `LARGE`, at the probes; and `cost` what one
     of them takes. `eps` is the distance of 1 to the next number in the least precise of weights,
-    products and predictions.
+    operations and predictions.
     """
 
     model: nn.Module
