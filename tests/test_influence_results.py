@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
 
 import srel_core as sc
 from srel_core.divergence import DIVERGENCES
@@ -79,6 +81,18 @@ def test_the_callers_modes_do_not_count(method, context):
     finally:
         torch.set_num_threads(1)
     torch.testing.assert_close(got.change, want.change, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("gradients", ["auto", "model"])
+def test_weights_that_torch_keeps_computed_are_computed_anew(gradients):
+    model = networks.make("mlp").requires_grad_()
+    weight_norm(next(m for m in model.modules() if isinstance(m, nn.Linear)))
+    given = networks.batch(4, 3)
+    want = sc.influence(model, *given, rule=sc.SGD(0.1), gradients=gradients)
+    with parametrize.cached():
+        model(given[0])
+        got = sc.influence(model, *given, rule=sc.SGD(0.1), gradients=gradients)
+    assert torch.equal(got.delta, want.delta) and (want.own["kl"] > 0).all()
 
 
 def test_threads_that_measure_at_once_get_what_each_would_alone():

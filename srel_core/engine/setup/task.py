@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from srel_core.engine.setup import checks
 from srel_core.engine.setup.distributed import require_whole, without_others
-from srel_core.engine.setup.float32 import exact_float32
+from srel_core.engine.setup.float32 import exact_float32, holding
 from srel_core.engine.setup.inputs import Given, Inputs, as_tensor, read_pairs, to_model
 from srel_core.engine.setup.losses import Loss, SampleLoss
 from srel_core.engine.setup.model_state import left_as_it_was
@@ -37,6 +38,7 @@ def measuring(model: nn.Module) -> Iterator[None]:
         _TURN,
         left_as_it_was(model),
         exact_float32(model),
+        holding(parametrize, _cache_enabled=0),  # as `parametrize.cached()` has it: of old weights
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast("cuda" if on_gpu else "cpu", enabled=False),
