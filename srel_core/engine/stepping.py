@@ -206,8 +206,8 @@ class Stepping:
 
 def can_be_wide(task: Task, rule: Rule | None, wide: torch.dtype) -> bool:
     """Whether a model is narrower than float64, or float32, and can compute in it without harm to
-    those that train it; whether it is then the same function of its weights; and whether the rule
-    can step it there.
+    those that train it; whether it is then the same function of its weights, with a gradient; and
+    whether the rule can step it there.
 
     Tried at one input, at the weights as they are and all of them changed by a hundredth: what
     holds a weight in another way than as its parameter would not see the change. And by one step.
@@ -224,9 +224,11 @@ def can_be_wide(task: Task, rule: Rule | None, wide: torch.dtype) -> bool:
     try:
         own, own_moved = _seen_by(task, None)
         there, there_moved = _seen_by(task, wide, seen)
-        if rule is not None and not is_by_number(rule):
-            with stepping(task, wide) as stepped:
-                stepped.take_as_defined(rule, stepped.gradient(0)[0])
+        with stepping(task, wide) as stepped:
+            # What a checkpoint computes again may be in another thread, where nothing is widened.
+            gradient, _ = stepped.gradient(0)
+            if rule is not None and not is_by_number(rule):
+                stepped.take_as_defined(rule, gradient)
     except (ValueError, RuntimeError):
         return False
     if seen is not None and seen.eps > precise:

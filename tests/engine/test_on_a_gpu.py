@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import multiprocessing, nn
+from torch.utils.checkpoint import checkpoint
 
 import srel_core as sc
 from tests.support import grammar, networks, pretended_gpu
@@ -69,6 +70,41 @@ OPTIMIZERS = {
     "AdamW": lambda p: torch.optim.AdamW(p, lr=1e-3),
     "Adagrad": lambda p: torch.optim.Adagrad(p, lr=1e-2),
 }
+
+
+class Recomputed(nn.Module):
+    """Computes its layer again in the backward pass, which is another thread on a GPU, in a
+    precision of its own."""
+
+    def __init__(self, reentrant, dtype):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.last = (
+            nn.Linear(n, m) for n, m in ((192, 16), (16, 16), (16, 3))
+        )
+        self.reentrant, self.dtype = reentrant, dtype
+
+    def forward(self, x):
+        h = self.first(x.flatten(1)).tanh()
+        return self.last(checkpoint(self.layer, h, use_reentrant=self.reentrant))
+
+    def layer(self, h):
+        weight, bias = (p.to(self.dtype) for p in (self.second.weight, self.second.bias))
+        return nn.functional.linear(h.to(self.dtype), weight, bias).to(h.dtype).relu()
+
+
+def of_checkpoints(gpu):
+    found = {}
+    for reentrant in (True, False):
+        for dtype in (torch.float32, torch.bfloat16):
+            model, given = Recomputed(reentrant, dtype), networks.batch(4, 3, dtype=torch.float32)
+            want = measured(model, given, sc.SGD(1e-2))
+            there = Recomputed(reentrant, dtype).to(gpu.name)
+            with warnings.catch_warnings():  # that it computes in half precision
+                warnings.simplefilter("ignore")
+                error = apart(measured(there, given, sc.SGD(1e-2)), want)
+            found[f"{'reentrant, ' * reentrant}{dtype}"] = error
+    return found
 
 
 def trained(optimizer_of, device):
@@ -171,6 +207,7 @@ def process(rank, folder):
     found = {
         "drawn": of_drawn_models(gpu),
         "ways": of_every_way(gpu),
+        "checkpoints": of_checkpoints(gpu),
         "optimizers": of_optimizers(gpu),
         "launches": of_launches(gpu),
         "experiments": of_experiments(gpu, folder),
@@ -197,6 +234,12 @@ def test_models_of_all_kinds_give_what_they_give_on_the_cpu(found):
 
 def test_every_way_gives_the_definition(found):
     assert not {way: error for way, error in found["ways"].items() if not error < 1e-3}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("how", ["reentrant, ", ""])
+def test_what_is_computed_again_for_a_gradient(found, how, dtype):
+    assert found["checkpoints"][f"{how}torch.{dtype}"] < {"float32": 1e-3, "bfloat16": 0.05}[dtype]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
