@@ -42,7 +42,7 @@ def _of_inputs(task: Task) -> str | None:
         return "it takes more than one tensor"
     if not task.gives_tensor or task.before.ndim != 2:
         return "its output is not one tensor (batch, outputs)"
-    if task.eps > torch.finfo(torch.float32).eps:
+    if task.in_half_precision:
         return "it computes in half precision"
     if any(getattr(torch_module, name) for name in _GLOBAL_HOOKS):
         return "a hook for all modules is registered"

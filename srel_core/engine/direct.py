@@ -82,8 +82,7 @@ def measure_steps(
     with stepping(task, wide) as own:
         own.require_gradients()
         predict = partial(own.predict, at_a_time=1 if one_by_one else at_a_time)
-        anew = wide is not None or one_by_one
-        before = predict(own.inputs) if anew else task.before.double()
+        before = predict(own.inputs) if one_by_one else own.before(at_a_time)
         rounding = rounding_of(own, own.inputs, before)
         before = _for_all_inputs(before, task)
         derivatives = Derivatives(own, at_a_time)
@@ -120,9 +119,7 @@ def measure_limit(
     before (I, ..., C) in float64, and in which way the derivatives were taken."""
     with stepping(task, wide) as own:
         own.require_gradients()
-        anew = wide is not None
-        before = own.predict(own.inputs, at_a_time) if anew else task.before.double()
-        before = _for_all_inputs(before, task)
+        before = _for_all_inputs(own.before(at_a_time), task)
         derivatives = Derivatives(own, at_a_time)
         for sample in range(len(task.x)):
             seen = Seen.of(own, sample)

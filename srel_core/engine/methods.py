@@ -234,7 +234,7 @@ class _Measurement:
             return torch.float64
         if can_be_wide(self.task, self.rule, torch.float32):
             return torch.float32
-        if self.task.eps > torch.finfo(torch.float32).eps:
+        if self.task.in_half_precision:
             warn_user(
                 "this model computes in half precision, and cannot be computed in float32: what is "
                 "measured is off by some percent"

@@ -172,6 +172,13 @@ class Stepping:
         for parameter in self.task.weights.values():
             parameter.grad = None
 
+    def before(self, at_a_time: int) -> Tensor:
+        """The predictions at the weights of the beginning in float64: at the inputs for which the
+        task has them, or at all in another precision than its own."""
+        if self.wide is None:
+            return self.task.before.double()
+        return self.predict(self.inputs, at_a_time)
+
     def predict(self, inputs: Inputs, at_a_time: int) -> Tensor:
         """Predictions (B, ..., C) in float64, without a gradient."""
         with torch.no_grad():
@@ -219,8 +226,7 @@ def can_be_wide(task: Task, rule: Rule | None, wide: torch.dtype) -> bool:
     if task.eps <= precise and not any(is_narrower(dtype, wide) for dtype in dtypes):
         return False  # it is in it already
     # Beside half precision what stays narrow would not show by how far predictions are apart.
-    half = task.eps > torch.finfo(torch.float32).eps
-    seen = Computed() if half else None
+    seen = Computed() if task.in_half_precision else None
     try:
         own, own_moved = _seen_by(task, None)
         there, there_moved = _seen_by(task, wide, seen)

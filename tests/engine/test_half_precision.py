@@ -15,7 +15,7 @@ BFLOAT, HALF = torch.bfloat16, torch.float16
 
 
 class Net(nn.Module):
-    """A network of its own weights, which `run` calls in one way or another."""
+    """A network, the same at each time, which others call in a precision of theirs."""
 
     def __init__(self):
         super().__init__()
@@ -121,7 +121,7 @@ def test_changes_are_those_of_a_step_by_hand(way, rule, measured_in):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_limit_is_that_of_a_small_step(way, measured_in):
+def test_the_limit_is_that_of_the_network_in_float64(way, measured_in):
     model = WAYS[way]().eval()
     x, y, probes = batch(dtype_of(model))
     got = sc.tangent_influence(model, x, y, probes)

@@ -194,6 +194,11 @@ class Task:
     def device(self) -> torch.device:
         return self.before.device
 
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether anything of it is less precise than float32."""
+        return self.eps > torch.finfo(torch.float32).eps
+
     def predict(self, inputs: Inputs) -> Tensor:
         """The model's predictions (B, ..., C) at some inputs, as it is now."""
         return self.pick(inputs.call(self.model))
